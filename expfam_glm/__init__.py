@@ -1,0 +1,71 @@
+"""Generalized linear models, declared once and fitted both ways: likelihood and Bayes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from expfam_glm import correlation, families, links
+    from expfam_glm.bayes.priors import Prior
+    from expfam_glm.data.load import load_data
+    from expfam_glm.glm import GLM
+    from expfam_glm.plots import plot_comparison
+    from expfam_glm.results.compare import compare
+    from expfam_glm.results.summary import summary
+    from expfam_glm.spec.domain import Integers, Interval, Positive, Real, UnitInterval
+    from expfam_glm.spec.family import Family
+    from expfam_glm.spec.link import Link
+
+__version__ = "0.1.0"
+
+# Public names and the module that holds each; a module is loaded when its name is first used.
+_HOMES = {
+    "GLM": "glm",
+    "Family": "spec.family",
+    "Link": "spec.link",
+    "Integers": "spec.domain",
+    "Interval": "spec.domain",
+    "Positive": "spec.domain",
+    "Real": "spec.domain",
+    "UnitInterval": "spec.domain",
+    "Prior": "bayes.priors",
+    "compare": "results.compare",
+    "load_data": "data.load",
+    "plot_comparison": "plots",
+    "summary": "results.summary",
+}
+_MODULES = ("correlation", "families", "links")
+
+__all__ = [
+    "GLM",
+    "Family",
+    "Integers",
+    "Interval",
+    "Link",
+    "Positive",
+    "Prior",
+    "Real",
+    "UnitInterval",
+    "compare",
+    "correlation",
+    "families",
+    "links",
+    "load_data",
+    "plot_comparison",
+    "summary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"expfam_glm.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(f"expfam_glm.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'expfam_glm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,97 @@
+"""Blocks of rows and the loop over them: one interface for every place where data live."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, reduce
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from expfam_glm.data.response import Problem
+
+T = TypeVar("T")
+
+# Doubles of X in one block: with its scaled copy it stays in a core's second-level cache.
+_BLOCK_DOUBLES = 1 << 16
+# Doubles of X from which more than one thread pays.
+_PARALLEL_DOUBLES = 1 << 19
+
+
+class Block(NamedTuple):
+    """Consecutive rows: y, X, prior weights w, frequency weights f, offset (None as in Problem)."""
+
+    y: np.ndarray
+    X: np.ndarray
+    w: np.ndarray | float
+    f: np.ndarray | None
+    offset: np.ndarray | None
+
+    def eta(self, beta: np.ndarray) -> np.ndarray:
+        """The linear predictor Xβ + offset."""
+        product = self.X @ beta
+        return product if self.offset is None else np.add(product, self.offset, out=product)
+
+    def total(self, values: np.ndarray | float, *, weighted: bool = False) -> float:
+        """Σ f·values over the rows, or Σ f·w·values."""
+        rows = np.broadcast_to(values, self.y.shape)
+        if weighted and np.ndim(self.w):
+            rows = rows * self.w
+        if self.f is not None:
+            rows = rows * self.f
+        return float(rows.sum())
+
+
+class MemoryBlocks:
+    """The rows of a problem in memory, cut into blocks that stay in cache."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.columns = problem.X.shape[1]
+        self.rows = problem.row_count
+        self.size = max(512, _BLOCK_DOUBLES // max(1, self.columns))
+
+    def __iter__(self) -> Iterator[Block]:
+        for start in range(0, self.rows, self.size):
+            yield self._block(start)
+
+    def _block(self, start: int) -> Block:
+        problem, rows = self.problem, slice(start, start + self.size)
+        w = 1.0 if problem.w is None else problem.w[rows]
+        f = None if problem.f is None else problem.f[rows]
+        offset = None if problem.offset is None else problem.offset[rows]
+        return Block(problem.y[rows], problem.X[rows], w, f, offset)
+
+    def reduce(self, function: Callable[[Block], T], add: Callable[[T, T], T]) -> T:
+        """Sum of `function` over blocks; the order of summation does not depend on threads."""
+        if self.rows <= self.size:
+            return function(self._block(0))
+        starts = range(0, self.rows, self.size)
+        if self.rows * max(1, self.columns) < _PARALLEL_DOUBLES:
+            return reduce(add, (function(self._block(start)) for start in starts))
+        workers = min(os.cpu_count() or 1, 8)
+        chunk = 16
+        groups = [starts[k : k + chunk] for k in range(0, len(starts), chunk)]
+
+        def one(group: range) -> T:
+            return reduce(add, (function(self._block(start)) for start in group))
+
+        with _blas().limit(limits=1, user_api="blas"):
+            return reduce(add, _pool(workers).map(one, groups))
+
+    def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+        """`function` of every block, row by row in order."""
+        return np.concatenate([np.atleast_1d(function(block)) for block in self])
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="expfam_glm")
+
+
+@cache
+def _blas() -> Any:
+    return ThreadpoolController()

@@ -1,0 +1,275 @@
+"""Formula or arrays → the labelled design of a model, and the same design on new data.
+
+The columns that a model needs are selected and looked through once: null, NaN and infinity are
+found by one mask and reported with their column and rows (counted from 0) before anything is
+evaluated. The response is not checked against a family here. Formulaic, and with it pandas, is
+loaded only where there is a formula.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from expfam_glm.data.arrays import bad_columns, check_labels, read_matrix
+from expfam_glm.data.frames import Table, open_table
+from expfam_glm.data.rows import check_lengths, fetch, given_roles, row_index, take, usable_rows
+from expfam_glm.errors import ArgumentError, FormulaError
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The labelled design of a model.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n,)
+        Response, float64; the successes where the left side is cbind(successes, failures).
+    X : ndarray, shape (n, p)
+        Design matrix, float64, C-contiguous.
+    labels : tuple of str, length p
+        Coefficient labels.
+    response : str
+        The left side as written.
+    formula : str or None
+        The formula as written; None for arrays.
+    columns : dict of str to ndarray, shape (n,)
+        What was given among weights, freq_weights, trials, offset and exposure, float64.
+    design : str
+        JSON text from which `rebuild` makes the same columns for new data.
+    n_dropped : int
+        Rows left out because of missing values.
+    kept : ndarray of bool, shape (n + n_dropped,), or None
+        Which rows of the data are in the design; None if all are.
+    table : Table
+        The data given, for further columns.
+    """
+
+    y: np.ndarray
+    X: np.ndarray
+    labels: tuple[str, ...]
+    response: str
+    formula: str | None
+    columns: dict[str, np.ndarray]
+    design: str
+    n_dropped: int
+    kept: np.ndarray | None
+    table: Table = field(repr=False)
+
+    def column(self, source: Any, role: str) -> np.ndarray:
+        """A further column on the rows of the design, such as groups or times.
+
+        Parameters
+        ----------
+        source : str or array, shape (n + n_dropped,)
+            Name of a column of the data, or an array with one value for each row of the data.
+        role : str
+            What the column is for; named in messages.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Numbers, booleans and dates in their own dtype, text and categories as objects.
+
+        Raises
+        ------
+        DataError
+            If the name is unknown, the length is wrong, or a value on the rows of the design is
+            missing or infinite.
+        """
+        found = fetch(source, role, self.table)
+        n = len(self.y) + self.n_dropped
+        check_lengths([found], n)
+        usable_rows([found.only(self.kept)], n, advice="Fill them in, or leave these rows out")
+        values = found.array()
+        return values if self.kept is None else values[self.kept]
+
+
+def from_formula(
+    formula: str,
+    data: Any,
+    roles: Mapping[str, Any],
+    missing: str = "raise",
+    *,
+    allow_code: bool = True,
+) -> Frame:
+    """Build the design that a formula describes on a data frame.
+
+    Parameters
+    ----------
+    formula : str
+        Such as "y ~ age + C(centre)"; with `offset(x)` terms and `cbind(successes, failures)`.
+    data : data frame
+        A pandas, polars or pyarrow table, an xarray Dataset with 1-d variables, or a dict of
+        arrays.
+    roles : mapping
+        Column name or array (n,) for any of weights, freq_weights, trials, offset, exposure.
+    missing : {"raise", "drop"}
+        What to do with rows that have a null or NaN in a column of the model. Infinite values
+        are always refused. Rows are dropped before any term is evaluated.
+    allow_code : bool
+        Whether the formula may run Python code beyond the known transforms, as in `{x % 2}`;
+        False for formulas from a file or the command line.
+
+    Returns
+    -------
+    Frame
+        The labelled design.
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read or evaluated, or names what is not in the data.
+    DataError
+        If a column has missing, infinite or non-numeric values, or the wrong length.
+    ArgumentError
+        If a role or the value of `missing` is not known.
+
+    Examples
+    --------
+    >>> data = {"y": [1, 0, 1, 1], "dose": [0.5, 1, 2, 4], "arm": ["a", "b", "a", "b"]}
+    >>> frame = from_formula("y ~ log(dose) + arm", data, {})
+    >>> frame.labels
+    ('Intercept', 'log(dose)', 'arm[b]')
+    """
+    from expfam_glm.data import encode
+    from expfam_glm.data.expression import required
+    from expfam_glm.data.formula import parse
+
+    table = open_table(data)
+    given = given_roles(roles)
+    named = {source for source in given.values() if isinstance(source, str)}
+    parsed = parse(formula, [n for n in table.names if n not in named], allow_code=allow_code)
+    parts = (*parsed.response, *parsed.factors, *parsed.offsets)
+    names = required(parts, table.names, allow_code=allow_code)
+    needed = [table.column(name) for name in names]
+    extra = {role: fetch(source, role, table) for role, source in given.items()}
+    if not needed:
+        raise FormulaError(f"{formula!r} names no column of the data.")
+    rows = len(needed[0].values)
+    check_lengths([*needed, *extra.values()], rows)
+    kept = usable_rows([*needed, *extra.values()], rows, missing)
+    needed, extra = take(needed, kept), dict(zip(extra, take(extra.values(), kept), strict=True))
+    n = len(needed[0].values)
+
+    columns = {role: column.number() for role, column in extra.items()}
+    for column, part in ((c, p) for c in needed for p in parsed.response):
+        if part.code == column.name and not part.python:
+            column.number(f"Code it as numbers, such as {{{column.name} == 'yes'}} for 0 and 1.")
+    variables = encode.variables_of(needed)
+
+    def evaluate(part: Any, state: dict[str, Any]) -> np.ndarray:
+        values = encode.evaluate(part, variables, n, state)
+        encode.check_finite(values, part.written, kept)
+        return values
+
+    y = evaluate(parsed.response[0], {})
+    if len(parsed.response) == 2:
+        if "trials" in columns:
+            raise ArgumentError("cbind(successes, failures) gives the trials; leave trials= out.")
+        columns["trials"] = y + evaluate(parsed.response[1], {})
+    X, labels, state = encode.encode(parsed, variables, n, kept=kept)
+    offset_state: dict[str, Any] = {}
+    for part in parsed.offsets:
+        columns["offset"] = columns.get("offset", 0.0) + evaluate(part, offset_state)
+    design = {
+        "formula": formula,
+        "response": parsed.left,
+        "names": parsed.names,
+        "roles": _role_names(given),
+        "variables": [[column.name, column.kind] for column in needed],
+        **state,
+        "offset_transforms": encode.pack(offset_state)[1],
+        "labels": labels,
+    }
+    return Frame(
+        y=y,
+        X=X,
+        labels=labels,
+        response=parsed.left,
+        formula=formula,
+        columns=columns,
+        design=json.dumps(design, allow_nan=False),
+        n_dropped=rows - n,
+        kept=kept,
+        table=table,
+    )
+
+
+def from_arrays(
+    y: Any,
+    X: Any,
+    roles: Mapping[str, Any],
+    labels: Sequence[str] | None = None,
+    missing: str = "raise",
+) -> Frame:
+    """Take a design from arrays as they are; no intercept is added.
+
+    Parameters
+    ----------
+    y : array, shape (n,)
+        Response.
+    X : array, shape (n, p) or (n,), or data frame
+        Design matrix; a C-contiguous float64 array is not copied. A data frame's columns must be
+        numeric and give the labels.
+    roles : mapping
+        Array (n,), or the name of a column if X is a data frame, for any of weights,
+        freq_weights, trials, offset, exposure.
+    labels : sequence of str, length p, optional
+        Coefficient labels; default the columns of a data frame, else x0, x1, ...
+    missing : {"raise", "drop"}
+        What to do with rows that have a null or NaN; infinite values are always refused.
+
+    Returns
+    -------
+    Frame
+        The labelled design.
+
+    Raises
+    ------
+    DataError
+        If values are missing, infinite or not numeric, a shape is wrong, or a label is repeated.
+    ArgumentError
+        If a role or the value of `missing` is not known.
+
+    Examples
+    --------
+    >>> frame = from_arrays([0, 1, 1], [[1.0, 0.2], [1.0, 0.4], [1.0, 0.9]], {})
+    >>> frame.labels
+    ('x0', 'x1')
+    """
+    given = given_roles(roles)
+    matrix, found, table = read_matrix(X)
+    if table.index is None:
+        table = replace(table, index=row_index(y))
+    response = fetch(y, "y", table)
+    extra = {role: fetch(source, role, table) for role, source in given.items()}
+    names = check_labels(labels, found, matrix.shape[1])
+    rows = len(matrix)
+    check_lengths([response, *extra.values()], rows)
+    kept = usable_rows([response, *bad_columns(matrix, names), *extra.values()], rows, missing)
+    response, *others = take([response, *extra.values()], kept)
+    if kept is not None:
+        matrix = matrix[kept]
+    design = {"formula": None, "roles": _role_names(given), "labels": names}
+    return Frame(
+        y=response.number("Code it as numbers, such as y == 'yes' for 0 and 1."),
+        X=matrix,
+        labels=names,
+        response="y",
+        formula=None,
+        columns={role: column.number() for role, column in zip(extra, others, strict=True)},
+        design=json.dumps(design, allow_nan=False),
+        n_dropped=rows - len(matrix),
+        kept=kept,
+        table=table,
+    )
+
+
+def _role_names(given: Mapping[str, Any]) -> dict[str, str | None]:
+    """The names of the columns that have a role; None where it was an array."""
+    return {role: source if isinstance(source, str) else None for role, source in given.items()}

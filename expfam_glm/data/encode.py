@@ -1,0 +1,287 @@
+"""Terms and columns → the matrix X, its labels, and the state that rebuilds it, as JSON values.
+
+Formulaic evaluates and encodes; this module hands it the columns as they are and takes the
+result without its copies, labels it (`name[level]`, terms as written), treats booleans as
+two-level factors, and turns a level that is not among the known ones into an error instead of
+the reference level. Importing this module imports formulaic: do it inside functions only.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulaic import ModelSpec
+from formulaic.errors import DataMismatchWarning
+from formulaic.materializers import PandasMaterializer
+from formulaic.parser.types import Factor
+from formulaic.utils.layered_mapping import LayeredMapping
+from formulaic.utils.stateful_transforms import stateful_eval
+from interface_meta import override
+
+from expfam_glm.data.expression import FUNCTIONS, TRANSFORMS, Expression
+from expfam_glm.data.formula import Parsed
+from expfam_glm.data.frames import Column, all_finite, assemble
+from expfam_glm.errors import DataError, ExpfamError, FormulaError, show_rows
+
+
+def variables_of(columns: Iterable[Column]) -> dict[str, Any]:
+    """The columns as a formula sees them: arrays of numbers and booleans, series of categories."""
+    return {column.name: _variable(column) for column in columns}
+
+
+def _variable(column: Column) -> Any:
+    """One column as a formula sees it; integers as floats, so that no power of them overflows."""
+    match column.kind:
+        case "boolean":
+            return column.values
+        case "number":
+            numbers = column.number()
+            exact = column.values.dtype.kind == "f" or np.abs(numbers).max(initial=0) < 2**53
+            return numbers if exact else column.values  # else identities: levels of a factor
+        case "text":
+            return pd.Series(pd.Categorical(column.values))
+        case "factor":
+            levels = pd.Categorical.from_codes(column.values, list(column.levels))
+            return pd.Series(levels.remove_unused_categories())
+    raise DataError(
+        f"{column.name!r} holds dates or times; turn it into a number (such as days since the "
+        "first) or into text."
+    )
+
+
+def evaluate(part: Expression, variables: Mapping[str, Any], n: int, state: dict) -> np.ndarray:
+    """The numeric values (n,) of one expression of a formula."""
+    if part.python:
+        context = LayeredMapping(dict(variables), FUNCTIONS, TRANSFORMS)
+        try:
+            with np.errstate(all="ignore"):
+                values = stateful_eval(part.code, context, None, state, None)
+        except Exception as error:
+            raise _cannot_evaluate(part.written, error) from error
+    else:
+        values = variables[part.code]
+    array = np.asarray(getattr(values, "__wrapped__", values))
+    if array.dtype.kind not in "fiub" or array.shape not in ((), (n,)):
+        raise FormulaError(
+            f"{part.written!r} must give one number for each of the {n} rows, but gives "
+            f"{array.dtype} values of shape {array.shape}."
+        )
+    return np.array(np.broadcast_to(array, (n,)), dtype=np.float64, copy=None)
+
+
+def encode(
+    parsed: Parsed,
+    variables: Mapping[str, Any],
+    n: int,
+    *,
+    kept: np.ndarray | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
+    """X (n, p), its labels and its state; with the state of another call, the same columns."""
+    state = state or {"transforms": [], "factors": []}
+    specification = ModelSpec(
+        formula=parsed.terms,
+        na_action="ignore",
+        output="numpy",
+        transform_state=unpack(["dict", state["transforms"]]),
+        encoder_state={
+            factor["term"]: (Factor.Kind.CATEGORICAL, {"categories": factor["levels"]})
+            for factor in state["factors"]
+        },
+    )
+    written = {factor.code: factor.written for factor in parsed.factors}
+    materializer = _Materializer(variables, context=FUNCTIONS, n=n, kept=kept, written=written)
+    try:
+        with np.errstate(all="ignore"):
+            matrix = materializer.get_model_matrix(specification)
+    except ExpfamError:
+        raise
+    except Exception as error:  # formulaic, pandas or a function in the formula
+        raise _cannot_evaluate(parsed.text, error) from error
+    found = matrix.model_spec
+    labels = found.column_names
+    label, count = Counter(labels).most_common(1)[0]
+    if count > 1:
+        raise FormulaError(
+            f"{parsed.text!r} gives the label {label!r} to more than one column; "
+            "rename a column or a level."
+        )
+    X = matrix.__wrapped__
+    for label, values in zip(labels, X.T if not all_finite(X) else (), strict=False):
+        check_finite(values, label, kept)
+    return X, labels, _state(found)
+
+
+def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
+    """The reason why an expression or formula cannot be evaluated, in one line."""
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return FormulaError(f"cannot evaluate {written!r}: {reason}.")
+
+
+def _state(found: ModelSpec) -> dict[str, Any]:
+    """What formulaic learnt from the data: state of the transforms, levels of the factors."""
+    factors = []
+    for term, (kind, learnt) in found.encoder_state.items():
+        if kind is Factor.Kind.CATEGORICAL and "contrasts" in learnt:
+            levels = [_plain(level) for level in learnt["categories"]]
+            contrast = type(learnt["contrasts"].contrasts).__name__.removesuffix("Contrasts")
+            factors.append({"term": term, "levels": levels, "contrast": contrast.lower()})
+    return {"transforms": pack(found.transform_state)[1], "factors": factors}
+
+
+class _Materializer(PandasMaterializer):
+    """Formulaic's materialiser on a dict of arrays, with our labels and without its copies."""
+
+    REGISTER_NAME = None
+
+    @override
+    def _init(self) -> None:
+        self.n: int = self.params.pop("n")
+        self.kept: np.ndarray | None = self.params.pop("kept")
+        self.written: dict[str, str] = self.params.pop("written")
+
+    @property
+    @override
+    def nrows(self) -> int:
+        return self.n
+
+    @override
+    def _is_categorical(self, values: Any) -> bool:
+        dtype = getattr(values, "dtype", None)
+        return getattr(dtype, "kind", "") in ("b", "O", "U") or super()._is_categorical(values)
+
+    @override
+    def _encode_evaled_factor(
+        self, factor: Any, spec: Any, drop_rows: Any, reduced_rank: bool = False
+    ) -> dict[str, Any]:
+        encode = functools.partial(
+            super()._encode_evaled_factor, factor, spec, drop_rows, reduced_rank=reduced_rank
+        )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", DataMismatchWarning)
+                encoded = encode()
+        except DataMismatchWarning:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                encode()  # for the levels that the formula asks for
+            self._refuse_unseen(factor, spec)
+        levels = spec.encoder_state[factor.expr][1].get("categories")
+        if levels is not None and len(levels) < 2:
+            raise FormulaError(
+                f"factor {self.written[factor.expr]!r} has a single level, {levels[0]!r}; "
+                "a factor needs two or more, so leave it out."
+            )
+        return encoded
+
+    def _refuse_unseen(self, factor: Any, spec: Any) -> None:
+        """The error for values that are not among the levels of a factor."""
+        values = pd.Series(factor.values.__wrapped__)
+        levels = spec.encoder_state[factor.expr][1]["categories"]
+        shown = ", ".join(map(_text, levels[:10])) + (", ..." if len(levels) > 10 else "")
+        raise DataError(
+            f"factor {self.written[factor.expr]!r} has values that are not among its levels "
+            f"({shown}): {show_original(np.asarray(values), ~values.isin(levels), self.kept)}."
+        )
+
+    @override
+    def _flatten_encoded_evaled_factor(self, name: str, values: Any) -> dict[str, Any]:
+        return dict(self._labelled(self.written.get(name, name), values))
+
+    def _labelled(self, label: str, values: Any) -> list[tuple[str, Any]]:
+        """The columns of one factor with their labels, a level or index in brackets."""
+        if not isinstance(values, dict):
+            return [(label, values)]
+        inner = [self._labelled(f"{label}[{_text(k)}]", v) for k, v in values.items()]
+        pairs = list(itertools.chain(*inner))
+        if len(dict(pairs)) < len(pairs):
+            raise FormulaError(f"factor {label!r} has levels that read the same; rename them.")
+        return pairs
+
+    @override
+    def _get_columns_for_term(self, factors: Any, spec: Any, scale: float = 1) -> dict[str, Any]:
+        columns = {}
+        for product in itertools.product(*(factor.items() for factor in reversed(factors))):
+            labels, values = zip(*reversed(product), strict=True)
+            columns[":".join(labels)] = functools.reduce(np.multiply, map(_array, values))
+        return columns
+
+    @override
+    def _combine_columns(self, cols: Any, spec: Any, drop_rows: Any) -> np.ndarray:
+        columns = [(label, _array(values)) for label, values in cols]
+        for label, values in columns:
+            if values.shape != (self.n,) or values.dtype.kind not in "fiub":
+                raise FormulaError(
+                    f"{label!r} must give one number for each of the {self.n} rows, but gives "
+                    f"{values.dtype} values of shape {values.shape}."
+                )
+        return assemble([values for _, values in columns])
+
+
+def _array(values: Any) -> np.ndarray:
+    """A column of formulaic's as an array, without its wrapper or index."""
+    return np.asarray(getattr(values, "__wrapped__", values))
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _text(level: Any) -> str:
+    """A level as it reads in a label: whole numbers without a decimal point."""
+    level = _plain(level)
+    return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)
+
+
+def check_finite(values: np.ndarray, name: str, kept: np.ndarray | None) -> None:
+    """Refuse values that are not finite though the columns are, such as log(0)."""
+    if not all_finite(values):
+        shown = show_original(values, ~np.isfinite(values), kept)
+        raise DataError(f"{name!r} is not finite: {shown}.")
+
+
+def show_original(values: np.ndarray, bad: np.ndarray, kept: np.ndarray | None) -> str:
+    """`show_rows` for values on the kept rows, with the row numbers of the data as given."""
+    if kept is None:
+        return show_rows(values, bad)
+    everywhere, flags = np.empty(kept.size, dtype=values.dtype), np.zeros(kept.size, dtype=bool)
+    everywhere[kept], flags[kept] = values, bad
+    return show_rows(everywhere, flags)
+
+
+def pack(value: Any) -> Any:
+    """A transform's state as JSON values: containers as [kind, items], dicts as pair lists."""
+    match value:
+        case dict():
+            return ["dict", [[pack(key), pack(item)] for key, item in value.items()]]
+        case list() | tuple():
+            return [type(value).__name__, [pack(item) for item in value]]
+        case np.ndarray():
+            return ["array", value.tolist()]
+        case np.generic():
+            return pack(value.item())
+        case None | bool() | int() | float() | str():
+            return value
+    raise FormulaError(f"a transform keeps a {type(value).__name__}, which cannot be written down.")
+
+
+def unpack(value: Any) -> Any:
+    """The state that `pack` wrote."""
+    match value:
+        case ["dict", items]:
+            return {unpack(key): unpack(item) for key, item in items}
+        case ["list", items]:
+            return [unpack(item) for item in items]
+        case ["tuple", items]:
+            return tuple(unpack(item) for item in items)
+        case ["array", items]:
+            return np.array(items)
+    return value

@@ -1,0 +1,229 @@
+"""What every road starts from: responses, weights and offset checked against a family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from expfam_glm.data.design import Frame
+from expfam_glm.errors import ArgumentError, DataError, show_rows
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.link import Link
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A family, a link and the rows that carry information (weight above zero).
+
+    y (n,) on the scale of the mean, X (n, p), prior weights w (trials included), frequency
+    weights f and offset; None stands for all one, or all zero for the offset. `used` marks the
+    rows of the frame that are kept, None for all.
+    """
+
+    family: Family
+    link: Link
+    frame: Frame
+    y: np.ndarray
+    X: np.ndarray
+    w: np.ndarray | None
+    f: np.ndarray | None
+    offset: np.ndarray | None
+    used: np.ndarray | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the coefficients."""
+        return self.frame.labels
+
+    @property
+    def row_count(self) -> int:
+        """How many rows are used."""
+        return self.y.shape[0]
+
+    @property
+    def n(self) -> float:
+        """How many observations the rows stand for: rows with w > 0, or Σf."""
+        return float(self.row_count) if self.f is None else float(self.f.sum())
+
+    def restrict(self, values: np.ndarray) -> np.ndarray:
+        """An array over the rows of the frame, at the used rows."""
+        return values if self.used is None else values[self.used]
+
+    def observed_data(self) -> dict[str, np.ndarray]:
+        """The response for the result tree, on the scale of the mean."""
+        return {"y": self.y}
+
+    def constant_data(self) -> dict[str, np.ndarray]:
+        """Design and columns for the result tree: enough to refit."""
+        data = {"X": self.X}
+        for role, values in self.frame.columns.items():
+            data[role] = self.restrict(values)
+        return data
+
+    def attrs(self) -> dict[str, str | float | int]:
+        """What the result tree says about the model, as text and numbers."""
+        family = self.family
+        named: dict[str, str | float | int] = {
+            "family": family.name,
+            "family_digest": family.digest,
+            "link": self.link.name,
+            "response": self.frame.response,
+            "formula": self.frame.formula or "",
+            "design": self.frame.design,
+            "rows_dropped": self.frame.n_dropped,
+        }
+        named.update({f"family_{key}": value for key, value in family.fixed.items()})
+        return named
+
+
+def _positive(values: np.ndarray, role: str) -> None:
+    bad = values < 0
+    if np.any(bad):
+        raise DataError(
+            f"{role} must not be negative; found {show_rows(values, bad)}. Rows to leave out take "
+            "the weight 0."
+        )
+    if not np.any(values > 0):
+        raise DataError(f"{role} are all zero; at least one row must count.")
+
+
+def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray:
+    """Rows whose response does not lie in the support at a known dispersion."""
+    if family.phi is not None and not family.is_quasi:
+        return ~family.contains(y, np.asarray(w) / family.a(family.phi))
+    return ~family.support.contains(y)
+
+
+def prepare(frame: Frame, family: Family, link: Link) -> Problem:
+    """Check the columns of a frame against a family and a link.
+
+    Parameters
+    ----------
+    frame : Frame
+    family : Family
+        All shape parameters known.
+    link : Link
+
+    Returns
+    -------
+    Problem
+
+    Raises
+    ------
+    DataError
+        For responses outside the support, trials below successes or not positive, negative or
+        all-zero weights, exposure not positive, or fewer rows than two.
+    ArgumentError
+        For roles that the family does not take together.
+    """
+    if family.shape:
+        names = ", ".join(family.shape)
+        raise ArgumentError(
+            f"the shape parameter {names} of {family.name!r} has no value; give it with "
+            f"family.fix({next(iter(family.shape))}=…)."
+        )
+    link.image(family.mean_space)  # refused here if family and link have no mean in common
+    columns = frame.columns
+    y, X = frame.y, frame.X
+    n = y.shape[0]
+    w: np.ndarray | None = None
+    for role in ("weights", "freq_weights"):
+        if role in columns:
+            _positive(columns[role], role)
+    if "weights" in columns:
+        w = columns["weights"]
+    if "trials" in columns:
+        y, w = _proportions(frame, family, columns, w)
+    offset = columns.get("offset")
+    if "exposure" in columns:
+        y, w, offset = _exposed(family, link, columns["exposure"], y, w, offset)
+    f = columns.get("freq_weights")
+    used = np.ones(n, bool)
+    for values in (w, f):
+        if values is not None:
+            used &= values > 0
+    everything = bool(used.all())
+    if not everything:
+        y, X = y[used], X[used]
+        w, f, offset = (None if v is None else v[used] for v in (w, f, offset))
+    outside = _outside(family, y, 1.0 if w is None else w)
+    if np.any(outside):
+        raise DataError(_support_message(frame, family, y, w, outside))
+    if y.shape[0] < 1:
+        raise DataError("no row is left to fit.")
+    return Problem(
+        family, link, frame, y, np.ascontiguousarray(X), w, f, offset,
+        None if everything else used,
+    )  # fmt: skip
+
+
+def _proportions(
+    frame: Frame, family: Family, columns: Mapping[str, np.ndarray], w: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Successes out of trials as proportions with weight N."""
+    space = family.support
+    if not (space.low == 0 and space.high == 1):
+        raise ArgumentError(
+            f"trials go with a family on [0, 1] (binomial, quasi_binomial), not {family.name!r}."
+        )
+    successes, trials = frame.y, columns["trials"]
+    bad = ~((trials > 0) & (trials == np.floor(trials)))
+    if np.any(bad):
+        raise DataError(f"trials must be positive whole numbers; found {show_rows(trials, bad)}.")
+    bad = (successes < 0) | (successes > trials)
+    if np.any(bad):
+        pairs = np.array([f"{s:g} of {t:g}" for s, t in zip(successes, trials, strict=True)])
+        raise DataError(
+            f"{frame.response}: successes must lie between 0 and trials; found "
+            f"{show_rows(pairs, bad)}. With trials= the response counts successes; a proportion "
+            "goes with weights=."
+        )
+    return successes / trials, trials if w is None else w * trials
+
+
+def _exposed(
+    family: Family,
+    link: Link,
+    exposure: np.ndarray,
+    y: np.ndarray,
+    w: np.ndarray | None,
+    offset: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Exposure as an offset under the log link, else (Poisson) as rates with weights."""
+    bad = ~(exposure > 0)
+    if np.any(bad):
+        raise DataError(f"exposure must be positive; found {show_rows(exposure, bad)}.")
+    if link.name == "log":
+        logged = np.log(exposure)
+        return y, w, logged if offset is None else offset + logged
+    if family.name in ("poisson", "quasi_poisson"):
+        return y / exposure, exposure if w is None else w * exposure, offset
+    raise ArgumentError(
+        f"exposure has a meaning under a log link (its log joins the offset) or for the Poisson "
+        f"family (a rate with weight); not for {family.name!r} with the {link.name!r} link."
+    )
+
+
+def _support_message(
+    frame: Frame, family: Family, y: np.ndarray, w: np.ndarray | None, bad: np.ndarray
+) -> str:
+    shown = show_rows(y, bad)
+    text = (
+        f"response {frame.response}: {int(bad.sum())} value(s) outside the support "
+        f"{family.support} of {family.name!r}; found {shown}."
+    )
+    if family.support.discrete:
+        if w is not None:
+            return (
+                f"{text} A discrete family needs y·w to be a whole number (binomial: w too); "
+                f"use the quasi family for other weights."
+            )
+        if family.support.high == 1:
+            return (
+                f"{text} For counts of successes give trials=; for proportions give "
+                f"weights= with the number of trials, or use family='quasi_binomial'."
+            )
+        return f"{text} For responses that are not counts use a quasi family."
+    return f"{text} Check the column, or choose a family whose support holds it."

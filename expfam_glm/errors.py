@@ -1,0 +1,91 @@
+"""Every exception and warning of the package, in one place.
+
+A message names the variable, shows the offending values and rows, and says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class ExpfamError(Exception):
+    """Base class of all exceptions that the package raises on purpose."""
+
+
+class DeclarationError(ExpfamError, ValueError):
+    """A family, link or domain is declared in a way that cannot hold."""
+
+
+class DataError(ExpfamError, ValueError):
+    """A value, column or length in the data cannot be used."""
+
+
+class FormulaError(ExpfamError, ValueError):
+    """A formula cannot be parsed or evaluated on the data."""
+
+
+class ArgumentError(ExpfamError, ValueError):
+    """An argument has a value that the called function does not know."""
+
+
+class RankError(ExpfamError, ValueError):
+    """The design matrix does not determine the coefficients that are asked for."""
+
+
+class SeparationError(ExpfamError, RuntimeError):
+    """No finite maximum-likelihood estimate exists: the data are separated."""
+
+
+class ConvergenceError(ExpfamError, RuntimeError):
+    """An iteration stopped before its rule was met; the last state is in `.state`."""
+
+    def __init__(self, message: str, state: Any = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class CorrelationError(ExpfamError, ValueError):
+    """A working correlation matrix is not positive definite or cannot be estimated."""
+
+
+class SamplingError(ExpfamError, RuntimeError):
+    """The posterior cannot be sampled (improper, or no valid starting point)."""
+
+
+class ResultError(ExpfamError, ValueError):
+    """A result tree lacks what is asked of it, or trees cannot be compared."""
+
+
+class ExpfamWarning(UserWarning):
+    """Base class of the package's warnings."""
+
+
+class AliasWarning(ExpfamWarning):
+    """Columns are linear combinations of earlier ones and get NaN coefficients."""
+
+
+class FitWarning(ExpfamWarning):
+    """A fit is usable but something about it must be known (perfect fit, boundary)."""
+
+
+class SamplingWarning(ExpfamWarning):
+    """Draws are usable but something about them must be known (divergences, R-hat)."""
+
+
+def show_rows(values: Any, bad: Any, *, most: int = 5) -> str:
+    """Offending values with their row numbers, the first `most` of them, as text."""
+    where = np.flatnonzero(np.asarray(bad))
+    listed = np.asarray(values)
+    shown = ", ".join(f"row {i}: {listed[i]!s}" for i in where[:most])
+    more = f", and {where.size - most} more" if where.size > most else ""
+    return shown + more
+
+
+def one_of(name: str, given: Any, allowed: Sequence[str]) -> ArgumentError:
+    """The error for an argument outside its list of words."""
+    return ArgumentError(
+        f"{name}={given!r} is not known; use one of {', '.join(map(repr, allowed))}."
+    )

@@ -1,0 +1,28 @@
+"""The built-in families; a string names each of them too."""
+
+from typing import Any
+
+from expfam_glm.spec import families as _built_in
+from expfam_glm.spec.families import negative_binomial
+
+__all__ = [  # noqa: F822 - all but one are traced when first used
+    "binomial",
+    "gamma",
+    "gaussian",
+    "inverse_gaussian",
+    "negative_binomial",
+    "normal",
+    "poisson",
+    "quasi_binomial",
+    "quasi_poisson",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(_built_in, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,232 @@
+"""The model: one formula, one family, and a thin method for each road."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from expfam_glm.data.design import Frame, from_arrays, from_formula
+from expfam_glm.data.response import Problem, prepare
+from expfam_glm.spec import families, links
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.link import Link
+
+
+class GLM:
+    """A generalized linear model, g(μ) = Xβ + offset, for one exponential family.
+
+    Parameters
+    ----------
+    formula : str
+        `"y ~ x + C(group)"`; see the formulaic package for the grammar. `offset(x)` and
+        `cbind(successes, failures)` are understood.
+    data : data frame
+        pandas, polars, pyarrow.Table, xarray.Dataset or a mapping of names to arrays, n rows.
+    family : str or Family
+        A name such as "poisson", or a declaration.
+    link : str or Link, optional
+        The family's own link if not given.
+    weights : str or array_like, shape (n,), optional
+        Prior (precision) weights w: Var(y) = V(μ) a(φ)/w.
+    freq_weights : str or array_like, shape (n,), optional
+        How many rows each row stands for.
+    trials : str or array_like, shape (n,), optional
+        Numbers of trials; the response is then the number of successes.
+    offset : str or array_like, shape (n,), optional
+        Added to the linear predictor, link scale.
+    exposure : str or array_like, shape (n,), optional
+        Under a log link its logarithm joins the offset; for the Poisson family under another link
+        the response becomes y/exposure with weight exposure.
+    missing : {"raise", "drop"}
+        What to do with rows that lack a value; dropped rows are counted in the result.
+
+    Raises
+    ------
+    DataError
+        For unknown columns, wrong lengths, missing or infinite values, responses outside the
+        support, negative weights, or trials below successes.
+    FormulaError
+        If the formula cannot be parsed or evaluated.
+    ArgumentError
+        For unknown families, links or words.
+
+    References
+    ----------
+    McCullagh and Nelder (1989), Generalized Linear Models, 2nd ed.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> rings = eg.load_data("oring")
+    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+    >>> mle = model.fit()
+    >>> mle["fit"]["beta"].values.round(4).tolist()
+    [11.663, -0.2162]
+    """
+
+    family: Family
+    link: Link
+    problem: Problem
+
+    def __init__(
+        self,
+        formula: str,
+        data: Any,
+        *,
+        family: str | Family,
+        link: str | Link | None = None,
+        weights: str | ArrayLike | None = None,
+        freq_weights: str | ArrayLike | None = None,
+        trials: str | ArrayLike | None = None,
+        offset: str | ArrayLike | None = None,
+        exposure: str | ArrayLike | None = None,
+        missing: str = "raise",
+    ) -> None:
+        roles = _roles(weights, freq_weights, trials, offset, exposure)
+        self._set(from_formula(formula, data, roles, missing), family, link)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        y: ArrayLike,
+        X: Any,
+        *,
+        family: str | Family,
+        link: str | Link | None = None,
+        labels: Sequence[str] | None = None,
+        weights: ArrayLike | None = None,
+        freq_weights: ArrayLike | None = None,
+        trials: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+        missing: str = "raise",
+    ) -> GLM:
+        """A model from a response and a design matrix; no intercept is added.
+
+        Parameters
+        ----------
+        y : array_like, shape (n,)
+            Response.
+        X : array_like or data frame, shape (n, p)
+            Design matrix.
+        labels : sequence of str, optional
+            Names of the columns; those of the data frame, or x0, x1, … if not given.
+        family, link, weights, freq_weights, trials, offset, exposure, missing
+            As for `GLM`, arrays only.
+
+        Returns
+        -------
+        GLM
+
+        Raises
+        ------
+        DataError
+            As for `GLM`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import expfam_glm as eg
+        >>> X = np.column_stack([np.ones(4), [0.0, 1.0, 2.0, 3.0]])
+        >>> model = eg.GLM.from_arrays([1, 2, 4, 9], X, family="poisson", labels=["one", "x"])
+        >>> model.fit()["fit"]["beta"].coef.values.tolist()
+        ['one', 'x']
+        """
+        model = cls.__new__(cls)
+        roles = _roles(weights, freq_weights, trials, offset, exposure)
+        model._set(from_arrays(y, X, roles, labels, missing), family, link)
+        return model
+
+    def _set(self, frame: Frame, family: str | Family, link: str | Link | None) -> None:
+        self.family = families.named(family)
+        self.link = self.family.link if link is None else links.named(link)
+        self.problem = prepare(frame, self.family, self.link)
+
+    def fit(
+        self,
+        *,
+        information: str = "expected",
+        dispersion: str | float = "pearson",
+        start: ArrayLike | None = None,
+        tol: float = 1e-8,
+        max_iterations: int = 100,
+        ci_prob: float | None = None,
+        chains: int = 4,
+        draws: int = 1000,
+        random_seed: int = 0,
+    ) -> xr.DataTree:
+        """Maximum likelihood by iteratively reweighted least squares.
+
+        Parameters
+        ----------
+        information : {"expected", "observed"}
+            Which information the standard errors come from.
+        dispersion : {"pearson", "deviance", "ml"} or float
+            How a free φ is estimated: X²/(n − p), D/(n − p), or by maximum likelihood. A number
+            is used as given.
+        start : array_like, shape (p,), optional
+            Coefficients to begin with, link scale.
+        tol : float
+            The iteration stops when the relative change of the deviance and √(UᵀI⁻¹U), the
+            length of the step in standard errors, are below it.
+        max_iterations : int
+        ci_prob : float, optional
+            Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
+        chains, draws, random_seed : int
+            Shape and seed of the draws from the asymptotic normal distribution.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups posterior, fit, fit_stats, observed_data and constant_data.
+
+        Raises
+        ------
+        SeparationError
+            If no finite maximum exists.
+        ConvergenceError
+            If the rule is not met, or the observed information is not positive definite.
+        ArgumentError
+            For unknown words.
+
+        Notes
+        -----
+        β ← β + I(β)⁻¹U(β), halved while the likelihood falls or η leaves its domain. Tests are z
+        tests where φ is known and t tests with n − p degrees of freedom where it is estimated.
+
+        References
+        ----------
+        McCullagh and Nelder (1989), section 2.5.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> clotting = eg.load_data("clotting")
+        >>> mle = eg.GLM("time ~ log(u) + lot", clotting, family="gamma").fit()
+        >>> bool(mle["fit_stats"]["converged"] == 1)
+        True
+        """
+        from expfam_glm.mle.fit import fit
+
+        first = None if start is None else np.asarray(start, float)
+        return fit(self.problem, information=information, dispersion=dispersion, start=first,
+                   tol=tol, max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
+                   draws=draws, random_seed=random_seed)  # fmt: skip
+
+    def __repr__(self) -> str:
+        what = self.problem.frame.formula or f"{len(self.problem.labels)} columns"
+        return (
+            f"<GLM {what}: {self.family.name}, link {self.link.name}, "
+            f"{self.problem.row_count} rows>"
+        )
+
+
+def _roles(weights: Any, freq_weights: Any, trials: Any, offset: Any, exposure: Any) -> Mapping:
+    return {
+        "weights": weights, "freq_weights": freq_weights, "trials": trials, "offset": offset,
+        "exposure": exposure,
+    }  # fmt: skip

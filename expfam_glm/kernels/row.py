@@ -1,0 +1,37 @@
+"""Row kernels: what a row contributes, compiled from the declaration to NumPy calls on blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.likelihood import row_model
+from expfam_glm.spec.link import Link
+from expfam_glm.spec.lower import lower
+from expfam_glm.spec.simplify import simplify
+
+RowKernel = Callable[..., tuple[Any, ...]]
+
+
+@lru_cache(maxsize=512)
+def row_kernel(family: Family, link: Link, outputs: tuple[str, ...]) -> RowKernel:
+    """A function (η, y, r, *shapes) → the named quantities of each row.
+
+    Parameters
+    ----------
+    family : Family
+    link : Link
+    outputs : tuple of str
+        Names of expressions of `expfam_glm.spec.likelihood.RowModel`.
+
+    Returns
+    -------
+    callable
+        Takes η and y as (n,) float64 arrays and r = w/a(φ) as an array or a number; never writes
+        to them. A result that does not depend on a row may come back as a number.
+    """
+    rows = row_model(family, link)
+    graphs = simplify([getattr(rows, name) for name in outputs], rows.variables)
+    return lower(rows.variables, graphs, rows=(rows.eta, rows.y))

@@ -1,0 +1,50 @@
+"""Sums over a block of rows: Gram products and triangles of QR, both associative."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Gram(NamedTuple):
+    """XᵀWX, Xᵀu and scalars that add up over blocks."""
+
+    information: np.ndarray  # (p, p)
+    score: np.ndarray  # (p,)
+    objective: float  # Σ f (yθ − b(θ)) w, or −½ Σ f w d where d has a closed form
+    magnitude: float  # Σ |terms| of the objective, for its rounding error
+    pearson: float  # Σ u²/W
+    low: float  # smallest η
+    high: float  # largest η
+
+    def __add__(self, other: object) -> Gram:
+        if not isinstance(other, Gram):
+            return NotImplemented
+        return Gram(
+            self.information + other.information,
+            self.score + other.score,
+            self.objective + other.objective,
+            self.magnitude + other.magnitude,
+            self.pearson + other.pearson,
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+
+
+def weighted_gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """XᵀWX of a block, symmetric to the last bit."""
+    G = X.T @ (X * W[:, None])
+    return 0.5 * (G + G.T)
+
+
+def triangle(X: np.ndarray, W: np.ndarray | None = None, z: np.ndarray | None = None) -> np.ndarray:
+    """The R factor of [√W X | √W z] of a block."""
+    root = None if W is None else np.sqrt(W)[:, None]
+    columns = X if z is None else np.column_stack([X, z])
+    return np.linalg.qr(columns if root is None else columns * root, mode="r")
+
+
+def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The R factor of two stacked blocks from their R factors."""
+    return np.linalg.qr(np.vstack([first, second]), mode="r")

@@ -1,0 +1,169 @@
+"""Estimates of φ, and the log-likelihood at its maximum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ArgumentError, ConvergenceError, one_of
+from expfam_glm.kernels.row import row_kernel
+from expfam_glm.spec.expression import Expression
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.lower import lower
+from expfam_glm.spec.simplify import simplify
+
+METHODS = ("pearson", "deviance", "ml")
+_MOST_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """Sums over the rows at β̂, weighted by w and f."""
+
+    deviance: float
+    pearson: float
+
+
+def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Fitness:
+    """D = Σ w d(y, μ) and X² = Σ w (y − μ)²/V(μ)."""
+    kernel = row_kernel(problem.family, problem.link, ("deviance", "pearson"))
+
+    def one(block: Block) -> np.ndarray:
+        d, x2 = kernel(block.eta(beta), block.y, 1.0)
+        return np.array([block.total(d, weighted=True), block.total(x2, weighted=True)])
+
+    deviance, pearson = blocks.reduce(one, np.add)
+    return Fitness(max(float(deviance), 0.0), float(pearson))
+
+
+def invert_dispersion(family: Family, value: float) -> float:
+    """φ with a(φ) = value."""
+    if family.a.output is family.a.variables[0]:
+        return value
+    from expfam_glm.spec.domain import Positive
+    from expfam_glm.spec.inverse import Inverse
+
+    return float(Inverse(family.a, Positive).evaluate(value))
+
+
+def estimate(
+    problem: Problem, method: str | float, fit: Fitness, blocks: MemoryBlocks
+) -> tuple[float, bool, float]:
+    """φ̂, whether it was estimated, and the standard error of log φ̂ (NaN unless "ml").
+
+    Parameters
+    ----------
+    problem : Problem
+    method : {"pearson", "deviance", "ml"} or float
+        A number is used as given and not counted as a parameter.
+    fit : Fitness
+        At β̂.
+    blocks : MemoryBlocks
+
+    Raises
+    ------
+    ArgumentError
+        If the method is unknown, or the family's dispersion is known.
+    """
+    family = problem.family
+    if family.phi is not None:
+        if method != "pearson":
+            raise ArgumentError(
+                f"dispersion={method!r}: the dispersion of {family.name!r} is known to be "
+                f"{family.phi:g}; use the quasi family to estimate it."
+            )
+        return family.phi, False, np.nan
+    if isinstance(method, int | float) and not isinstance(method, bool):
+        if not (np.isfinite(method) and method > 0):
+            raise ArgumentError(f"dispersion={method!r} must be a positive number.")
+        return float(method), False, np.nan
+    df = problem.n - problem.X.shape[1]
+    if method == "pearson":
+        value = fit.pearson / df if df > 0 else np.nan
+        return invert_dispersion(family, value), True, np.nan
+    if method == "deviance":
+        value = fit.deviance / df if df > 0 else np.nan
+        return invert_dispersion(family, value), True, np.nan
+    if method == "ml":
+        phi, curvature = maximum_likelihood(problem, fit, blocks)
+        return phi, True, 1 / np.sqrt(curvature)
+    raise one_of("dispersion", method, METHODS)
+
+
+def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: MemoryBlocks) -> float:
+    """Σ f log f(y) at β̂ and φ: −D/(2a) + Σ f {b*(y)w/a + c(y, a/w)}."""
+    family = problem.family
+    a = float(family.a(phi))
+    saturated = _saturated(family)
+
+    def one(block: Block) -> float:
+        return block.total(saturated(block.y, a / np.asarray(block.w))[0])
+
+    return blocks.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
+
+
+def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> tuple[float, float]:
+    """φ̂ by maximum likelihood at β̂, and the observed information of log φ̂.
+
+    Notes
+    -----
+    Newton's method in τ = log a from D/n, where the answer lies for the normal and the inverse
+    Gaussian; steps are halved until the likelihood rises.
+    """
+    family = problem.family
+    derivatives = _saturated_slopes(family)
+
+    def slopes(tau: float) -> np.ndarray:
+        a = np.exp(tau)
+
+        def one(block: Block) -> np.ndarray:
+            rows = derivatives(block.y, a / np.asarray(block.w))
+            return np.array([block.total(v) for v in rows])
+
+        value, first, second = blocks.reduce(one, np.add)
+        half = fit.deviance / (2 * a)
+        return np.array([value - half, first + half, second - half])
+
+    tau = float(np.log(fit.deviance / problem.n))
+    here = slopes(tau)
+    for _ in range(_MOST_STEPS):
+        if abs(here[1]) <= 1e-11 * problem.n:
+            break
+        step = -here[1] / here[2] if here[2] < 0 else np.sign(here[1])
+        step = float(np.clip(step, -2.0, 2.0))
+        new = slopes(tau + step)
+        while not new[0] >= here[0] - 1e-12 * abs(here[0]) and abs(step) > 1e-14:
+            step /= 2
+            new = slopes(tau + step)
+        tau, here = tau + step, new
+        if abs(step) < 1e-13:
+            break
+    else:
+        raise ConvergenceError(
+            f"the maximum-likelihood dispersion of {family.name!r} was not found; use "
+            "dispersion='pearson'."
+        )
+    return invert_dispersion(family, float(np.exp(tau))), float(-here[2])
+
+
+@lru_cache(maxsize=64)
+def _saturated(family: Family) -> Callable[..., tuple[np.ndarray, ...]]:
+    """The kernel (y, a) → s = b*(y)/a + c(y, a)."""
+    s = family.saturated
+    return lower(s.variables, [s.output], rows=s.variables[:1])
+
+
+@lru_cache(maxsize=64)
+def _saturated_slopes(family: Family) -> Callable[..., tuple[np.ndarray, ...]]:
+    """The kernel (y, a) → s, ∂s/∂log a, ∂²s/∂(log a)²."""
+    s = family.saturated
+    a = s.variables[1]
+    first = Expression(s.variables, a * s.derivative("a").output)
+    second = Expression(s.variables, a * first.derivative("a").output)
+    graphs = simplify([s.output, first.output, second.output], s.variables)
+    return lower(s.variables, graphs, rows=s.variables[:1])

@@ -1,0 +1,356 @@
+"""Iteratively reweighted least squares on sums: Fisher scoring with step halving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ConvergenceError, DataError
+from expfam_glm.kernels.row import row_kernel
+from expfam_glm.kernels.sums import Gram, join, triangle, weighted_gram
+from expfam_glm.mle.linear import DOUBTFUL_PIVOT, Factor, factor_gram, factor_triangle
+from expfam_glm.spec.domain import Domain
+
+_EPS = np.finfo(float).eps
+_MOST_HALVINGS = 40
+
+
+class State(NamedTuple):
+    """What the next step needs."""
+
+    beta: np.ndarray  # (p,)
+    sums: Gram  # at beta
+    factor: Factor  # of the information at beta
+    step: np.ndarray  # I⁻¹U at beta
+    decrement: float  # √(Uᵀ I⁻¹ U / a(φ̂)), in standard errors
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A maximum: β̂, the factor of its information at φ = 1 and how it was reached."""
+
+    beta: np.ndarray
+    factor: Factor
+    sums: Gram
+    iterations: int
+    decrement: float
+    perfect: bool
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Fisher scoring of one problem: admissible η, kernels, and the rule to stop."""
+
+    problem: Problem
+    blocks: MemoryBlocks
+    tol: float
+    max_iterations: int
+    use_qr: bool = False
+
+    @cached_property
+    def space(self) -> Domain:
+        """The admissible linear predictors."""
+        return self.problem.link.image(self.problem.family.mean_space)
+
+    # ---- sums ----------------------------------------------------------------------------
+
+    def _gram(self, beta: np.ndarray) -> Gram:
+        """The sums at β."""
+        kernel = row_kernel(self.problem.family, self.problem.link, ("score", "weight", self._q))
+
+        def one(block: Block) -> Gram:
+            eta = block.eta(beta)
+            u, W, q = kernel(eta, block.y, block.w)
+            return _block_gram(block, u, W, self._sign * q, eta)
+
+        return self.blocks.reduce(one, Gram.__add__)
+
+    @property
+    def _q(self) -> str:
+        return "weighted_deviance" if self._closed else "kernel"
+
+    @property
+    def _closed(self) -> bool:
+        return self.problem.family.closed_deviance is not None
+
+    @property
+    def _sign(self) -> float:
+        return -0.5 if self._closed else 1.0
+
+    def _triangle(self, beta: np.ndarray) -> np.ndarray:
+        """The R factor of [√W X | u/√W] at β."""
+        kernel = row_kernel(self.problem.family, self.problem.link, ("score", "weight"))
+
+        def one(block: Block) -> np.ndarray:
+            u, W = _rows(kernel(block.eta(beta), block.y, block.w), block.y.shape[0])
+            with np.errstate(all="ignore"):
+                z = np.where(W > 0, u / W, 0.0)
+            return triangle(block.X, W if block.f is None else W * block.f, z)
+
+        return self.blocks.reduce(one, join)
+
+    # ---- one step ------------------------------------------------------------------------
+
+    def evaluate(self, beta: np.ndarray) -> State | None:
+        """The state at β; None where β is not admissible."""
+        sums = self._gram(beta)
+        space = self.space
+        if not (space.low < sums.low and sums.high < space.high):
+            return None
+        if not (np.isfinite(sums.objective) and np.all(np.isfinite(sums.score))):
+            return None
+        factor = factor_gram(sums.information)
+        step = None if factor is None else factor.solve(sums.score)
+        if factor is None or factor.smallest_pivot < DOUBTFUL_PIVOT or self.use_qr:
+            p = beta.size
+            R = self._triangle(beta)
+            factor = factor_triangle(R[:p, :p])
+            if factor is None:
+                return None
+            step = np.linalg.solve(factor.R, R[:p, p]) / factor.scale
+        assert step is not None
+        square = float(np.sum((factor.R @ (step * factor.scale)) ** 2))
+        return State(beta, sums, factor, step, np.sqrt(square / self._dispersion(sums)))
+
+    def _dispersion(self, sums: Gram) -> float:
+        """The current Pearson estimate of a(φ), or the known one."""
+        family = self.problem.family
+        if family.phi is not None:
+            return float(family.a(family.phi))
+        df = self.problem.n - sums.score.size
+        return sums.pearson / df if df > 0 and sums.pearson > 0 else 1.0
+
+    def solve(self, start: np.ndarray | None = None) -> Solution:
+        """Iterate to the maximum.
+
+        Raises
+        ------
+        ConvergenceError
+            If no admissible start is found, or the rule is not met within the iterations.
+        """
+        state = self._start(start)
+        previous, last_ratio, stalled = np.inf, 0.0, 0
+        for iteration in range(1, self.max_iterations + 1):
+            new = self._advance(state)
+            if new is None:
+                if self._at_rounding(state):
+                    return self._finish(state, iteration)
+                raise ConvergenceError(
+                    self._report(state, iteration, "no step improves the fit"), state
+                )
+            change = abs(new.sums.objective - state.sums.objective)
+            size = abs(2 * new.sums.objective) + 0.1
+            flat = change * 2 < self.tol * size or change <= _rounding(new.sums)
+            ratio = new.decrement / state.decrement if state.decrement > 0 else 0.0
+            slow = max(1.0, ratio / (1 - ratio)) if ratio < 1 else np.inf
+            stalled = stalled + 1 if new.decrement > 0.5 * min(previous, state.decrement) else 0
+            previous = min(previous, state.decrement)
+            state, last_ratio = new, ratio
+            if flat and state.decrement * slow < self.tol:
+                return self._finish(state, iteration)
+            if self._at_rounding(state) or (flat and stalled >= 3 and state.decrement < 1e-4):
+                return self._finish(state, iteration)
+        raise ConvergenceError(
+            self._report(state, self.max_iterations,
+                         f"the decrement still shrinks by a factor {last_ratio:.2g} a step"),
+            state,
+        )  # fmt: skip
+
+    def _at_rounding(self, state: State) -> bool:
+        """Whether the step is below the rounding error of η itself."""
+        information = (state.factor.R @ (state.beta * state.factor.scale)) ** 2
+        square = (state.factor.R @ (state.step * state.factor.scale)) ** 2
+        return bool(np.sum(square) <= (64 * _EPS) ** 2 * np.sum(information))
+
+    def _finish(self, state: State, iterations: int) -> Solution:
+        perfect = self.problem.family.phi is None and self._at_perfection(state)
+        beta = state.beta if perfect else state.beta + state.step
+        return Solution(beta, state.factor, state.sums, iterations, float(state.decrement), perfect)
+
+    def _at_perfection(self, state: State) -> bool:
+        """Whether the residuals are rounding errors of the linear predictor."""
+        signal = float(np.sum((state.factor.R @ (state.beta * state.factor.scale)) ** 2))
+        return state.sums.pearson <= (1e3 * _EPS) ** 2 * self.problem.row_count * max(signal, 0.0)
+
+    def _advance(self, state: State) -> State | None:
+        """The next state: the full step, halved while it leaves the domain or worsens the fit."""
+        length = 1.0
+        for _ in range(_MOST_HALVINGS):
+            new = self.evaluate(state.beta + length * state.step)
+            if new is not None:
+                slack = _rounding(new.sums) + _rounding(state.sums)
+                if new.sums.objective >= state.sums.objective - slack:
+                    return new
+            length *= 0.5
+        return None
+
+    # ---- where to begin ------------------------------------------------------------------
+
+    def _start(self, start: np.ndarray | None) -> State:
+        """The state after the first weighted least-squares fit to g((y + ȳ)/2)."""
+        if start is not None:
+            state = self.evaluate(np.asarray(start, float))
+            if state is None:
+                raise ConvergenceError(
+                    f"the given start is not admissible: it leaves the linear predictors "
+                    f"{self.space} of the link "
+                    f"{self.problem.link.name!r}."
+                )
+            return state
+        first, centre = self._first_fit()
+        length = 1.0
+        for _ in range(_MOST_HALVINGS):
+            state = self.evaluate(centre + length * (first - centre))
+            if state is not None:
+                return state
+            length *= 0.5
+        raise ConvergenceError(
+            f"no admissible start was found: under the link {self.problem.link.name!r} the linear "
+            f"predictor must stay in {self.space}. "
+            "Give start=, or use a link that takes every linear predictor."
+        )
+
+    def _first_fit(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least squares for η = g(μ₀), and for the constant η = g(ȳ)."""
+        problem = self.problem
+        mean = mean_response(problem)
+        space = start_space(problem)
+        if not space[0] < mean < space[1]:
+            raise DataError(
+                f"the mean response {mean:g} is at the edge of what {problem.family.name!r} with "
+                f"the link {problem.link.name!r} can take, {space}; no finite fit exists."
+            )
+        kernel = row_kernel(problem.family, problem.link, ("score", "weight"))
+        level = float(problem.link(mean))
+
+        def one(block: Block) -> tuple[np.ndarray, np.ndarray]:
+            mu = 0.5 * (block.y + mean)
+            mu = np.where((mu > space[0]) & (mu < space[1]), mu, mean)
+            eta = np.asarray(problem.link(mu))
+            u, W = _rows(kernel(eta, block.y, block.w), eta.shape[0])
+            if block.f is not None:
+                u, W = u * block.f, W * block.f
+            shift = 0.0 if block.offset is None else block.offset
+            R = triangle(block.X, W, None) if self.use_qr else weighted_gram(block.X, W)
+            rhs = np.stack([W * (eta - shift) + u, W * (level - shift)])
+            return R, rhs @ block.X
+
+        def add(
+            a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
+        ) -> tuple[np.ndarray, np.ndarray]:
+            return (join(a[0], b[0]) if self.use_qr else a[0] + b[0]), a[1] + b[1]
+
+        matrix, rhs = self.blocks.reduce(one, add)
+        factor = factor_triangle(matrix) if self.use_qr else factor_gram(matrix)
+        if factor is None or (not self.use_qr and factor.smallest_pivot < DOUBTFUL_PIVOT):
+            raise _Doubtful
+        first, centre = factor.solve(rhs.T).T
+        return first, centre
+
+    def _report(self, state: State, iterations: int, why: str) -> str:
+        beta = ", ".join(
+            f"{label} = {value:.6g}"
+            for label, value in list(zip(self.problem.labels, state.beta, strict=False))[:8]
+        )
+        return (
+            f"the fit did not converge in {iterations} iterations: {why}; the last step is "
+            f"{state.decrement:.3g} standard errors long (tol = {self.tol:g}). Last state: {beta}. "
+            "Try another link, give start=, or raise max_iterations; the state is in `.state`."
+        )
+
+
+class _Doubtful(Exception):
+    """The Gram matrix cannot decide the rank; QR is asked."""
+
+
+def _rows(values: tuple[np.ndarray, ...], n: int) -> list[np.ndarray]:
+    return [v if np.shape(v) == (n,) else np.broadcast_to(v, (n,)) for v in values]
+
+
+def _block_gram(block: Block, u: np.ndarray, W: np.ndarray, q: np.ndarray, eta: np.ndarray) -> Gram:
+    n = block.y.shape[0]
+    u, W, q = _rows((u, W, q), n)
+    with np.errstate(all="ignore"):
+        residuals = np.where(W > 0, u * u / W, 0.0)
+    if block.f is not None:
+        u, W, q, residuals = u * block.f, W * block.f, q * block.f, residuals * block.f
+    with np.errstate(all="ignore"):
+        information = weighted_gram(block.X, W)
+    return Gram(
+        information, block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
+        float(residuals.sum()), float(eta.min()), float(eta.max()),
+    )  # fmt: skip
+
+
+def _rounding(sums: Gram) -> float:
+    """The rounding error to allow for in a difference of objectives."""
+    return 8 * _EPS * sums.magnitude
+
+
+def mean_response(problem: Problem) -> float:
+    """ȳ, weighted."""
+    weight = 1.0 if problem.w is None else problem.w
+    weight = weight if problem.f is None else weight * problem.f
+    if np.ndim(weight) == 0:
+        return float(problem.y.mean())
+    return float(np.average(problem.y, weights=weight))
+
+
+def start_space(problem: Problem) -> tuple[float, float]:
+    """The open interval of means that family and link both take."""
+    means, domain = problem.family.mean_space, problem.link.domain
+    return max(means.low, domain.low), min(means.high, domain.high)
+
+
+def maximise(
+    problem: Problem,
+    *,
+    start: np.ndarray | None = None,
+    tol: float = 1e-8,
+    max_iterations: int = 100,
+    check_rank: Callable[[np.ndarray], np.ndarray],
+) -> tuple[Solution, np.ndarray]:
+    """β̂ of the columns that are not aliased, and the mask of those that are.
+
+    Parameters
+    ----------
+    problem : Problem
+    start : ndarray, shape (p,), optional
+        Where to begin; the fit to g((y + ȳ)/2) if not given.
+    tol : float
+        Bound on the relative change of the deviance and on √(UᵀI⁻¹U).
+    max_iterations : int
+    check_rank : callable
+        X → mask of aliased columns; asked only where the Gram matrix is in doubt.
+
+    Returns
+    -------
+    Solution, ndarray of bool, shape (p,)
+    """
+    scoring = partial(Scoring, tol=tol, max_iterations=max_iterations)
+    everything = np.zeros(problem.X.shape[1], bool)
+    blocks = MemoryBlocks(problem)
+    try:
+        if start is None:
+            return scoring(problem, blocks).solve(), everything
+        if factor_is_sound(problem.X):
+            return scoring(problem, blocks).solve(start), everything
+        raise _Doubtful
+    except _Doubtful:
+        mask = check_rank(problem.X)
+    if mask.any():
+        problem = replace(problem, X=np.ascontiguousarray(problem.X[:, ~mask]))
+        start = None if start is None else np.asarray(start)[~mask]
+    return scoring(problem, MemoryBlocks(problem), use_qr=True).solve(start), mask
+
+
+def factor_is_sound(X: np.ndarray) -> bool:
+    """Whether the Gram matrix of X alone shows full rank."""
+    factor = factor_gram(X.T @ X)
+    return factor is not None and factor.smallest_pivot >= DOUBTFUL_PIVOT

@@ -1,0 +1,56 @@
+"""Solving with an information matrix: scaled Cholesky of XᵀWX, or the R factor of √W X."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# A squared relative residual of a column below this asks for QR instead of the Gram matrix:
+# its condition number may then exceed 1e8 and XᵀWX has lost half of the digits.
+DOUBTFUL_PIVOT = 1e-8
+
+
+@dataclass(frozen=True)
+class Factor:
+    """An upper triangular R with RᵀR = D⁻¹ I D⁻¹, and the column scales D."""
+
+    R: np.ndarray  # (p, p)
+    scale: np.ndarray  # (p,)
+
+    def solve(self, U: np.ndarray) -> np.ndarray:
+        """I⁻¹U for one (p,) or several (p, m) right-hand sides."""
+        half = np.linalg.solve(self.R.T, (U.T / self.scale).T)
+        return (np.linalg.solve(self.R, half).T / self.scale).T
+
+    def inverse(self) -> np.ndarray:
+        """I⁻¹, symmetric."""
+        root = np.linalg.solve(self.R, np.eye(self.R.shape[0])) / self.scale[:, None]
+        return root @ root.T
+
+    @property
+    def smallest_pivot(self) -> float:
+        """The smallest squared residual of a column on the earlier ones, in units of its norm."""
+        return float(np.min(np.diag(self.R) ** 2)) if self.R.size else 1.0
+
+
+def factor_gram(information: np.ndarray) -> Factor | None:
+    """The factor of a Gram matrix, columns scaled to length one; None if not positive definite."""
+    diagonal = np.diag(information)
+    if not (np.all(np.isfinite(information)) and np.all(diagonal > 0)):
+        return None
+    scale = np.sqrt(diagonal)
+    try:
+        lower = np.linalg.cholesky(information / np.outer(scale, scale))
+    except np.linalg.LinAlgError:
+        return None
+    return Factor(lower.T, scale)
+
+
+def factor_triangle(R: np.ndarray) -> Factor | None:
+    """The factor from the R of a QR decomposition; None if a column is numerically zero."""
+    scale = np.sqrt(np.sum(R * R, axis=0))
+    if not (np.all(np.isfinite(R)) and np.all(scale > 0)):
+        return None
+    scaled = R / scale
+    return Factor(scaled, scale) if np.all(np.diag(scaled) != 0) else None

@@ -1,0 +1,62 @@
+"""Which columns of a design are linear combinations of earlier ones."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from expfam_glm.errors import AliasWarning
+from expfam_glm.kernels.sums import join, triangle
+
+# A column is aliased if its residual on the earlier kept columns is below this part of its norm.
+ALIAS_TOLERANCE = 1e-7
+_BLOCK_ROWS = 4096
+
+
+def aliased(X: np.ndarray) -> np.ndarray:
+    """Columns whose residual on the earlier kept columns is below 1e-7 of their norm.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+
+    Returns
+    -------
+    ndarray of bool, shape (p,)
+
+    Notes
+    -----
+    Decided on the R factor, in column order, as in R's `lm` and `glm`.
+    """
+    n, p = X.shape
+    R = np.zeros((0, p))
+    for start in range(0, n, _BLOCK_ROWS):
+        block = triangle(X[start : start + _BLOCK_ROWS])
+        R = block if R.shape[0] == 0 else join(R, block)
+    norms = np.sqrt(np.sum(R * R, axis=0))
+    basis: list[np.ndarray] = []
+    result = np.zeros(p, bool)
+    for j in range(p):
+        residual = R[:, j].copy()
+        for _ in range(2):  # twice is enough
+            for q in basis:
+                residual -= (q @ residual) * q
+        length = float(np.sqrt(residual @ residual))
+        if norms[j] == 0 or length < ALIAS_TOLERANCE * norms[j]:
+            result[j] = True
+        else:
+            basis.append(residual / length)
+    return result
+
+
+def warn_aliased(labels: Sequence[str], mask: np.ndarray) -> str:
+    """Name the aliased columns in a warning and return its text."""
+    named = ", ".join(label for label, gone in zip(labels, mask, strict=True) if gone)
+    text = (
+        f"the column(s) {named} are linear combinations of earlier columns; their coefficients "
+        "are not determined and are reported as NaN."
+    )
+    warnings.warn(text, AliasWarning, stacklevel=4)
+    return text

@@ -1,0 +1,290 @@
+"""One fit as a table and as text, in the manner of R's summary of a glm."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from expfam_glm.errors import ResultError
+from expfam_glm.numerics.wald import wald_interval
+from expfam_glm.results.text import columns, decimals, number, percent
+from expfam_glm.tree import default_ci_prob
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALLEST_P = 2e-16  # smaller ones are printed as "<2e-16"
+
+# Statistics with a degree of freedom beside them, then the others: name in the tree -> in print.
+DEVIANCES = {
+    "null_deviance": ("Null deviance", "df_null"),
+    "deviance": ("Residual deviance", "df_residual"),
+    "pearson_chi2": ("Pearson chi-squared", "df_residual"),
+}
+CRITERIA = {"loglik": "Log-likelihood", "aic": "AIC", "bic": "BIC"}
+ITERATION = ("n_iterations", "converged")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A fit as a table, with what stands above and below it in print.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row for each coefficient and each further parameter, unrounded.
+    above, below : tuple of str
+        Lines of text.
+    """
+
+    table: pd.DataFrame
+    above: tuple[str, ...]
+    below: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([*self.above, "", *columns(self._cells(), left=1), "", *self.below])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        above, below = (html.escape("\n".join(lines)) for lines in (self.above, self.below))
+        head, *rows = (
+            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
+            for line, tag in zip(self._cells(), self._tags(), strict=True)
+        )
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        return f"<pre>{above}</pre>\n{table}\n<pre>{below}</pre>"
+
+    def _tags(self) -> list[str]:
+        """The HTML tag of the cells of each line."""
+        return ["th"] + ["td"] * len(self.table)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The table as text, a header and one line for each row."""
+        names = [str(name) for name in self.table.columns]
+        spread = self.table["se" if "se" in names else "sd"].to_numpy()
+        lines = [("", *names)]
+        for label, values, size in zip(
+            self.table.index, self.table.to_numpy(), spread, strict=True
+        ):
+            places = decimals(np.array([size]))
+            cells = (_cell(name, value, places) for name, value in zip(names, values, strict=True))
+            lines.append((str(label), *cells))
+        return lines
+
+
+def summary(tree: xr.DataTree, *, ci_prob: float | None = None) -> Summary:
+    """Summarise a fit of either road.
+
+    Parameters
+    ----------
+    tree : DataTree
+        What `fit`, `gee` or `sample` returned, also when read back from a file.
+    ci_prob : float, optional
+        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default.
+
+    Returns
+    -------
+    Summary
+        Prints as text; its `table` is a pandas.DataFrame on the scale of the linear predictor.
+        Likelihood and estimating-equation trees: estimate, se, z or t (with df), p_value and
+        interval. Draws: mean, sd, equal-tailed interval, ess_bulk, ess_tail and r_hat.
+
+    Raises
+    ------
+    ResultError
+        If it is not a result tree.
+    ArgumentError
+        If `ci_prob` is not inside (0, 1).
+
+    Examples
+    --------
+    >>> from expfam_glm.tree import Estimate, likelihood_tree
+    >>> estimate = Estimate(
+    ...     kind="maximum likelihood", labels=("Intercept",), beta=np.array([1.0]),
+    ...     covariances={"fisher": np.array([[0.25]])}, df=None, fit={"phi": ((), 1.0)},
+    ...     fit_coords={}, positive={}, fit_stats={}, observed={"y": np.ones(4)}, constant={},
+    ...     attrs={"family": "poisson", "link": "log", "formula": "y ~ 1"},
+    ... )
+    >>> print(summary(likelihood_tree(estimate), ci_prob=0.95))
+    y ~ 1
+    family poisson, link log; maximum likelihood, fisher covariance; 4 observations
+    <BLANKLINE>
+               estimate     se     z  p_value  ci95_lb  ci95_ub
+    Intercept     1.000  0.500  2.00   0.0455    0.020    1.980
+    <BLANKLINE>
+    Dispersion phi: 1
+    """
+    prob = default_ci_prob(ci_prob)
+    if not isinstance(tree, xr.DataTree):
+        raise ResultError(
+            f"summary takes a DataTree, not a {type(tree).__name__}; "
+            "pass what fit(), gee() or sample() returned."
+        )
+    if "fit" in tree.children:
+        table, below = _table_of_fit(tree, prob), [*_parameters(tree), *_statistics(tree)]
+    elif "posterior" in tree.children and "beta" in tree["posterior"].data_vars:
+        table = _table_of_draws(tree, prob)
+        below = list(_sampling(tree, table))
+    else:
+        raise ResultError(
+            "the tree has neither a group 'fit' nor coefficients 'beta' in a group 'posterior'; "
+            f"it has {', '.join(tree.children) or 'no groups'}."
+        )
+    below += [f"Warning: {line}" for line in str(tree.attrs.get("warnings", "")).splitlines()]
+    return Summary(table, tuple(_heading(tree)), tuple(below))
+
+
+def _table_of_fit(tree: xr.DataTree, prob: float) -> pd.DataFrame:
+    """Estimates, tests and intervals of a likelihood or estimating-equation fit."""
+    import pandas as pd
+
+    fit = tree["fit"].to_dataset()
+    beta, se, df = (fit[name].values for name in ("beta", "se", "df"))
+    interval = dict(zip(_bounds("ci", prob), wald_interval(beta, se, df, prob).T, strict=True))
+    t_tests = bool(np.isfinite(df).any())
+    statistic = fit["statistic"].values
+    tests = {"t": statistic, "df": df} if t_tests else {"z": statistic}
+    return pd.DataFrame(
+        {"estimate": beta, "se": se} | tests | {"p_value": fit["p_value"].values} | interval,
+        index=fit["coef"].values.astype(str),
+    )
+
+
+def _table_of_draws(tree: xr.DataTree, prob: float) -> pd.DataFrame:
+    """Posterior moments, intervals and diagnostics of the coefficients and scalar parameters."""
+    import pandas as pd
+    from arviz_stats import summary as arviz_summary
+
+    posterior = tree["posterior"].to_dataset()
+    scalars = [
+        str(name)
+        for name, values in posterior.data_vars.items()
+        if set(values.dims) == {"chain", "draw"}
+    ]
+    # a parameter that does not move has no R-hat: NaN, and no warning
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = arviz_summary(
+            posterior[["beta", *scalars]],
+            ci_prob=prob,
+            ci_kind="eti",
+            fmt="xarray",
+            round_to="none",
+        )
+    bounds = [name for name in found["summary"].values if str(name).startswith("eti")]
+    kept = ["mean", "sd", *bounds, "ess_bulk", "ess_tail", "r_hat"]
+    chosen = found.sel(summary=kept)
+    rows = [chosen["beta"].transpose("coef", "summary").values]
+    rows += [chosen[name].values[None] for name in scalars]
+    bounds_here = dict(zip(bounds, _bounds("eti", prob), strict=True))
+    return pd.DataFrame(
+        np.concatenate(rows),
+        index=[*posterior["coef"].values.astype(str), *scalars],
+        columns=[bounds_here.get(name, name) for name in kept],
+    )
+
+
+def _bounds(kind: str, prob: float) -> tuple[str, str]:
+    """The columns of an interval's ends, in ArviZ's manner, without its rounding of percents."""
+    return f"{kind}{percent(prob)}_lb", f"{kind}{percent(prob)}_ub"
+
+
+def _heading(tree: xr.DataTree) -> Iterator[str]:
+    """The model, and how it was fitted."""
+    attrs = tree.attrs
+    if attrs.get("formula"):
+        yield str(attrs["formula"])
+    model = ", ".join(f"{name} {attrs[name]}" for name in ("family", "link") if name in attrs)
+    if "fit" in tree.children:
+        covariance = str(tree["fit"].to_dataset()["cov_type"].values[0])
+        road = f"{attrs.get('estimator', 'likelihood')}, {covariance} covariance"
+    else:
+        sizes = tree["posterior"].sizes
+        road = f"{attrs.get('kind', 'draws')}, {sizes['chain']} chains of {sizes['draw']} draws"
+    if "correlation" in attrs:
+        road += f", {attrs['correlation']} working correlation"
+    sizes = tree["observed_data"].sizes if "observed_data" in tree.children else {}
+    count = [f"{sizes['obs_id']} observations"] if "obs_id" in sizes else []
+    yield "; ".join([*([model] if model else []), road, *count])
+
+
+def _parameters(tree: xr.DataTree) -> Iterator[str]:
+    """Dispersion, shapes and correlation parameters, one a line."""
+    fit = tree["fit"].to_dataset()
+    for name, values in fit.data_vars.items():
+        if {"coef", "ci_bound"} & set(values.dims) or values.ndim > 1:
+            continue
+        if str(name).startswith("se_log_"):
+            continue
+        text = ", ".join(f"{value:.6g}" for value in np.atleast_1d(values.values))
+        notes = (
+            [str(tree.attrs["dispersion"])] if name == "phi" and "dispersion" in tree.attrs else []
+        )
+        if f"se_log_{name}" in fit:
+            notes.append(f"standard error of its logarithm {float(fit[f'se_log_{name}']):.3g}")
+        title = "Dispersion phi" if name == "phi" else str(name)
+        yield f"{title}: {text}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _statistics(tree: xr.DataTree) -> Iterator[str]:
+    """Deviances with degrees of freedom, criteria, and how the iteration ended."""
+    stats = {}
+    if "fit_stats" in tree.children:
+        stats = {str(k): float(v) for k, v in tree["fit_stats"].data_vars.items()}
+    for name, (title, df) in DEVIANCES.items():
+        if name in stats:
+            on = f" on {stats[df]:g} degrees of freedom" if df in stats else ""
+            yield f"{title}: {_statistic(stats[name])}{on}"
+    beside = {*DEVIANCES, *(df for _, df in DEVIANCES.values()), *ITERATION}
+    criteria = [name for name in CRITERIA if name in stats]
+    criteria += [name for name in stats if name not in beside and name not in CRITERIA]
+    if criteria:
+        yield "; ".join(
+            f"{CRITERIA.get(name, name)}: {_statistic(stats[name])}" for name in criteria
+        )
+    if "n_iterations" in stats:
+        count = f"{stats['n_iterations']:g} iterations"
+        yield (
+            f"Converged after {count}."
+            if stats.get("converged", 1)
+            else f"NOT CONVERGED in {count}."
+        )
+
+
+def _sampling(tree: xr.DataTree, table: pd.DataFrame) -> Iterator[str]:
+    """What the sampler's diagnostics say, in one line."""
+    said = [
+        f"largest r_hat {number(float(table['r_hat'].max()), 3)}",
+        f"smallest ess_bulk {number(float(table['ess_bulk'].min()), 0)}",
+    ]
+    if "sample_stats" in tree.children and "diverging" in tree["sample_stats"].data_vars:
+        said.insert(0, f"divergences {int(tree['sample_stats']['diverging'].sum())}")
+    yield "Sampling: " + ", ".join(said)
+
+
+def _statistic(value: float) -> str:
+    """A statistic to two decimals, or the reason why there is none."""
+    return "not defined" if math.isnan(value) else f"{value:.2f}"
+
+
+def _cell(name: str, value: float, places: int | None) -> str:
+    """One number of the table as text."""
+    match name:
+        case _ if math.isnan(value):
+            return number(value)
+        case "p_value":
+            return f"<{SMALLEST_P:g}" if value < SMALLEST_P else f"{value:.3g}"
+        case "df":
+            return f"{value:.4g}"
+        case "z" | "t" | "r_hat":
+            return number(value, 2)
+        case "ess_bulk" | "ess_tail":
+            return number(value, 0)
+    return number(value, places)

@@ -1,0 +1,118 @@
+"""Supports of responses and domains of parameters: values that know what they contain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expfam_glm.errors import DeclarationError
+
+Closed = Literal["neither", "left", "right", "both"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An interval of the real line, or the integers in one."""
+
+    low: float
+    high: float
+    closed: Closed
+    discrete: bool
+
+    def contains(self, values: ArrayLike) -> np.ndarray:
+        """Elementwise membership; NaN and infinity belong to no domain."""
+        x = np.asarray(values, dtype=float)
+        above = x >= self.low if self.closed in ("left", "both") else x > self.low
+        below = x <= self.high if self.closed in ("right", "both") else x < self.high
+        inside = above & below & np.isfinite(x)
+        return inside & (x == np.floor(x)) if self.discrete else inside
+
+    @property
+    def interior(self) -> Domain:
+        """The open interval between the bounds (the mean space of a steep family)."""
+        return Domain(self.low, self.high, "neither", False)
+
+    def __str__(self) -> str:
+        left = "[" if self.closed in ("left", "both") and np.isfinite(self.low) else "("
+        right = "]" if self.closed in ("right", "both") and np.isfinite(self.high) else ")"
+        kind = "integers in " if self.discrete else ""
+        return f"{kind}{left}{self.low:g}, {self.high:g}{right}"
+
+
+def Interval(  # noqa: N802 - reads as a type where a family is declared
+    low: float | None, high: float | None, closed: Closed = "neither"
+) -> Domain:
+    """An interval of the real line.
+
+    Parameters
+    ----------
+    low, high : float or None
+        The bounds; None is infinite.
+    closed : {"neither", "left", "right", "both"}
+        Which bounds belong to the interval.
+
+    Returns
+    -------
+    Domain
+
+    Raises
+    ------
+    DeclarationError
+        If the interval is empty or `closed` is unknown.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> eg.Interval(0, None, closed="left").contains([-1.0, 0.0, 2.5])
+    array([False,  True,  True])
+    """
+    if closed not in ("neither", "left", "right", "both"):
+        raise DeclarationError(
+            f"closed={closed!r} is not known; use 'neither', 'left', 'right' or 'both'."
+        )
+    lower = -np.inf if low is None else float(low)
+    upper = np.inf if high is None else float(high)
+    if not lower < upper:
+        raise DeclarationError(f"the interval from {low} to {high} is empty; give low < high.")
+    return Domain(lower, upper, closed, False)
+
+
+def Integers(low: int | None, high: int | None) -> Domain:  # noqa: N802
+    """The integers from `low` to `high`, both included.
+
+    Parameters
+    ----------
+    low, high : int or None
+        The bounds; None is infinite.
+
+    Returns
+    -------
+    Domain
+
+    Raises
+    ------
+    DeclarationError
+        If no or only one integer lies between the bounds, or a bound is not an integer.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> eg.Integers(1, None).contains([0, 1, 2.5])
+    array([False,  True, False])
+    """
+    for bound in (low, high):
+        if bound is not None and float(bound) != int(bound):
+            raise DeclarationError(f"the bound {bound} of a set of integers is not an integer.")
+    lower = -np.inf if low is None else float(low)
+    upper = np.inf if high is None else float(high)
+    if not lower < upper:
+        raise DeclarationError(f"the integers from {low} to {high} are fewer than two.")
+    return Domain(lower, upper, "both", True)
+
+
+Real = Interval(None, None)
+Positive = Interval(0, None)
+UnitInterval = Interval(0, 1)

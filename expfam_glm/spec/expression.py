@@ -1,0 +1,188 @@
+"""Scalar functions as PyTensor graphs: traced once, compared and pickled by their graph."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType, grad
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import explicit_graph_inputs, toposort
+from pytensor.tensor.elemwise import Elemwise
+
+from expfam_glm.errors import DeclarationError
+
+
+def scalar(name: str) -> Variable:
+    """A symbolic float64 scalar."""
+    return pt.scalar(name, dtype="float64")
+
+
+def _as_double(variable: Variable) -> Variable:
+    """Constants in float64, because PyTensor types a bare scalar as the smallest float."""
+    if isinstance(variable, Constant) and variable.type.dtype not in ("bool", "float64"):
+        return pt.constant(np.asarray(variable.data, dtype="float64"))
+    return variable
+
+
+def substitute(output: Variable, replacements: Mapping[Variable, Variable]) -> Variable:
+    """The graph of `output` with variables replaced, rebuilt node by node (shapes broadcast)."""
+    known: dict[Variable, Variable] = dict(replacements)
+    if output in known:
+        return known[output]
+    for node in toposort([output], blockers=list(replacements)):
+        inputs = [known.get(v, _as_double(v)) for v in node.inputs]
+        made = node.op.make_node(*inputs)
+        known.update(zip(node.outputs, made.outputs, strict=True))
+    return known.get(output, _as_double(output))
+
+
+def derivative(output: Variable, wrt: Variable) -> Variable:
+    """d output / d wrt; zero where the output does not depend on it."""
+    result = grad(output, wrt, disconnected_inputs="ignore", return_disconnected="none")
+    if result is None or isinstance(result.type, DisconnectedType):
+        return pt.constant(np.float64(0.0))
+    return result
+
+
+def digest_of(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> str:
+    """SHA-256 of the structure of a graph: its operations, constants and wiring."""
+    names: dict[Variable, str] = {v: f"i{k}" for k, v in enumerate(inputs)}
+    lines: list[str] = []
+
+    def name(v: Variable) -> str:
+        if v not in names:
+            data = np.asarray(v.data, dtype=float)  # type: ignore[attr-defined]
+            names[v] = f"c{data.tobytes().hex()}"
+        return names[v]
+
+    for node in toposort(list(outputs), blockers=list(inputs)):
+        op = node.op
+        inner = getattr(op, "scalar_op", op)
+        title = f"{type(inner).__module__}.{type(inner).__qualname__}:{inner}"
+        lines.append(f"{title}({','.join(name(v) for v in node.inputs)})")
+        for k, out in enumerate(node.outputs):
+            names[out] = f"n{len(lines)}.{k}"
+    lines.append(";".join(name(v) for v in outputs))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+class Expression:
+    """A scalar function of named arguments, kept as a graph.
+
+    Called with symbolic arguments it gives a graph, with numbers or arrays it gives numbers.
+    Two expressions are equal when their graphs are.
+    """
+
+    __slots__ = ("_compiled", "digest", "names", "output", "variables")
+
+    def __init__(self, variables: Sequence[Variable], output: Variable) -> None:
+        self.variables = tuple(variables)
+        self.names = tuple(str(v.name) for v in self.variables)
+        self.output = output
+        self.digest = digest_of(self.variables, [output])
+        self._compiled: Callable[..., Any] | None = None
+
+    @classmethod
+    def trace(
+        cls,
+        function: Callable[..., Any] | Expression,
+        arguments: Sequence[str],
+        shapes: Sequence[str],
+        where: str,
+    ) -> Expression:
+        """Call `function` once on symbols and keep the graph that it returns."""
+        if isinstance(function, Expression):
+            return function
+        if not callable(function):
+            raise DeclarationError(f"{where} must be a function of {', '.join(arguments)}.")
+        variables = [scalar(name) for name in (*arguments, *shapes)]
+        keywords = dict(zip(shapes, variables[len(arguments) :], strict=True))
+        try:
+            accepted = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            accepted = {}  # type: ignore[assignment]
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+        if accepted and not takes_all:
+            keywords = {k: v for k, v in keywords.items() if k in accepted}
+        try:
+            output = function(*variables[: len(arguments)], **keywords)
+            output = output if isinstance(output, Variable) else pt.constant(np.float64(output))
+        except DeclarationError:
+            raise
+        except Exception as error:
+            raise DeclarationError(
+                f"{where} cannot be traced: calling it on symbols raised "
+                f"{type(error).__name__}: {error}. Write it with pytensor.tensor functions "
+                "(pt.exp, pt.log, pt.switch, …), without if statements or NumPy functions."
+            ) from error
+        if getattr(output.type, "ndim", None) != 0:
+            raise DeclarationError(f"{where} must return a scalar; it returned {output.type}.")
+        for node in toposort([output]):
+            if not (isinstance(node.op, Elemwise) or getattr(node.op, "elementwise", False)):
+                raise DeclarationError(
+                    f"{where} uses {node.op}, which is not elementwise; families and links are "
+                    "scalar functions, so write it without sums, shapes or indexing."
+                )
+        known = set(variables)
+        strangers = [v for v in explicit_graph_inputs([output]) if v not in known]
+        if strangers:
+            raise DeclarationError(
+                f"{where} uses the symbol(s) {', '.join(map(str, strangers))} that are not its "
+                "arguments; name further parameters in shape={...}."
+            )
+        return cls(variables, substitute(output, {}))
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        values = dict(zip(self.names, args, strict=False))
+        values.update({k: v for k, v in keywords.items() if k in self.names})
+        missing = [name for name in self.names if name not in values]
+        if missing:
+            raise DeclarationError(f"a value is needed for {', '.join(missing)}.")
+        ordered = [values[name] for name in self.names]
+        if any(isinstance(v, Variable) for v in ordered):
+            symbols = [
+                pt.as_tensor(v, dtype=None if isinstance(v, Variable) else "float64")
+                for v in ordered
+            ]
+            return substitute(self.output, dict(zip(self.variables, symbols, strict=True)))
+        if self._compiled is None:
+            from expfam_glm.spec.lower import lower
+
+            self._compiled = lower(self.variables, [self.output])
+        arrays = [np.asarray(v, dtype=float) for v in ordered]
+        shape = np.broadcast_shapes(*(v.shape for v in arrays))
+        result = np.broadcast_to(self._compiled(*arrays)[0], shape)
+        return np.array(result) if shape else float(result)
+
+    def derivative(self, name: str) -> Expression:
+        """The partial derivative by one argument."""
+        return Expression(
+            self.variables, derivative(self.output, self.variables[self.names.index(name)])
+        )
+
+    def fix(self, **values: float) -> Expression:
+        """The same function with some arguments replaced by constants."""
+        constants = {
+            v: pt.constant(np.float64(values[str(v.name)]))
+            for v in self.variables
+            if v.name in values
+        }
+        kept = [v for v in self.variables if v not in constants]
+        return Expression(kept, substitute(self.output, constants))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Expression, (self.variables, self.output)
+
+    def __repr__(self) -> str:
+        return f"<function of ({', '.join(self.names)}), graph {self.digest[:8]}>"

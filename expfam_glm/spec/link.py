@@ -1,0 +1,133 @@
+"""Link functions η = g(μ), declared once as symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from expfam_glm.errors import DeclarationError
+from expfam_glm.spec.domain import Domain, Real
+from expfam_glm.spec.expression import Expression
+from expfam_glm.spec.inverse import inverse_of
+
+# Beyond this a limit of g at the edge of the mean space counts as infinite (tan π/2 is 1.6e16).
+_INFINITE = 1e15
+
+
+class Link:
+    """A strictly monotone map g from the mean to the linear predictor.
+
+    Parameters
+    ----------
+    name : str
+    link : callable
+        g(μ), written with `pytensor.tensor` functions.
+    inverse : callable, optional
+        g⁻¹(η); found by a safeguarded Newton iteration if not given.
+    domain : Domain, optional
+        The means on which g is defined; the real line if not given.
+
+    Raises
+    ------
+    DeclarationError
+        If a function cannot be traced, or `inverse` does not invert `link`.
+
+    Notes
+    -----
+    Everything else follows: dμ/dη and the higher derivatives are derived from the graph.
+
+    References
+    ----------
+    McCullagh and Nelder (1989), Generalized Linear Models, 2nd ed., section 2.2.3.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> import pytensor.tensor as pt
+    >>> aranda = eg.Link("aranda", lambda mu: pt.log((1 - mu) ** -2 - 1), domain=eg.UnitInterval)
+    >>> round(float(aranda.inverse(aranda(0.3))), 12)
+    0.3
+    """
+
+    __slots__ = ("domain", "inverse", "link", "name")
+
+    name: str
+    link: Expression
+    inverse: Expression
+    domain: Domain
+
+    def __init__(
+        self,
+        name: str,
+        link: Callable[..., Any] | Expression,
+        inverse: Callable[..., Any] | Expression | None = None,
+        *,
+        domain: Domain = Real,
+    ) -> None:
+        g = Expression.trace(link, ["mu"], [], f"the link {name!r}")
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "link", g)
+        put(self, "domain", domain)
+        if inverse is None:
+            put(self, "inverse", inverse_of(g, domain, "eta"))
+        else:
+            traced = Expression.trace(inverse, ["eta"], [], f"the inverse of the link {name!r}")
+            put(self, "inverse", traced)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a Link is a value and cannot be changed; declare another one.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.name, self.link, self.inverse, self.domain)
+
+    def __call__(self, mu: Any) -> Any:
+        """η = g(μ)."""
+        return self.link(mu)
+
+    def image(self, means: Domain) -> Domain:
+        """The open interval of linear predictors that the means of a family can take.
+
+        Parameters
+        ----------
+        means : Domain
+            The mean space of the family.
+
+        Returns
+        -------
+        Domain
+            g(means ∩ domain of g).
+        """
+        low, high = max(means.low, self.domain.low), min(means.high, self.domain.high)
+        if not low < high:
+            raise DeclarationError(
+                f"the link {self.name!r} is defined on {self.domain}, which has no point in "
+                f"common with the means {means}."
+            )
+        ends = []
+        for end, sign in ((low, 1.0), (high, -1.0)):
+            value = float(self.link(end))
+            if not np.isfinite(value):  # one-sided limit at the edge
+                near = end + sign * 1e-9 * (1 + abs(end)) if np.isfinite(end) else -sign * 1e300
+                value = float(self.link(near)) if np.isnan(value) else value
+            ends.append(np.copysign(np.inf, value) if abs(value) > _INFINITE else value)
+        return Domain(min(ends), max(ends), "neither", False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Link) and (self.link, self.inverse, self.domain) == (
+            other.link,
+            other.inverse,
+            other.domain,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.link, self.inverse, self.domain))
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name}>"
+
+
+def _rebuild(name: str, link: Expression, inverse: Expression, domain: Domain) -> Link:
+    return Link(name, link, inverse, domain=domain)

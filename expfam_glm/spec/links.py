@@ -1,0 +1,116 @@
+"""The links that are built in: one equation a line, traced when first used."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import cache
+
+import pytensor.tensor as pt
+
+from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.spec.domain import Positive, UnitInterval
+from expfam_glm.spec.link import Link
+
+_ROOT2 = math.sqrt(2.0)
+
+_DECLARED: dict[str, Callable[[], Link]] = {
+    "identity": lambda: Link("identity", lambda mu: mu, lambda eta: eta),
+    "log": lambda: Link("log", pt.log, pt.exp, domain=Positive),
+    "logit": lambda: Link(
+        "logit", lambda mu: pt.log(mu) - pt.log1p(-mu), pt.sigmoid, domain=UnitInterval
+    ),
+    "probit": lambda: Link(
+        "probit",
+        lambda mu: -_ROOT2 * pt.erfcinv(2 * mu),
+        lambda eta: 0.5 * pt.erfc(-eta / _ROOT2),
+        domain=UnitInterval,
+    ),
+    "cloglog": lambda: Link(
+        "cloglog",
+        lambda mu: pt.log(-pt.log1p(-mu)),
+        lambda eta: -pt.expm1(-pt.exp(eta)),
+        domain=UnitInterval,
+    ),
+    "loglog": lambda: Link(
+        "loglog",
+        lambda mu: -pt.log(-pt.log(mu)),
+        lambda eta: pt.exp(-pt.exp(-eta)),
+        domain=UnitInterval,
+    ),
+    "cauchit": lambda: Link(
+        "cauchit",
+        lambda mu: -1 / pt.tan(math.pi * mu),
+        lambda eta: pt.arctan2(1.0, -eta) / math.pi,
+        domain=UnitInterval,
+    ),
+    "inverse": lambda: Link("inverse", lambda mu: 1 / mu, lambda eta: 1 / eta, domain=Positive),
+    "inverse_squared": lambda: Link(
+        "inverse_squared", lambda mu: 1 / mu**2, lambda eta: 1 / pt.sqrt(eta), domain=Positive
+    ),
+    "sqrt": lambda: Link("sqrt", pt.sqrt, lambda eta: eta**2, domain=Positive),
+}
+
+
+@cache
+def _built(name: str) -> Link:
+    return _DECLARED[name]()
+
+
+def __getattr__(name: str) -> Link:
+    if name in _DECLARED:
+        return _built(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def power(lam: float) -> Link:
+    """The power link η = μ^λ on positive means; λ = 0 is the log link.
+
+    Parameters
+    ----------
+    lam : float
+        The exponent λ.
+
+    Returns
+    -------
+    Link
+
+    Raises
+    ------
+    ArgumentError
+        If `lam` is not a finite number.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> float(eg.links.power(3)(2.0))
+    8.0
+    """
+    if not math.isfinite(lam):
+        raise ArgumentError(f"power({lam!r}): the exponent must be a finite number.")
+    if lam == 0:
+        return _built("log")
+    return Link(
+        f"power({float(lam)!r})", lambda mu: mu**lam, lambda eta: eta ** (1 / lam), domain=Positive
+    )
+
+
+def named(link: str | Link) -> Link:
+    """The link of a name, or the link itself."""
+    if isinstance(link, Link):
+        return link
+    written = re.fullmatch(r"power\((.+)\)", str(link))
+    if written:
+        try:
+            return power(float(written.group(1)))
+        except ValueError as error:
+            raise ArgumentError(f"link={link!r}: the exponent must be a number.") from error
+    if link not in _DECLARED:
+        raise one_of("link", link, [*_DECLARED, "power(λ)"])
+    return _built(link)
+
+
+def built_in() -> tuple[Link, ...]:
+    """The links with a name, except power(λ)."""
+    return tuple(_built(name) for name in _DECLARED)

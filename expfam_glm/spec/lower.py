@@ -1,0 +1,186 @@
+"""Scalar graphs lowered to NumPy: one vectorised call an operation, buffers reused in place.
+
+NumPy's own exp, log and log1p run several times faster than a fused scalar loop, nothing has to
+be compiled, and a fresh process starts at once. PyTensor derives and simplifies the graph; this
+file only writes it down as calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import toposort
+from pytensor.tensor.elemwise import Elemwise
+
+from expfam_glm.errors import DeclarationError
+
+# Operations with a NumPy function of the same meaning that can write into a given buffer.
+_UFUNCS = {
+    "Add": "add", "Mul": "multiply", "Sub": "subtract", "TrueDiv": "divide",
+    "Neg": "negative", "Abs": "absolute", "Sqr": "square", "Sqrt": "sqrt",
+    "Reciprocal": "reciprocal", "Exp": "exp", "Exp2": "exp2", "Expm1": "expm1",
+    "Log": "log", "Log1p": "log1p", "Log2": "log2", "Log10": "log10",
+    "Pow": "power", "Maximum": "maximum", "Minimum": "minimum",
+    "ScalarMaximum": "maximum", "ScalarMinimum": "minimum",
+    "Sin": "sin", "Cos": "cos", "Tan": "tan", "ArcSin": "arcsin", "ArcCos": "arccos",
+    "ArcTan": "arctan", "ArcTan2": "arctan2", "Sinh": "sinh", "Cosh": "cosh", "Tanh": "tanh",
+    "ArcSinh": "arcsinh", "ArcCosh": "arccosh", "ArcTanh": "arctanh",
+    "Floor": "floor", "Ceil": "ceil", "Sign": "sign", "Mod": "mod", "IntDiv": "floor_divide",
+}  # fmt: skip
+
+# Operations written as an expression of their arguments.
+_TEMPLATES = {
+    "Sigmoid": "1.0 / (1.0 + np.exp(-{0}))",
+    "Softplus": "np.maximum({0}, 0.0) + np.log1p(np.exp(-np.abs({0})))",
+    "Log1mexp": "np.where({0} > -0.6931471805599453, "
+    "np.log(-np.expm1(np.minimum({0}, -0.0))), np.log1p(-np.exp({0})))",
+    "Switch": "np.where({0}, {1}, {2})",
+    "Second": "{1} + 0.0 * {0}",
+    "GT": "np.greater({0}, {1})", "GE": "np.greater_equal({0}, {1})",
+    "LT": "np.less({0}, {1})", "LE": "np.less_equal({0}, {1})",
+    "EQ": "np.equal({0}, {1})", "NEQ": "np.not_equal({0}, {1})",
+    "AND": "np.logical_and({0}, {1})", "OR": "np.logical_or({0}, {1})",
+    "Invert": "np.logical_not({0})", "XOR": "np.logical_xor({0}, {1})",
+    "IsNan": "np.isnan({0})", "IsInf": "np.isinf({0})",
+    "TriGamma": "special.polygamma(1, {0})",
+    "PolyGamma": "special.polygamma({0}, {1})",
+}  # fmt: skip
+
+
+def _call(op: Any, arguments: list[str], out: str | None) -> str:
+    """One operation as the text of a NumPy or SciPy call."""
+    kind = type(op).__name__
+    target = f", out={out}" if out else ""
+    if kind in ("Add", "Mul") and len(arguments) > 2:
+        ufunc = _UFUNCS[kind]
+        text = f"np.{ufunc}({arguments[0]}, {arguments[1]})"
+        for extra in arguments[2:]:
+            text = f"np.{ufunc}({text}, {extra})"
+        return text
+    if kind in _UFUNCS:
+        return f"np.{_UFUNCS[kind]}({', '.join(arguments)}{target})"
+    if kind == "Cast":
+        return f"np.asarray({arguments[0]}).astype({op.o_type.dtype!r})"
+    if kind in _TEMPLATES:
+        return _TEMPLATES[kind].format(*arguments)
+    spec = getattr(op, "nfunc_spec", None)
+    if spec:
+        name = spec[0]
+        name = name.removeprefix("scipy.") if name.startswith("scipy.") else f"np.{name}"
+        return f"{name}({', '.join(arguments)})"
+    raise DeclarationError(
+        f"the operation {op} has no NumPy or SciPy counterpart; write the function with the "
+        "elementary and special functions of pytensor.tensor."
+    )
+
+
+def lower(
+    inputs: Sequence[Variable], outputs: Sequence[Variable], rows: Sequence[Variable] = ()
+) -> Callable[..., tuple[Any, ...]]:
+    """A NumPy function of `inputs` that returns the tuple of `outputs`.
+
+    Parameters
+    ----------
+    inputs, outputs : sequence of symbolic scalars
+    rows : sequence of symbolic scalars
+        Inputs that are always arrays of one common length: what is computed from them may be
+        overwritten in place. The inputs themselves are never written to.
+
+    Returns
+    -------
+    callable
+        Takes arrays (or numbers) in the order of `inputs`.
+
+    Raises
+    ------
+    DeclarationError
+        If an operation has no NumPy or SciPy counterpart.
+    """
+    names: dict[Variable, str] = {v: f"x{k}" for k, v in enumerate(inputs)}
+    full = set(rows)
+    scope: dict[str, Any] = {"np": np}
+    seen: dict[tuple[str, ...], Variable] = {}
+    alias: dict[Variable, Variable] = {}
+    steps: list[tuple[Any, Variable, list[Variable]]] = []
+
+    def root(v: Variable) -> Variable:
+        return alias.get(v, v)
+
+    def constant(v: Constant) -> str:
+        data = np.asarray(v.data)
+        return f"({data.item()!r})" if np.isfinite(data) else f"np.float64('{data.item()}')"
+
+    def key_of(v: Variable) -> str:
+        return constant(v) if isinstance(v, Constant) else str(id(v))
+
+    for node in toposort(list(outputs), blockers=list(inputs)):
+        op = node.op.scalar_op if isinstance(node.op, Elemwise) else node.op
+        arguments = [root(v) for v in node.inputs]
+        if type(op).__name__ == "Identity":
+            alias[node.outputs[0]] = arguments[0]
+            continue
+        key = (f"{type(op).__name__}:{op}", *(key_of(v) for v in arguments))
+        (out,) = node.outputs
+        if key in seen:
+            alias[out] = seen[key]
+            continue
+        seen[key] = out
+        steps.append((op, out, arguments))
+        if any(v in full for v in arguments):
+            full.add(out)
+
+    results = [root(v) for v in outputs]
+    last: dict[Variable, int] = {}
+    for k, (_, _, arguments) in enumerate(steps):
+        for v in arguments:
+            last[v] = k
+    kept = set(results) | set(inputs)
+    boolean = {v for _, v, _ in steps if v.type.dtype == "bool"}
+
+    def text(v: Variable) -> str:
+        return constant(v) if isinstance(v, Constant) else names[v]
+
+    lines: list[str] = []
+    for k, (op, out, arguments) in enumerate(steps):
+        names[out] = f"t{k}"
+        if getattr(op, "elementwise", False):
+            scope[f"solve{k}"] = op.evaluate
+            call = f"solve{k}({', '.join(map(text, arguments))})"
+        else:
+            reuse = next(
+                (
+                    v
+                    for v in arguments
+                    if v in full
+                    and v not in kept
+                    and v not in boolean
+                    and not isinstance(v, Constant)
+                    and last[v] == k
+                ),
+                None,
+            )
+            buffer = names[reuse] if reuse is not None and out not in boolean else None
+            call = _call(op, [text(v) for v in arguments], buffer)
+        if "special." in call and "special" not in scope:
+            from scipy import special
+
+            scope["special"] = special
+        lines.append(f"    t{k} = {call}")
+        dead = {v for v in arguments if not isinstance(v, Constant) and last[v] == k} - kept
+        if dead:
+            lines.append(f"    del {', '.join(sorted(names[v] for v in dead))}")
+    header = f"def lowered({', '.join(f'x{k}' for k in range(len(inputs)))}):"
+    footer = f"    return ({', '.join(text(v) for v in results)},)"
+    source = "\n".join([header, *lines, footer])
+    exec(compile(source, "<lowered graph>", "exec"), scope)
+    function = scope["lowered"]
+
+    def quiet(*arrays: Any) -> tuple[Any, ...]:
+        with np.errstate(all="ignore"):
+            return function(*arrays)
+
+    quiet.source = source  # type: ignore[attr-defined]
+    return quiet

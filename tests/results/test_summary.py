@@ -1,0 +1,142 @@
+"""The summary of one fit: its table, its text, and what it says of trees from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pytest
+import xarray as xr
+
+from expfam_glm.errors import ArgumentError, ResultError
+from expfam_glm.results.summary import summary
+from expfam_glm.tree import likelihood_tree
+from tests.fabricated import LABELS, aliased, made_up, made_up_gee, sampled
+
+
+def test_the_table_of_a_fit_is_what_the_tree_holds() -> None:
+    tree = likelihood_tree(made_up(), ci_prob=0.5)
+    table = summary(tree, ci_prob=0.95).table
+    assert table.columns.tolist() == ["estimate", "se", "z", "p_value", "ci95_lb", "ci95_ub"]
+    assert table.index.tolist() == list(LABELS)
+    for column, name in (("estimate", "beta"), ("se", "se"), ("z", "statistic"), ("p_value",) * 2):
+        np.testing.assert_array_equal(table[column], tree["fit"][name])
+    expected = likelihood_tree(made_up(), ci_prob=0.95)["fit"]["interval"]
+    np.testing.assert_array_equal(table[["ci95_lb", "ci95_ub"]], expected)
+
+
+def test_t_tests_show_their_degrees_of_freedom() -> None:
+    table = summary(likelihood_tree(made_up(df=8.0))).table
+    assert table.columns.tolist()[2:4] == ["t", "df"]
+    assert (table["df"] == 8).all()
+
+
+def test_the_text_reads_like_the_summary_of_a_glm() -> None:
+    text = str(summary(likelihood_tree(made_up()), ci_prob=0.9))
+    assert text.splitlines() == [
+        "y ~ age * C(centre)",
+        "family poisson, link log; maximum likelihood, fisher covariance; 12 observations",
+        "",
+        "                    estimate       se      z   p_value  ci90_lb  ci90_ub",
+        "Intercept             -1.350    0.350  -3.86  0.000115   -1.926   -0.774",
+        "age                  0.02300  0.00600   3.83  0.000126  0.01313  0.03287",
+        "C(centre)[b/ü]        0.9500   0.0900  10.56    <2e-16   0.8020   1.0980",
+        "age:C(centre)[b/ü]    -0.350    0.220  -1.59     0.112   -0.712    0.012",
+        "",
+        "Dispersion phi: 1 (fixed by the family)",
+        "Null deviance: 44.25",
+        "Residual deviance: 12.50 on 8 degrees of freedom",
+        "Pearson chi-squared: 11.00 on 8 degrees of freedom",
+        "Log-likelihood: -20.00; AIC: 48.00; BIC: 50.00",
+        "Converged after 5 iterations.",
+    ]
+
+
+def test_the_text_says_what_must_be_known() -> None:
+    estimate = made_up(
+        positive={"phi": (2.0, 0.125)},
+        fit={},
+        fit_stats={"loglik": np.nan, "QIC": 3.0, "n_iterations": 100, "converged": False},
+    )
+    estimate.attrs["warnings"] = "age is huge\ncentre is tiny"
+    lines = str(summary(likelihood_tree(aliased(estimate, 1)))).splitlines()
+    assert "NOT CONVERGED in 100 iterations." in lines
+    assert lines[-2:] == ["Warning: age is huge", "Warning: centre is tiny"]
+    assert "Log-likelihood: not defined; QIC: 3.00" in lines
+    assert any("standard error of its logarithm 0.125" in line for line in lines)
+    assert next(line for line in lines if line.startswith("age ")).split() == ["age"] + ["–"] * 6
+
+
+def test_a_gee_shows_its_working_correlation() -> None:
+    estimate = made_up_gee()
+    estimate.attrs["correlation"] = "exchangeable"
+    text = str(summary(likelihood_tree(estimate)))
+    assert "GEE, robust covariance, exchangeable working correlation" in text
+    assert "alpha: 0.35" in text
+
+
+def test_the_table_of_draws_is_arviz_summary() -> None:
+    tree = sampled(phi=1.9)
+    table = summary(tree, ci_prob=0.9).table
+    expected = az.summary(tree, ci_prob=0.9, round_to="none")
+    assert table.columns.tolist() == [
+        *("mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "ess_tail", "r_hat")
+    ]
+    assert table.index.tolist() == [*LABELS, "phi"]
+    np.testing.assert_allclose(table, expected[table.columns], rtol=1e-12)
+
+
+def test_percents_are_not_rounded_down() -> None:
+    assert "eti29_lb" in summary(sampled(), ci_prob=0.29).table
+    assert "eti99.9_lb" in summary(sampled(), ci_prob=0.999).table
+
+
+def test_the_text_of_draws_shows_the_sampler() -> None:
+    lines = str(summary(sampled())).splitlines()
+    assert lines[0] == "family poisson, link log; NUTS, 4 chains of 1000 draws"
+    assert lines[-1].startswith("Sampling: divergences 0, largest r_hat 1.00")
+
+
+def test_a_parameter_that_does_not_move_has_no_rhat_and_no_warning() -> None:
+    tree = sampled()
+    tree["posterior"]["beta"][..., 1] = 0.5
+    table = summary(tree).table
+    assert table["r_hat"].isna().tolist() == [False, True, False, False]
+    assert table["sd"].iloc[1] == 0
+    assert "–" in str(summary(tree))
+
+
+@pytest.mark.parametrize("road", ["fit", "draws"])
+def test_trees_from_files_have_the_same_summary(tmp_path: Path, road: str) -> None:
+    tree = likelihood_tree(made_up_gee()) if road == "fit" else sampled(phi=1.9)
+    tree.to_netcdf(tmp_path / "tree.nc")
+    with xr.open_datatree(tmp_path / "tree.nc") as again:
+        assert str(summary(again)) == str(summary(tree))
+
+
+def test_html_escapes_names() -> None:
+    estimate = made_up(labels=("a<b", "x & y", "u", "v"))
+    estimate.attrs["warnings"] = "1 < 2"
+    page = summary(likelihood_tree(estimate))._repr_html_()
+    assert "a&lt;b" in page and "x &amp; y" in page and "1 &lt; 2" in page
+    assert "a<b" not in page
+    assert page.count("<tr>") == 5
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (3, "not a int"),
+        (xr.DataTree(), "no groups"),
+        (xr.DataTree.from_dict({"posterior": xr.Dataset({"mu": 1.0})}), "it has posterior"),
+    ],
+)
+def test_what_is_no_result_tree_is_refused(tree: object, message: str) -> None:
+    with pytest.raises(ResultError, match=message):
+        summary(tree)  # type: ignore[arg-type]
+
+
+def test_an_impossible_probability_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="ci_prob=2"):
+        summary(sampled(), ci_prob=2)
