@@ -21,7 +21,7 @@ import xarray as xr
 
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.normal_draws import matched_normals, square_root
-from expfam_glm.numerics.wald import wald_interval, wald_p_value
+from expfam_glm.numerics.wald import default_ci_prob, wald_interval, wald_p_value
 
 _VERSIONS_OF = ("numpy", "scipy", "xarray", "arviz-base", "pytensor", "pymc", "nutpie")
 
@@ -197,40 +197,6 @@ def common_attrs(**attrs: Any) -> dict[str, str | float | int]:
         "versions": _versions(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     } | {name: _plain(name, value) for name, value in attrs.items()}
-
-
-def default_ci_prob(ci_prob: float | None) -> float:
-    """Check a probability of intervals, or take ArviZ's setting.
-
-    Parameters
-    ----------
-    ci_prob : float or None
-        None asks for ArviZ's `stats.ci_prob`.
-
-    Returns
-    -------
-    float
-        A number inside (0, 1).
-
-    Raises
-    ------
-    ArgumentError
-        If it is not inside (0, 1).
-
-    Examples
-    --------
-    >>> default_ci_prob(0.95)
-    0.95
-    """
-    if ci_prob is None:
-        from arviz_base import rcParams
-
-        ci_prob = rcParams["stats.ci_prob"]
-    if not 0 < ci_prob < 1:
-        raise ArgumentError(
-            f"ci_prob={ci_prob!r} is not a probability between 0 and 1; use 0.95, say."
-        )
-    return float(ci_prob)
 
 
 def _fit(estimate: Estimate, ci_prob: float) -> Variables:

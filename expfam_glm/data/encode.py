@@ -13,6 +13,7 @@ import itertools
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -265,9 +266,11 @@ def pack(value: Any) -> Any:
         case list() | tuple():
             return [type(value).__name__, [pack(item) for item in value]]
         case np.ndarray():
-            return ["array", value.tolist()]
+            return ["array", pack(value.tolist())]
         case np.generic():
             return pack(value.item())
+        case float() if not isfinite(value):
+            return ["float", str(value)]
         case None | bool() | int() | float() | str():
             return value
     raise FormulaError(f"a transform keeps a {type(value).__name__}, which cannot be written down.")
@@ -283,5 +286,7 @@ def unpack(value: Any) -> Any:
         case ["tuple", items]:
             return tuple(unpack(item) for item in items)
         case ["array", items]:
-            return np.array(items)
+            return np.array(unpack(items))
+        case ["float", text]:
+            return float(text)
     return value

@@ -87,9 +87,10 @@ def required(
 ) -> list[str]:
     """The columns that expressions need, in order; unknown variables and functions are refused."""
     needed: dict[str, None] = {}
+    parts = tuple(expressions)
     values = VALUES | TYPES if allow_code else VALUES
     known = KNOWN | set(dir(builtins)) if allow_code else KNOWN
-    for part in expressions:
+    for part in parts:
         where = f"{part.written}: " if part.python else ""
         for name in part.variables:
             if name in names:
@@ -107,6 +108,12 @@ def required(
             if name not in known:
                 raise FormulaError(
                     f"{where}function {name!r} is not known; {close_to(name, sorted(KNOWN))}"
+                )
+    for part in parts:
+        for name in part.functions:
+            if name in needed:
+                raise FormulaError(
+                    f"{part.written}: the column {name!r} hides the function {name}(); rename it."
                 )
     return list(needed)
 

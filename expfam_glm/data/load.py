@@ -67,7 +67,7 @@ def load_data(name: str) -> pd.DataFrame:
     import pandas as pd
 
     with (_FOLDER / f"{name}.csv").open(encoding="utf-8") as file:
-        table = pd.read_csv(file, float_precision="round_trip")
+        table = pd.read_csv(file)
     source = sources[name]
     table.attrs = {
         "title": source["title"],

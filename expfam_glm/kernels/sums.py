@@ -14,7 +14,7 @@ class Gram(NamedTuple):
     score: np.ndarray  # (p,)
     objective: float  # Σ f (yθ − b(θ)) w, or −½ Σ f w d where d has a closed form
     magnitude: float  # Σ |terms| of the objective, for its rounding error
-    pearson: float  # Σ u²/W
+    pearson: float  # Σ u²/W where φ is free, else 0
     low: float  # smallest η
     high: float  # largest η
 

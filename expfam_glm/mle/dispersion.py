@@ -21,24 +21,39 @@ METHODS = ("pearson", "deviance", "ml")
 _MOST_STEPS = 100
 
 
+# A fitted mean this near to the edge where the response stands asks whether a maximum exists.
+_NEAR_EDGE = 1e-6
+
+
 @dataclass(frozen=True)
 class Fitness:
-    """Sums over the rows at β̂, weighted by w and f."""
+    """Sums over the rows at β̂, weighted by w and f, from one pass."""
 
     deviance: float
     pearson: float
+    near_edge: bool  # some fitted mean has all but reached the edge at which its response stands
+    saturated: float  # Σ f {b*(y)w/a + c(y, a/w)} where φ is known, else NaN
 
 
 def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Fitness:
-    """D = Σ w d(y, μ) and X² = Σ w (y − μ)²/V(μ)."""
-    kernel = row_kernel(problem.family, problem.link, ("deviance", "pearson"))
+    """D = Σ w d(y, μ) and X² = Σ w (y − μ)²/V(μ), and what else one pass can tell."""
+    family = problem.family
+    kernel = row_kernel(family, problem.link, ("mu", "deviance", "pearson"))
+    space = family.mean_space
+    edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
+    known = family.phi is not None and not family.is_quasi
+    a = float(family.a(family.phi)) if known else np.nan
 
     def one(block: Block) -> np.ndarray:
-        d, x2 = kernel(block.eta(beta), block.y, 1.0)
-        return np.array([block.total(d, weighted=True), block.total(x2, weighted=True)])
+        mu, d, x2 = kernel(block.eta(beta), block.y, 1.0)
+        near = sum(np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE)) for e in edges)
+        top = block.total(_saturated(family)(block.y, a / block.w)[0]) if known else np.nan
+        return np.array(
+            [block.total(d, weighted=True), block.total(x2, weighted=True), near, top]
+        )
 
-    deviance, pearson = blocks.reduce(one, np.add)
-    return Fitness(max(float(deviance), 0.0), float(pearson))
+    deviance, pearson, near, top = blocks.reduce(one, np.add)
+    return Fitness(max(float(deviance), 0.0), float(pearson), bool(near), float(top))
 
 
 def invert_dispersion(family: Family, value: float) -> float:
@@ -97,12 +112,13 @@ def estimate(
 
 def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: MemoryBlocks) -> float:
     """Σ f log f(y) at β̂ and φ: −D/(2a) + Σ f {b*(y)w/a + c(y, a/w)}."""
-    family = problem.family
-    a = float(family.a(phi))
-    saturated = _saturated(family)
+    a = float(problem.family.a(phi))
+    if problem.family.phi is not None:
+        return fit.saturated - fit.deviance / (2 * a)
+    saturated = _saturated(problem.family)
 
     def one(block: Block) -> float:
-        return block.total(saturated(block.y, a / np.asarray(block.w))[0])
+        return block.total(saturated(block.y, a / block.w)[0])
 
     return blocks.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
 
@@ -122,7 +138,7 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> 
         a = np.exp(tau)
 
         def one(block: Block) -> np.ndarray:
-            rows = derivatives(block.y, a / np.asarray(block.w))
+            rows = derivatives(block.y, a / block.w)
             return np.array([block.total(v) for v in rows])
 
         value, first, second = blocks.reduce(one, np.add)

@@ -21,15 +21,13 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.dispersion import Fitness, estimate, fitness, log_likelihood, maximum_likelihood
-from expfam_glm.mle.irls import Solution, maximise
+from expfam_glm.mle.irls import Solution, maximise, mean_response
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.rank import aliased, warn_aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 from expfam_glm.tree import Estimate, likelihood_tree
 
 INFORMATION = ("expected", "observed")
-# A fitted mean this near to the edge where the response stands asks whether a maximum exists.
-_NEAR_EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,8 @@ class Maximum:
     problem: Problem  # restricted to the kept columns
     aliased: np.ndarray  # (all p,)
     solution: Solution
+    blocks: MemoryBlocks
+    measures: Fitness
     notes: tuple[str, ...]
 
 
@@ -77,7 +77,9 @@ def find_maximum(
     if mask.any():
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
-    if _near_edge(kept_problem, solution.beta):
+    blocks = MemoryBlocks(kept_problem)
+    measures = fitness(kept_problem, blocks, solution.beta)
+    if measures.near_edge:
         _refuse_separated(kept_problem)
     if solution.perfect:
         notes.append(
@@ -85,7 +87,7 @@ def find_maximum(
             "there are no standard errors."
         )
         warnings.warn(notes[-1], FitWarning, stacklevel=3)
-    return Maximum(kept_problem, mask, solution, tuple(notes))
+    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes))
 
 
 def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
@@ -95,22 +97,6 @@ def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
     labels = tuple(label for label, keep in zip(problem.labels, kept, strict=True) if keep)
     frame = replace(problem.frame, X=problem.frame.X[:, kept], labels=labels)
     return replace(problem, X=np.ascontiguousarray(problem.X[:, kept]), frame=frame)
-
-
-def _near_edge(problem: Problem, beta: np.ndarray) -> bool:
-    """Whether some fitted mean has all but reached the edge at which its response stands."""
-    space = problem.family.mean_space
-    edges = [e for e in (space.low, space.high) if np.isfinite(e)
-             and problem.family.support.contains(e)]  # fmt: skip
-    if not edges:
-        return False
-    kernel = row_kernel(problem.family, problem.link, ("mu",))
-
-    def one(block: Block) -> bool:
-        (mu,) = kernel(block.eta(beta), block.y, 1.0)
-        return any(bool(np.any((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE))) for e in edges)
-
-    return MemoryBlocks(problem).reduce(one, lambda a, b: a or b)
 
 
 def _refuse_separated(problem: Problem, cause: Exception | None = None) -> None:
@@ -137,10 +123,9 @@ def fit(
         raise one_of("information", information, INFORMATION)
     maximum = find_maximum(problem, start=start, tol=tol, max_iterations=max_iterations)
     inner, solution = maximum.problem, maximum.solution
-    blocks = MemoryBlocks(inner)
+    blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
     notes = list(maximum.notes)
-    measures = fitness(inner, blocks, beta)
     phi, estimated, log_error = _dispersion(inner, dispersion, measures, blocks, solution)
     factor = solution.factor
     if information == "observed":
@@ -279,8 +264,5 @@ def null_deviance(problem: Problem) -> float:
             return np.nan
         return fitness(null, blocks, np.zeros(1)).deviance
     if problem.offset is None:
-        weight = np.ones(n) if problem.w is None else problem.w
-        weight = weight if problem.f is None else weight * problem.f
-        mean = float(np.average(problem.y, weights=weight))
-        return fitness(null, blocks, np.atleast_1d(problem.link(mean))).deviance
-    return fitness(null, blocks, find_maximum(null).solution.beta).deviance
+        return fitness(null, blocks, np.atleast_1d(problem.link(mean_response(problem)))).deviance
+    return find_maximum(null).measures.deviance

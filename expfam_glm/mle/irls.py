@@ -11,7 +11,7 @@ import numpy as np
 
 from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ConvergenceError, DataError
+from expfam_glm.errors import ConvergenceError, DataError, ExpfamError
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import Gram, join, triangle, weighted_gram
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT, Factor, factor_gram, factor_triangle
@@ -19,6 +19,9 @@ from expfam_glm.spec.domain import Domain
 
 _EPS = np.finfo(float).eps
 _MOST_HALVINGS = 40
+# From this many rows on, a fit to a subsample of about so many rows gives the start.
+_SUBSAMPLE_FROM = 100_000
+_SUBSAMPLE_ROWS = 20_000
 
 
 class State(NamedTuple):
@@ -67,13 +70,17 @@ class Scoring:
         def one(block: Block) -> Gram:
             eta = block.eta(beta)
             u, W, q = kernel(eta, block.y, block.w)
-            return _block_gram(block, u, W, self._sign * q, eta)
+            return _block_gram(block, u, W, self._sign * q, eta, self._free)
 
         return self.blocks.reduce(one, Gram.__add__)
 
     @property
     def _q(self) -> str:
         return "weighted_deviance" if self._closed else "kernel"
+
+    @property
+    def _free(self) -> bool:
+        return self.problem.family.phi is None
 
     @property
     def _closed(self) -> bool:
@@ -97,7 +104,7 @@ class Scoring:
 
     # ---- one step ------------------------------------------------------------------------
 
-    def evaluate(self, beta: np.ndarray) -> State | None:
+    def evaluate(self, beta: np.ndarray, first: bool = False) -> State | None:
         """The state at β; None where β is not admissible."""
         sums = self._gram(beta)
         space = self.space
@@ -108,6 +115,8 @@ class Scoring:
         factor = factor_gram(sums.information)
         step = None if factor is None else factor.solve(sums.score)
         if factor is None or factor.smallest_pivot < DOUBTFUL_PIVOT or self.use_qr:
+            if first and not self.use_qr:
+                raise _Doubtful
             p = beta.size
             R = self._triangle(beta)
             factor = factor_triangle(R[:p, :p])
@@ -115,8 +124,8 @@ class Scoring:
                 return None
             step = np.linalg.solve(factor.R, R[:p, p]) / factor.scale
         assert step is not None
-        square = float(np.sum((factor.R @ (step * factor.scale)) ** 2))
-        return State(beta, sums, factor, step, np.sqrt(square / self._dispersion(sums)))
+        decrement = factor.length(step) / np.sqrt(self._dispersion(sums))
+        return State(beta, sums, factor, step, float(decrement))
 
     def _dispersion(self, sums: Gram) -> float:
         """The current Pearson estimate of a(φ), or the known one."""
@@ -126,15 +135,15 @@ class Scoring:
         df = self.problem.n - sums.score.size
         return sums.pearson / df if df > 0 and sums.pearson > 0 else 1.0
 
-    def solve(self, start: np.ndarray | None = None) -> Solution:
-        """Iterate to the maximum.
+    def solve(self, start: np.ndarray | None = None, required: bool = True) -> Solution:
+        """Iterate to the maximum, from `start` if it is admissible (or required).
 
         Raises
         ------
         ConvergenceError
             If no admissible start is found, or the rule is not met within the iterations.
         """
-        state = self._start(start)
+        state = self._start(start, required)
         previous, last_ratio, stalled = np.inf, 0.0, 0
         for iteration in range(1, self.max_iterations + 1):
             new = self._advance(state)
@@ -164,9 +173,7 @@ class Scoring:
 
     def _at_rounding(self, state: State) -> bool:
         """Whether the step is below the rounding error of η itself."""
-        information = (state.factor.R @ (state.beta * state.factor.scale)) ** 2
-        square = (state.factor.R @ (state.step * state.factor.scale)) ** 2
-        return bool(np.sum(square) <= (64 * _EPS) ** 2 * np.sum(information))
+        return state.factor.length(state.step) <= 64 * _EPS * state.factor.length(state.beta)
 
     def _finish(self, state: State, iterations: int) -> Solution:
         perfect = self.problem.family.phi is None and self._at_perfection(state)
@@ -175,8 +182,8 @@ class Scoring:
 
     def _at_perfection(self, state: State) -> bool:
         """Whether the residuals are rounding errors of the linear predictor."""
-        signal = float(np.sum((state.factor.R @ (state.beta * state.factor.scale)) ** 2))
-        return state.sums.pearson <= (1e3 * _EPS) ** 2 * self.problem.row_count * max(signal, 0.0)
+        size = 1e3 * _EPS * state.factor.length(state.beta)
+        return state.sums.pearson <= self.problem.row_count * size**2
 
     def _advance(self, state: State) -> State | None:
         """The next state: the full step, halved while it leaves the domain or worsens the fit."""
@@ -192,17 +199,18 @@ class Scoring:
 
     # ---- where to begin ------------------------------------------------------------------
 
-    def _start(self, start: np.ndarray | None) -> State:
+    def _start(self, start: np.ndarray | None, required: bool) -> State:
         """The state after the first weighted least-squares fit to g((y + ȳ)/2)."""
         if start is not None:
-            state = self.evaluate(np.asarray(start, float))
-            if state is None:
+            state = self.evaluate(start, first=True)
+            if state is None and required:
                 raise ConvergenceError(
                     f"the given start is not admissible: it leaves the linear predictors "
                     f"{self.space} of the link "
                     f"{self.problem.link.name!r}."
                 )
-            return state
+            if state is not None:
+                return state
         first, centre = self._first_fit()
         length = 1.0
         for _ in range(_MOST_HALVINGS):
@@ -273,18 +281,23 @@ def _rows(values: tuple[np.ndarray, ...], n: int) -> list[np.ndarray]:
     return [v if np.shape(v) == (n,) else np.broadcast_to(v, (n,)) for v in values]
 
 
-def _block_gram(block: Block, u: np.ndarray, W: np.ndarray, q: np.ndarray, eta: np.ndarray) -> Gram:
+def _block_gram(
+    block: Block, u: np.ndarray, W: np.ndarray, q: np.ndarray, eta: np.ndarray, free: bool
+) -> Gram:
     n = block.y.shape[0]
     u, W, q = _rows((u, W, q), n)
-    with np.errstate(all="ignore"):
-        residuals = np.where(W > 0, u * u / W, 0.0)
     if block.f is not None:
-        u, W, q, residuals = u * block.f, W * block.f, q * block.f, residuals * block.f
+        u, W, q = u * block.f, W * block.f, q * block.f
+    pearson = 0.0
+    if free:  # Σ u²/W, of which only the current dispersion is made
+        with np.errstate(all="ignore"):
+            terms = u * u / W
+        pearson = float(terms.sum(where=W > 0))
     with np.errstate(all="ignore"):
         information = weighted_gram(block.X, W)
     return Gram(
         information, block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
-        float(residuals.sum()), float(eta.min()), float(eta.max()),
+        pearson, float(eta.min()), float(eta.max()),
     )  # fmt: skip
 
 
@@ -337,11 +350,10 @@ def maximise(
     everything = np.zeros(problem.X.shape[1], bool)
     blocks = MemoryBlocks(problem)
     try:
-        if start is None:
-            return scoring(problem, blocks).solve(), everything
-        if factor_is_sound(problem.X):
-            return scoring(problem, blocks).solve(start), everything
-        raise _Doubtful
+        first = start
+        if start is None and problem.row_count >= _SUBSAMPLE_FROM:
+            first = _subsample_fit(problem)
+        return scoring(problem, blocks).solve(first, start is not None), everything
     except _Doubtful:
         mask = check_rank(problem.X)
     if mask.any():
@@ -350,7 +362,18 @@ def maximise(
     return scoring(problem, MemoryBlocks(problem), use_qr=True).solve(start), mask
 
 
-def factor_is_sound(X: np.ndarray) -> bool:
-    """Whether the Gram matrix of X alone shows full rank."""
-    factor = factor_gram(X.T @ X)
-    return factor is not None and factor.smallest_pivot >= DOUBTFUL_PIVOT
+def _subsample_fit(problem: Problem) -> np.ndarray | None:
+    """β̂ of every k-th row, a start that saves full passes; None where it cannot be had."""
+    step = max(2, problem.row_count // max(_SUBSAMPLE_ROWS, 50 * problem.X.shape[1]))
+    w, f, offset = (
+        None if v is None else v[::step] for v in (problem.w, problem.f, problem.offset)
+    )
+    part = replace(
+        problem, y=problem.y[::step], X=np.ascontiguousarray(problem.X[::step]), w=w, f=f,
+        offset=offset,
+    )  # fmt: skip
+    scoring = Scoring(part, MemoryBlocks(part), tol=1e-2, max_iterations=25)
+    try:
+        return scoring.solve().beta
+    except (ExpfamError, _Doubtful):
+        return None

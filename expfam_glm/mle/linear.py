@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,13 +21,22 @@ class Factor:
 
     def solve(self, U: np.ndarray) -> np.ndarray:
         """I⁻¹U for one (p,) or several (p, m) right-hand sides."""
-        half = np.linalg.solve(self.R.T, (U.T / self.scale).T)
-        return (np.linalg.solve(self.R, half).T / self.scale).T
+        half = self._root.T @ (U.T / self.scale).T
+        return ((self._root @ half).T / self.scale).T
 
     def inverse(self) -> np.ndarray:
         """I⁻¹, symmetric."""
-        root = np.linalg.solve(self.R, np.eye(self.R.shape[0])) / self.scale[:, None]
+        root = self._root / self.scale[:, None]
         return root @ root.T
+
+    @cached_property
+    def _root(self) -> np.ndarray:
+        """R⁻¹."""
+        return np.linalg.inv(self.R)
+
+    def length(self, beta: np.ndarray) -> float:
+        """√(βᵀ I β)."""
+        return float(np.linalg.norm(self.R @ (beta * self.scale)))
 
     @property
     def smallest_pivot(self) -> float:
@@ -41,7 +51,7 @@ def factor_gram(information: np.ndarray) -> Factor | None:
         return None
     scale = np.sqrt(diagonal)
     try:
-        lower = np.linalg.cholesky(information / np.outer(scale, scale))
+        lower = np.linalg.cholesky(information / scale / scale[:, None])
     except np.linalg.LinAlgError:
         return None
     return Factor(lower.T, scale)

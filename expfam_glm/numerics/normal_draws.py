@@ -17,9 +17,9 @@ def square_root(V: np.ndarray, name: str) -> np.ndarray:
     roots, vectors = np.linalg.eigh(V / np.outer(unit, unit))
     if V.size and (roots[0] < -NEGATIVE or np.any(np.diagonal(V) < 0)):
         raise ResultError(
-            f"covariance {name!r} is not positive semi-definite: the smallest eigenvalue of its "
-            f"correlation form is {roots[0]:.3g}, the smallest variance {np.diagonal(V).min():.3g}. "
-            "Use another covariance type."
+            f"covariance {name!r} is not positive semi-definite: its smallest variance is "
+            f"{np.diagonal(V).min():.3g}, and the smallest eigenvalue of its correlation form "
+            f"{roots[0]:.3g}. Use another covariance type."
         )
     return (vectors * np.sqrt(np.maximum(roots, 0))) @ vectors.T * unit
 
@@ -32,5 +32,8 @@ def matched_normals(n: int, p: int, random_seed: int) -> np.ndarray:
             "needed to match their mean and covariance."
         )
     z = np.random.default_rng(random_seed).standard_normal((n, p))
-    q, r = np.linalg.qr(z - z.mean(axis=0))
-    return q * (np.sign(np.diagonal(r)) * np.sqrt(n - 1))
+    for _ in range(2):  # the second round removes the rounding error of the first
+        z -= z.mean(axis=0)
+        root = np.linalg.cholesky(z.T @ z / (n - 1))
+        z = z @ np.linalg.inv(root).T
+    return z

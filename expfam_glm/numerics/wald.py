@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from expfam_glm.errors import ArgumentError
+
 
 def wald_p_value(statistic: np.ndarray, df: float | np.ndarray) -> np.ndarray:
     """Two-sided p-values, accurate far into the tails.
@@ -54,3 +56,37 @@ def wald_interval(
     """
     half_width = -stdtrit(df, (1 - ci_prob) / 2) * se
     return np.stack([beta - half_width, beta + half_width], axis=-1)
+
+
+def default_ci_prob(ci_prob: float | None) -> float:
+    """Check a probability of intervals, or take ArviZ's setting.
+
+    Parameters
+    ----------
+    ci_prob : float or None
+        None asks for ArviZ's `stats.ci_prob`.
+
+    Returns
+    -------
+    float
+        A number inside (0, 1).
+
+    Raises
+    ------
+    ArgumentError
+        If it is not inside (0, 1).
+
+    Examples
+    --------
+    >>> default_ci_prob(0.95)
+    0.95
+    """
+    if ci_prob is None:
+        from arviz_base import rcParams
+
+        ci_prob = rcParams["stats.ci_prob"]
+    if not 0 < ci_prob < 1:
+        raise ArgumentError(
+            f"ci_prob={ci_prob!r} is not a probability between 0 and 1; use 0.95, say."
+        )
+    return float(ci_prob)

@@ -11,9 +11,8 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ResultError
-from expfam_glm.numerics.wald import wald_interval
+from expfam_glm.numerics.wald import default_ci_prob, wald_interval
 from expfam_glm.results.text import columns, decimals, number, percent
-from expfam_glm.tree import default_ci_prob
 
 INNER_PROB = 0.5
 

@@ -12,9 +12,8 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ResultError
-from expfam_glm.numerics.wald import wald_interval
+from expfam_glm.numerics.wald import default_ci_prob, wald_interval
 from expfam_glm.results.text import columns, decimals, number, percent
-from expfam_glm.tree import default_ci_prob
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,8 @@ DEVIANCES = {
     "pearson_chi2": ("Pearson chi-squared", "df_residual"),
 }
 CRITERIA = {"loglik": "Log-likelihood", "aic": "AIC", "bic": "BIC"}
-ITERATION = ("n_iterations", "converged")
+COUNTS = {"n_observations": "observations", "n_clusters": "clusters"}
+ITERATION = ("n_iterations", "converged", "decrement")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def summary(tree: xr.DataTree, *, ci_prob: float | None = None) -> Summary:
     >>> estimate = Estimate(
     ...     kind="maximum likelihood", labels=("Intercept",), beta=np.array([1.0]),
     ...     covariances={"fisher": np.array([[0.25]])}, df=None, fit={"phi": ((), 1.0)},
-    ...     fit_coords={}, positive={}, fit_stats={}, observed={"y": np.ones(4)}, constant={},
+    ...     fit_coords={}, positive={}, fit_stats={"n_observations": 4}, observed={}, constant={},
     ...     attrs={"family": "poisson", "link": "log", "formula": "y ~ 1"},
     ... )
     >>> print(summary(likelihood_tree(estimate), ci_prob=0.95))
@@ -210,9 +210,11 @@ def _heading(tree: xr.DataTree) -> Iterator[str]:
         road = f"{attrs.get('kind', 'draws')}, {sizes['chain']} chains of {sizes['draw']} draws"
     if "correlation" in attrs:
         road += f", {attrs['correlation']} working correlation"
-    sizes = tree["observed_data"].sizes if "observed_data" in tree.children else {}
-    count = [f"{sizes['obs_id']} observations"] if "obs_id" in sizes else []
-    yield "; ".join([*([model] if model else []), road, *count])
+    stats = _fit_stats(tree)
+    counts = [f"{stats[name]:g} {what}" for name, what in COUNTS.items() if name in stats]
+    if attrs.get("rows_dropped"):
+        counts.append(f"{attrs['rows_dropped']} rows with missing values dropped")
+    yield "; ".join([*([model] if model else []), road, *counts])
 
 
 def _parameters(tree: xr.DataTree) -> Iterator[str]:
@@ -235,27 +237,31 @@ def _parameters(tree: xr.DataTree) -> Iterator[str]:
 
 def _statistics(tree: xr.DataTree) -> Iterator[str]:
     """Deviances with degrees of freedom, criteria, and how the iteration ended."""
-    stats = {}
-    if "fit_stats" in tree.children:
-        stats = {str(k): float(v) for k, v in tree["fit_stats"].data_vars.items()}
+    stats = _fit_stats(tree)
     for name, (title, df) in DEVIANCES.items():
         if name in stats:
             on = f" on {stats[df]:g} degrees of freedom" if df in stats else ""
             yield f"{title}: {_statistic(stats[name])}{on}"
-    beside = {*DEVIANCES, *(df for _, df in DEVIANCES.values()), *ITERATION}
+    beside = {*DEVIANCES, *(df for _, df in DEVIANCES.values()), *COUNTS, *ITERATION}
     criteria = [name for name in CRITERIA if name in stats]
     criteria += [name for name in stats if name not in beside and name not in CRITERIA]
     if criteria:
-        yield "; ".join(
-            f"{CRITERIA.get(name, name)}: {_statistic(stats[name])}" for name in criteria
-        )
+        yield "; ".join(f"{CRITERIA.get(k, k)}: {_statistic(stats[k])}" for k in criteria)
     if "n_iterations" in stats:
         count = f"{stats['n_iterations']:g} iterations"
-        yield (
-            f"Converged after {count}."
-            if stats.get("converged", 1)
-            else f"NOT CONVERGED in {count}."
+        near = "decrement" in stats
+        how_near = (
+            f", within {stats['decrement']:.1g} standard errors of the maximum" if near else ""
         )
+        converged = stats.get("converged", 1)
+        yield f"Converged after {count}{how_near}." if converged else f"NOT CONVERGED in {count}."
+
+
+def _fit_stats(tree: xr.DataTree) -> dict[str, float]:
+    """The group `fit_stats` as plain numbers."""
+    if "fit_stats" not in tree.children:
+        return {}
+    return {str(k): float(v) for k, v in tree["fit_stats"].data_vars.items()}
 
 
 def _sampling(tree: xr.DataTree, table: pd.DataFrame) -> Iterator[str]:

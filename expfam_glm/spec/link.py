@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,20 +101,7 @@ class Link:
         Domain
             g(means ∩ domain of g).
         """
-        low, high = max(means.low, self.domain.low), min(means.high, self.domain.high)
-        if not low < high:
-            raise DeclarationError(
-                f"the link {self.name!r} is defined on {self.domain}, which has no point in "
-                f"common with the means {means}."
-            )
-        ends = []
-        for end, sign in ((low, 1.0), (high, -1.0)):
-            value = float(self.link(end))
-            if not np.isfinite(value):  # one-sided limit at the edge
-                near = end + sign * 1e-9 * (1 + abs(end)) if np.isfinite(end) else -sign * 1e300
-                value = float(self.link(near)) if np.isnan(value) else value
-            ends.append(np.copysign(np.inf, value) if abs(value) > _INFINITE else value)
-        return Domain(min(ends), max(ends), "neither", False)
+        return _image(self, means)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Link) and (self.link, self.inverse, self.domain) == (
@@ -131,3 +119,21 @@ class Link:
 
 def _rebuild(name: str, link: Expression, inverse: Expression, domain: Domain) -> Link:
     return Link(name, link, inverse, domain=domain)
+
+
+@lru_cache(maxsize=512)
+def _image(link: Link, means: Domain) -> Domain:
+    low, high = max(means.low, link.domain.low), min(means.high, link.domain.high)
+    if not low < high:
+        raise DeclarationError(
+            f"the link {link.name!r} is defined on {link.domain}, which has no point in "
+            f"common with the means {means}."
+        )
+    ends = []
+    for end, sign in ((low, 1.0), (high, -1.0)):
+        value = float(link.link(end))
+        if not np.isfinite(value):  # one-sided limit at the edge
+            near = end + sign * 1e-9 * (1 + abs(end)) if np.isfinite(end) else -sign * 1e300
+            value = float(link.link(near)) if np.isnan(value) else value
+        ends.append(np.copysign(np.inf, value) if abs(value) > _INFINITE else value)
+    return Domain(min(ends), max(ends), "neither", False)

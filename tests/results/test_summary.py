@@ -57,15 +57,31 @@ def test_the_text_says_what_must_be_known() -> None:
     estimate = made_up(
         positive={"phi": (2.0, 0.125)},
         fit={},
-        fit_stats={"loglik": np.nan, "QIC": 3.0, "n_iterations": 100, "converged": False},
+        fit_stats={
+            "loglik": np.nan,
+            "QIC": 3.0,
+            "n_iterations": 100,
+            "converged": False,
+            "decrement": 0.25,
+            "n_observations": 118,
+            "n_clusters": 59,
+        },
     )
+    estimate.attrs["rows_dropped"] = 2
     estimate.attrs["warnings"] = "age is huge\ncentre is tiny"
     lines = str(summary(likelihood_tree(aliased(estimate, 1)))).splitlines()
+    assert lines[1].endswith("118 observations; 59 clusters; 2 rows with missing values dropped")
     assert "NOT CONVERGED in 100 iterations." in lines
     assert lines[-2:] == ["Warning: age is huge", "Warning: centre is tiny"]
     assert "Log-likelihood: not defined; QIC: 3.00" in lines
     assert any("standard error of its logarithm 0.125" in line for line in lines)
     assert next(line for line in lines if line.startswith("age ")).split() == ["age"] + ["–"] * 6
+
+
+def test_how_near_the_maximum_the_fit_came() -> None:
+    estimate = made_up(fit_stats={"n_iterations": 4, "converged": 1, "decrement": 2.1e-11})
+    line = str(summary(likelihood_tree(estimate))).splitlines()[-1]
+    assert line == "Converged after 4 iterations, within 2e-11 standard errors of the maximum."
 
 
 def test_a_gee_shows_its_working_correlation() -> None:

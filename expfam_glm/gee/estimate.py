@@ -1,0 +1,259 @@
+"""Generalised estimating equations of one problem, from clusters to the result tree."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ArgumentError, FitWarning, one_of
+from expfam_glm.gee import correlation as correlations
+from expfam_glm.gee.clusters import positions
+from expfam_glm.gee.correlation import Correlation
+from expfam_glm.gee.covariance import TYPES
+from expfam_glm.gee.selection import criteria
+from expfam_glm.gee.solve import Equations, Solution
+from expfam_glm.gee.structures import Structure
+from expfam_glm.mle.dispersion import fitness, invert_dispersion
+from expfam_glm.mle.fit import Maximum, find_maximum
+from expfam_glm.tree import Estimate, likelihood_tree
+
+
+def gee(
+    problem: Problem,
+    groups: str | ArrayLike,
+    correlation: str | Correlation = "exchangeable",
+    *,
+    time: str | ArrayLike | None = None,
+    cov: str = "robust",
+    ddof: str = "none",
+    phi: float | None = None,
+    start: np.ndarray | None = None,
+    tol: float = 1e-8,
+    max_iterations: int = 200,
+    ci_prob: float | None = None,
+    chains: int = 4,
+    draws: int = 1000,
+    random_seed: int = 0,
+) -> xr.DataTree:
+    """Fit by generalised estimating equations.
+
+    Parameters
+    ----------
+    problem : Problem
+        Family, link and rows.
+    groups : str or array_like (n,)
+        The cluster of each row: a column of the data, or labels of any type. Rows may stand in
+        any order.
+    correlation : str or Correlation
+        "independence", "exchangeable", "ar1", "unstructured", or a value of
+        `expfam_glm.correlation`.
+    time : str or array_like (n,), optional
+        When each row was observed: numbers or dates for "ar1", labels of any type for
+        "unstructured" and `Fixed`. The order of rows within a cluster, 0, 1, 2, …, if not given.
+    cov : {"robust", "naive"}
+        The covariance for standard errors, tests, intervals and draws; both are stored.
+    ddof : {"none", "p", "geepack"}
+        How moments are counted, see Notes.
+    phi : float, optional
+        The dispersion, if it is to be held instead of estimated.
+    start : array_like (p,), optional
+        Where the fit under independence begins, link scale.
+    tol : float
+        The iteration stops when the step is below this many robust standard errors.
+    max_iterations : int
+    ci_prob : float, optional
+        Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
+    chains, draws, random_seed : int
+        Shape and seed of the draws from the asymptotic normal distribution.
+
+    Returns
+    -------
+    xarray.DataTree
+        As from a likelihood fit, with `alpha` and `working_correlation` in the group `fit`. The
+        matrix is over the distinct times or, where times have no meaning, over the rows of the
+        largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` instead of
+        AIC and BIC; `last_step` is the length of the last step in robust standard errors.
+
+    Raises
+    ------
+    DataError
+        For one cluster only, missing groups or times, a time that occurs twice in a cluster.
+    CorrelationError
+        If the working correlation is not positive definite, or cannot be estimated.
+    ConvergenceError
+        If the equations are not solved within `max_iterations`.
+    SeparationError
+        If no finite estimate exists under independence.
+    ArgumentError
+        For unknown words; for `freq_weights`, which say nothing about clusters.
+
+    Notes
+    -----
+    With D_k = ∂μ_k/∂β, A_k = diag(V(μ)/w) and V_k = φ A_k^½ R_k(α) A_k^½,
+
+        Σ D_kᵀ V_k⁻¹ (y_k − μ_k) = 0,   B = Σ D_kᵀ V_k⁻¹ D_k,   naive = B⁻¹,
+        robust = B⁻¹ [Σ D_kᵀ V_k⁻¹ S_k S_kᵀ V_k⁻¹ D_k] B⁻¹,   S_k = y_k − μ_k.
+
+    From r = (y − μ)/√(V(μ)/w), by default φ = Σr²/(n − p), and α is the mean of r_i r_j/φ over its
+    pairs; `ddof="p"` takes p off every count of pairs (for AR(1): off the count of all pairs),
+    `ddof="geepack"` divides Σr² by n. Robust standard errors need the right model of the mean,
+    many clusters, and values missing completely at random. Criteria of models with different
+    estimates of φ cannot be compared: hold `phi`.
+
+    References
+    ----------
+    Liang and Zeger (1986), Longitudinal data analysis using generalized linear models,
+    Biometrika 73, 13-22.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> seizures = eg.load_data("seizures")
+    >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+    >>> gee = model.gee(groups="patient", correlation="exchangeable")
+    >>> gee["fit"]["se"].values.round(3).tolist()
+    [0.373, 0.098, 0.195, 0.012, 0.151]
+    """
+    if cov not in TYPES:
+        raise one_of("cov", cov, TYPES)
+    if problem.f is not None:
+        raise ArgumentError(
+            "freq_weights cannot be used with gee: they say how many rows stand alike, but not "
+            "which of them share a cluster. Repeat the rows (or whole clusters) instead."
+        )
+    working = correlations.named(correlation)
+    labels = problem.frame.column(groups, "groups")
+    when = _times(problem, working, labels, time)
+    used = None if when is None else problem.restrict(when)
+    structure = working.on(problem.restrict(labels), used, given=time is not None)
+    maximum = find_maximum(problem, start=start)
+    inner = maximum.problem
+    equations = Equations(
+        problem.family, problem.link, inner.y, inner.X, inner.w, inner.offset, structure, ddof,
+        None if phi is None else float(problem.family.a(phi)),
+    )  # fmt: skip
+    solution = equations.solve(maximum.solution.beta, tol=tol, max_iterations=max_iterations)
+    notes = [*maximum.notes, *_remarks(structure, solution)]
+    constant = problem.constant_data() | {"groups": problem.restrict(labels)}
+    if time is not None and when is not None:
+        constant["time"] = problem.restrict(when)
+    named = {"groups": groups, "time": time}
+    attrs: dict[str, str | float | int] = {
+        **problem.attrs(),
+        "cov_type": cov,
+        "correlation": working.name,
+        "ddof": ddof,
+        "dispersion": "given" if phi is not None else "moments",
+        **{role: name for role, name in named.items() if isinstance(name, str)},
+        "warnings": "\n".join(notes),
+    }
+    fit, fit_coords = _parameters(structure, solution, problem)
+    return likelihood_tree(
+        Estimate(
+            kind="GEE",
+            labels=problem.labels,
+            beta=_expand(solution.state.beta, maximum.aliased),
+            covariances={
+                name: _expand(V, maximum.aliased) for name, V in solution.covariances(cov).items()
+            },
+            df=None,
+            fit=fit,
+            fit_coords=fit_coords,
+            positive={},
+            fit_stats=_statistics(equations, solution, maximum),
+            observed=problem.observed_data(),
+            constant=constant,
+            attrs=attrs,
+        ),
+        ci_prob=ci_prob,
+        chains=chains,
+        draws=draws,
+        random_seed=random_seed,
+    )
+
+
+def _times(
+    problem: Problem, working: Correlation, labels: np.ndarray, time: Any
+) -> np.ndarray | None:
+    """Times of the rows of the frame: given, or the order of rows within clusters."""
+    if time is not None:
+        return problem.frame.column(time, "time")
+    if not working.needs_time:
+        return None
+    if problem.frame.n_dropped:
+        raise ArgumentError(
+            f"{problem.frame.n_dropped} row(s) with missing values were dropped, so the order of "
+            f"the rows that are left does not tell their times; give time= for "
+            f"correlation={working.name!r}."
+        )
+    return positions(labels)
+
+
+def _remarks(structure: Structure, solution: Solution) -> list[str]:
+    """What must be known about the fit; each is also a warning."""
+    K, p = structure.clusters.count, solution.state.beta.size
+    notes = [structure.remark(solution.state.alpha)]
+    if K <= p:
+        notes.append(
+            f"{K} clusters do not carry a robust covariance of {p} coefficients: its rank is at "
+            f"most {K - 1}. Use cov='naive', or fewer terms."
+        )
+    notes = [note for note in notes if note]
+    for note in notes:
+        warnings.warn(note, FitWarning, stacklevel=4)
+    return notes
+
+
+def _expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
+    """A vector or matrix over the kept coefficients, NaN at the aliased ones."""
+    kept = np.flatnonzero(~aliased)
+    full = np.full((aliased.size,) * values.ndim, np.nan)
+    full[np.ix_(*[kept] * values.ndim)] = values
+    return full
+
+
+def _parameters(structure: Structure, solution: Solution, problem: Problem) -> tuple[dict, dict]:
+    """φ, α and the working correlation for the group `fit`, and their coordinates."""
+    state = solution.state
+    labels, matrix = structure.shown(state.alpha)
+    if labels.dtype.kind == "O":
+        labels = labels.astype(str)
+    fit: dict[str, tuple[tuple[str, ...], Any]] = {
+        "phi": ((), invert_dispersion(problem.family, state.dispersion)),
+        "working_correlation": (("time", "time2"), matrix),
+    }
+    coords: dict[str, Any] = {"time": labels, "time2": labels}
+    if structure.alpha_dims is not None:
+        fit["alpha"] = (structure.alpha_dims, state.alpha)
+        coords |= {dim: structure.alpha_labels() for dim in structure.alpha_dims}
+    return fit, coords
+
+
+def _statistics(
+    equations: Equations, solution: Solution, maximum: Maximum
+) -> dict[str, float | int]:
+    """The group `fit_stats`."""
+    problem, state = maximum.problem, solution.state
+    clusters = equations.structure.clusters
+    deviance = fitness(problem, MemoryBlocks(problem), state.beta).deviance
+    found = equations.standardised(state.beta)
+    assert found is not None
+    robust = solution.covariances("robust")["robust"]
+    return {
+        "deviance": deviance,
+        "pearson_chi2": state.pearson,
+        "df_residual": problem.n - state.beta.size,
+        **criteria(deviance, found[0][:, :-1], robust, state.dispersion),
+        "n_observations": problem.n,
+        "n_clusters": clusters.count,
+        "max_cluster_size": clusters.largest,
+        "n_iterations": solution.iterations,
+        "converged": 1,
+        "last_step": state.length,
+    }

@@ -1,0 +1,167 @@
+"""Products of residuals by their distance in time, and the AR(1) parameter that fits them best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.optimize import brentq
+
+from expfam_glm.errors import CorrelationError
+from expfam_glm.gee.clusters import Clusters
+
+# The regular grid of times (clusters × instants) may have this many cells a row of the data.
+_CELLS = 32
+_NEAR_WHOLE = 1e-10
+_SCAN = 64  # trial values of the decay in the search for the best neighbourhood
+_BINS = 512  # groups of distances in that search, where distances are many
+_FASTEST = 40.0  # e⁻⁴⁰ is zero beside any product
+_SLOWEST = 1e-4
+
+
+class Lags(NamedTuple):
+    """The distances d between rows of a cluster, how many pairs have each, and their products."""
+
+    distance: np.ndarray  # (m,) positive
+    count: np.ndarray  # (m,)
+    products: Callable[[np.ndarray], np.ndarray]  # residuals (n,) -> Σ r_i r_j of each distance
+    whole: bool  # all distances are integers
+
+
+def lags_of(clusters: Clusters) -> Lags:
+    """The distances in time between all pairs of rows that share a cluster."""
+    gaps = clusters.gaps[np.isfinite(clusters.gaps)]
+    if gaps.size == 0:
+        return Lags(np.empty(0), np.empty(0), lambda r: np.empty(0), True)
+    whole = bool(np.all(gaps == np.rint(gaps)))
+    unit = float(np.gcd.reduce(gaps.astype(np.int64))) if whole else float(gaps.min())
+    steps = gaps / unit
+    if whole or bool(np.all(np.abs(steps - np.rint(steps)) <= _NEAR_WHOLE * steps.max())):
+        start = np.repeat(clusters.instants[clusters.starts], clusters.sizes)
+        cells = np.rint((clusters.instants - start) / unit)
+        length = int(cells.max()) + 1
+        if clusters.count * length <= _CELLS * cells.shape[0] + 1024:
+            return _on_grid(clusters, cells.astype(np.intp), length, unit, whole)
+    return _by_pairs(clusters, whole)
+
+
+def _on_grid(
+    clusters: Clusters, cells: np.ndarray, length: int, unit: float, whole: bool
+) -> Lags:
+    """Regular times: autocovariances of zero-filled series, by Fourier transform."""
+    size = next_fast_len(2 * length, real=True)
+    flat = clusters.cluster * length + cells
+
+    def products(r: np.ndarray) -> np.ndarray:
+        series = np.zeros(clusters.count * length)
+        series[flat] = r
+        waves = rfft(series.reshape(clusters.count, length), size, axis=1)
+        power = np.sum(waves.real**2 + waves.imag**2, axis=0)
+        return irfft(power, size)[1:length]
+
+    counts = np.rint(products(np.ones(flat.shape[0])))
+    seen = counts > 0
+    distance = unit * np.arange(1, length)
+    return Lags(distance[seen], counts[seen], lambda r: products(r)[seen], whole)
+
+
+def _by_pairs(clusters: Clusters, whole: bool) -> Lags:
+    """Irregular times: all pairs, listed by how many rows lie between them."""
+    to_come = np.repeat(clusters.sizes, clusters.sizes) - clusters.position
+    rows = np.searchsorted(-clusters.sizes, -np.arange(1, clusters.largest), side="left")
+    ends = np.append(clusters.starts, clusters.order.shape[0])[rows]  # rows of clusters > step
+    first = [
+        np.flatnonzero(to_come[:end] > step).astype(np.int32) for step, end in enumerate(ends, 1)
+    ]
+    second = np.concatenate([rows + step for step, rows in enumerate(first, 1)])
+    one = np.concatenate(first)
+    distance = clusters.instants[second] - clusters.instants[one]
+    levels, codes = np.unique(distance, return_inverse=True)
+    if levels.shape[0] == distance.shape[0]:
+        return Lags(distance, np.ones(distance.shape[0]), lambda r: r[one] * r[second], whole)
+    return Lags(
+        levels,
+        np.bincount(codes).astype(float),
+        lambda r: np.bincount(codes, r[one] * r[second]),
+        whole,
+    )
+
+
+def best_decay(lags: Lags, products: np.ndarray) -> float:
+    """The α that minimises Σ over pairs of (r_i r_j/φ − α^d)².
+
+    Parameters
+    ----------
+    lags : Lags
+    products : ndarray (m,)
+        Σ r_i r_j/φ of each distance.
+
+    Returns
+    -------
+    float
+        In [0, 1), or in (−1, 1) where all distances are integers. A root of
+        Σ d α^(d−1) (r_i r_j/φ − α^d) = 0, or 0 where no positive α fits better.
+
+    Raises
+    ------
+    CorrelationError
+        If the sum still falls at α = 1.
+    """
+    alpha, loss = _branch(lags, products)
+    if lags.whole:
+        signs = np.where(lags.distance % 2 == 0, 1.0, -1.0)
+        mirrored, mirrored_loss = _branch(lags, products * signs)
+        if mirrored_loss < loss:
+            alpha = -mirrored
+    if abs(alpha) >= 1:
+        raise CorrelationError(
+            f"the residuals are too alike for an AR(1) working correlation: its alpha would reach "
+            f"{alpha:+.0f}, where the matrix is not positive definite (|alpha| < 1 is needed). "
+            "Use correlation='exchangeable', or add what the mean model lacks."
+        )
+    return alpha
+
+
+def _branch(lags: Lags, products: np.ndarray) -> tuple[float, float]:
+    """The best α in [0, 1] and its loss, less the loss at 0; α = e^−u is sought in u."""
+    d, n = lags.distance, lags.count
+
+    def loss(u: float, S: np.ndarray = products) -> float:
+        power = np.exp(-u * d)
+        return float(np.sum(power * (n * power - 2 * S)))
+
+    def slope(u: float) -> float:  # has the sign of −d loss/du
+        power = np.exp(-u * d)
+        return float(np.sum(d * power * (n * power - products)))
+
+    low, high = _neighbourhood(lags, products)
+    while low > 0 and slope(low) <= 0:
+        low, high = (low / 4 if low * d.max() > _SLOWEST / 16 else 0.0), low
+    if low == 0 and slope(0.0) <= 0:
+        return 1.0, loss(0.0)
+    while slope(high) >= 0:
+        low, high = high, 2 * high
+        if high * d.min() > 2 * _FASTEST:
+            return 0.0, 0.0
+    u = brentq(slope, low, high, xtol=1e-300, rtol=4 * np.finfo(float).eps)
+    best = loss(u)
+    return (float(np.exp(-u)), best) if best < 0 else (0.0, 0.0)
+
+
+def _neighbourhood(lags: Lags, products: np.ndarray) -> tuple[float, float]:
+    """An interval of u about the best of a few trial values, from distances in bins."""
+    d, n, S = lags.distance, lags.count, products
+    if not lags.whole and d.shape[0] > 4 * _BINS:
+        edges = np.quantile(d, np.linspace(0, 1, _BINS + 1)[1:-1])
+        bins = np.searchsorted(edges, d)
+        total = np.maximum(np.bincount(bins, n), 1)
+        d, S, n = np.bincount(bins, d * n) / total, np.bincount(bins, S), np.bincount(bins, n)
+        d, S, n = d[n > 0], S[n > 0], n[n > 0]
+    trial = np.geomspace(_SLOWEST / d.max(), _FASTEST / d.min(), _SCAN)
+    power = np.exp(-trial[:, None] * d)
+    losses = np.sum(power * (n * power - 2 * S), axis=1)
+    best = int(np.argmin(losses))
+    low = trial[best - 1] if best > 0 else 0.0
+    return float(low), float(trial[min(best + 1, _SCAN - 1)])

@@ -1,0 +1,292 @@
+"""Working correlations on given clusters: moments of α, and the whitening T with TᵀT = R⁻¹.
+
+A structure never forms an n × n matrix. `whiten` applies T cluster by cluster to all columns at
+once; with W = T A^(−½) D and e = T r everything in the estimating equations is a least-squares sum
+of W and e.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from expfam_glm.errors import CorrelationError
+from expfam_glm.gee.clusters import Clusters
+from expfam_glm.gee.lags import Lags, best_decay, lags_of
+
+# The matrix shown in the result has at most this many rows.
+SHOWN = 50
+# A residual variance given the earlier rows of a cluster below this is not positive.
+_SINGULAR = 1e-10
+
+
+class Shown(NamedTuple):
+    """A working correlation matrix and the times (or positions) of its rows."""
+
+    labels: np.ndarray  # (m,)
+    matrix: np.ndarray  # (m, m)
+
+
+class Structure(ABC):
+    """A working correlation R(α) on the clusters of one data set."""
+
+    alpha_dims: ClassVar[tuple[str, ...] | None] = None  # None: the structure has no α
+
+    def __init__(self, clusters: Clusters) -> None:
+        self.clusters = clusters
+
+    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        """Moment estimate of α from Pearson residuals (n,); `lost` is taken off each pair count."""
+        return np.empty(0)
+
+    def alpha_labels(self) -> list[str]:
+        """Names of the elements of α, where it is a vector."""
+        return []
+
+    def remark(self, alpha: np.ndarray) -> str:
+        """What must be known about an estimate of α, empty if nothing."""
+        return ""
+
+    @abstractmethod
+    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """T applied to (n, q) columns in cluster order."""
+
+    @abstractmethod
+    def shown(self, alpha: np.ndarray) -> Shown:
+        """The working correlation matrix for the result."""
+
+    def _by_position(self, common: float) -> Shown:
+        """A matrix with one correlation, for the largest cluster."""
+        size = min(self.clusters.largest, SHOWN)
+        matrix = np.full((size, size), common)
+        np.fill_diagonal(matrix, 1.0)
+        return Shown(np.arange(size), matrix)
+
+    def _average(self, name: str, total: float, count: float, dispersion: float, lost: int) -> float:
+        """Σ r_i r_j/(φ (pairs − lost)), or the reason why there is none."""
+        if count == 0:
+            raise CorrelationError(
+                f"the {name} correlation cannot be estimated: every cluster has one row only. Use "
+                "correlation='independence', and check the column given as groups."
+            )
+        if count <= lost:
+            raise CorrelationError(
+                f"the {name} correlation cannot be estimated under ddof='p': {count:g} pair(s) of "
+                f"rows, less {lost} coefficients. Use ddof='none'."
+            )
+        return total / (dispersion * (count - lost))
+
+
+class Identity(Structure):
+    """Independence: R = I."""
+
+    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return columns
+
+    def shown(self, alpha: np.ndarray) -> Shown:
+        return self._by_position(0.0)
+
+
+class Common(Structure):
+    """Exchangeable: one correlation for all pairs of a cluster."""
+
+    alpha_dims = ()
+
+    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        total = (np.sum(self.clusters.sums(r) ** 2) - r @ r) / 2
+        pairs = self.clusters.pairs
+        return np.array(self._average("exchangeable", total, pairs, dispersion, lost))
+
+    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """T z = (z − c z̄)/√(1 − α) with (1 − c)² = (1 − α)/(1 + (n_k − 1)α)."""
+        common, sizes = float(alpha), self.clusters.sizes
+        low = -1 / (self.clusters.largest - 1) if self.clusters.largest > 1 else -np.inf
+        if not low < common < 1:
+            raise CorrelationError(
+                f"the exchangeable working correlation is not positive definite: alpha = "
+                f"{common:.6g}, but clusters of up to {self.clusters.largest} rows need "
+                f"{low:.6g} < alpha < 1. Use correlation='independence' (its robust standard "
+                "errors stay valid), or 'ar1' if nearness in time matters."
+            )
+        c = 1 - np.sqrt((1 - common) / (1 + (sizes - 1) * common))
+        shift = self.clusters.sums(columns) * (c / sizes)[:, None]
+        return (columns - self.clusters.spread(shift)) / np.sqrt(1 - common)
+
+    def shown(self, alpha: np.ndarray) -> Shown:
+        return self._by_position(float(alpha))
+
+
+class Decay(Structure):
+    """AR(1): α^|t_i − t_j|, a Markov chain along the times of a cluster."""
+
+    alpha_dims = ()
+
+    @cached_property
+    def _lags(self) -> Lags:
+        return lags_of(self.clusters)
+
+    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        lags, pairs = self._lags, self.clusters.pairs
+        self._average("AR(1)", 0.0, pairs, dispersion, lost)
+        return np.array(best_decay(lags, lags.products(r) * (pairs / (pairs - lost) / dispersion)))
+
+    def remark(self, alpha: np.ndarray) -> str:
+        if float(alpha) != 0 or self._lags.whole:
+            return ""
+        return (
+            "the AR(1) alpha is at its bound 0: neighbours in time are not positively correlated, "
+            "and between real times alpha cannot be negative."
+        )
+
+    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """T z = (z_i − ρ_i z_{i−1})/√(1 − ρ_i²) with ρ_i = α^(t_i − t_{i−1})."""
+        gaps, base = self.clusters.gaps, float(alpha)
+        inside = np.isfinite(gaps)
+        rho, rest = np.zeros(gaps.shape), np.ones(gaps.shape)
+        if base != 0:
+            exponents = gaps[inside] * np.log(abs(base))
+            sign = np.where(gaps[inside] % 2 == 0, 1.0, -1.0) if base < 0 else 1.0
+            rho[inside] = sign * np.exp(exponents)
+            rest[inside] = -np.expm1(2 * exponents)
+        result = columns.copy()
+        result[1:] -= rho[1:, None] * columns[:-1]
+        result /= np.sqrt(rest)[:, None]
+        return result
+
+    def shown(self, alpha: np.ndarray) -> Shown:
+        clusters = self.clusters
+        assert clusters.waves is not None and clusters.time is not None
+        _, rows = np.unique(clusters.waves.codes, return_index=True)
+        if rows.shape[0] > SHOWN:
+            rows = np.arange(min(clusters.largest, SHOWN))
+        at = clusters.instants[rows]
+        return Shown(clusters.time[rows], float(alpha) ** np.abs(at[:, None] - at))
+
+
+class Table(Structure):
+    """A matrix over distinct times; clusters of one size are factored and whitened together."""
+
+    def __init__(self, clusters: Clusters, name: str, matrix: np.ndarray | None) -> None:
+        super().__init__(clusters)
+        self.name = name
+        self.given = matrix
+        assert clusters.waves is not None
+        self.waves = clusters.waves
+        self.alpha_dims = None if matrix is not None else ("alpha_pair",)  # type: ignore[misc]
+        if matrix is None:
+            self._refuse_unseen()
+
+    @cached_property
+    def _upper(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the matrix above its diagonal."""
+        return np.triu_indices(self.waves.levels.shape[0], 1)
+
+    def _products(self, r: np.ndarray) -> np.ndarray:
+        """Σ r_j r_k over clusters, for each pair of times."""
+        wide = np.zeros((self.clusters.count, self.waves.levels.shape[0]))
+        wide[self.clusters.cluster, self.waves.codes] = r
+        return (wide.T @ wide)[self._upper]
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """How many clusters have both times of each pair."""
+        return np.rint(self._products(np.ones(self.waves.codes.shape[0])))
+
+    def _refuse_unseen(self) -> None:
+        """A pair of times that no cluster has tells nothing about its correlation."""
+        times = self.waves.levels.shape[0]
+        wanted = times * (times - 1) // 2
+        missing = None
+        if self.clusters.pairs >= wanted:
+            missing = np.flatnonzero(self._counts == 0)
+            if not missing.size:
+                return
+        shown = ", ".join(f"({self._pair(k)})" for k in (missing if missing is not None else [])[:5])
+        count = missing.size if missing is not None else f"at least {wanted - self.clusters.pairs}"
+        raise CorrelationError(
+            f"the unstructured working correlation has {wanted} elements for {times} distinct "
+            f"times, and no cluster has both times of {count} of these pairs"
+            f"{': ' + shown if shown else ''}. Give time= with the planned occasions, or use "
+            "correlation='ar1' or 'exchangeable'."
+        )
+
+    def _pair(self, k: int) -> str:
+        rows, columns = self._upper
+        return f"{self.waves.levels[rows[k]]!s}, {self.waves.levels[columns[k]]!s}"
+
+    def alpha_labels(self) -> list[str]:
+        return [self._pair(k) for k in range(self._upper[0].shape[0])]
+
+    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        if self.given is not None:
+            return np.empty(0)
+        scarce = np.flatnonzero(self._counts <= lost)
+        if scarce.size:
+            raise CorrelationError(
+                f"under ddof='p' the unstructured correlation at times ({self._pair(scarce[0])}) "
+                f"has {self._counts[scarce[0]]:g} pair(s) of rows, less {lost} coefficients. Use "
+                "ddof='none'."
+            )
+        return self._products(r) / (dispersion * (self._counts - lost))
+
+    def _matrix(self, alpha: np.ndarray) -> np.ndarray:
+        if self.given is not None:
+            return self.given
+        R = np.eye(self.waves.levels.shape[0])
+        R[self._upper] = alpha
+        R[self._upper[::-1]] = alpha
+        return R
+
+    @cached_property
+    def _batches(self) -> list[tuple[slice, np.ndarray, np.ndarray]]:
+        """For each cluster size: its rows, the distinct sets of times (m, size), which is whose."""
+        result = []
+        sizes, at = np.unique(self.clusters.sizes[::-1], return_counts=True)
+        stop = self.waves.codes.shape[0]
+        for size, count in zip(sizes.tolist(), at.tolist(), strict=True):
+            rows = slice(stop - size * count, stop)
+            stop = rows.start
+            waves = self.waves.codes[rows].reshape(count, size)
+            if np.all(waves == waves[0]):
+                patterns, which = waves[:1], np.zeros(1, np.intp)
+            else:
+                patterns, which = np.unique(waves, axis=0, return_inverse=True)
+            result.append((rows, patterns, which.reshape(-1)))
+        return result
+
+    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """T = L⁻¹ with R = L Lᵀ, the rows and columns of R that a cluster has."""
+        R = self._matrix(alpha)
+        result = np.empty_like(columns)
+        for rows, patterns, which in self._batches:
+            inverse = np.linalg.inv(self._factor(R, patterns))
+            blocks = columns[rows].reshape(-1, patterns.shape[1], columns.shape[1])
+            result[rows] = np.matmul(inverse[which], blocks).reshape(-1, columns.shape[1])
+        return result
+
+    def _factor(self, R: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+        """Cholesky factors of R at each set of times."""
+        parts = R[patterns[:, :, None], patterns[:, None, :]]
+        try:
+            L = np.linalg.cholesky(parts)
+            if np.min(np.diagonal(L, axis1=1, axis2=2)) ** 2 > _SINGULAR:
+                return L
+        except np.linalg.LinAlgError:
+            pass
+        smallest = np.linalg.eigvalsh(parts)[:, 0]
+        worst = int(np.argmin(smallest))
+        times = ", ".join(str(self.waves.levels[k]) for k in patterns[worst][:8])
+        more = ", …" if patterns.shape[1] > 8 else ""
+        largest = np.max(np.abs(np.tril(parts[worst], -1)))
+        raise CorrelationError(
+            f"the {self.name} working correlation is not positive definite: for clusters of "
+            f"{patterns.shape[1]} rows at times {times}{more} its smallest eigenvalue is "
+            f"{smallest[worst]:.3g} (it must be above 0), its largest alpha {largest:.6g}. Use "
+            "correlation='exchangeable' or 'ar1', or fewer distinct times."
+        )
+
+    def shown(self, alpha: np.ndarray) -> Shown:
+        return Shown(self.waves.levels[:SHOWN], self._matrix(alpha)[:SHOWN, :SHOWN])
