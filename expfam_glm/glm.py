@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,9 @@ from expfam_glm.data.response import Problem, prepare
 from expfam_glm.spec import families, links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
+
+if TYPE_CHECKING:
+    from expfam_glm.gee.correlation import Correlation
 
 
 class GLM:
@@ -65,7 +68,7 @@ class GLM:
     >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
     >>> mle = model.fit()
     >>> mle["fit"]["beta"].values.round(4).tolist()
-    [11.663, -0.2162]
+    [5.085, -0.1156]
     """
 
     family: Family
@@ -216,6 +219,108 @@ class GLM:
         return fit(self.problem, information=information, dispersion=dispersion, start=first,
                    tol=tol, max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
                    draws=draws, random_seed=random_seed)  # fmt: skip
+
+    def gee(
+        self,
+        groups: str | ArrayLike,
+        correlation: str | Correlation = "exchangeable",
+        *,
+        time: str | ArrayLike | None = None,
+        cov: str = "robust",
+        ddof: str = "none",
+        phi: float | None = None,
+        start: ArrayLike | None = None,
+        tol: float = 1e-8,
+        max_iterations: int = 200,
+        ci_prob: float | None = None,
+        chains: int = 4,
+        draws: int = 1000,
+        random_seed: int = 0,
+    ) -> xr.DataTree:
+        """Fit by generalised estimating equations.
+
+        Parameters
+        ----------
+        groups : str or array_like (n,)
+            The cluster of each row: a column of the data, or labels of any type. Rows may stand in
+            any order.
+        correlation : str or Correlation
+            "independence", "exchangeable", "ar1", "unstructured", or a value of
+            `expfam_glm.correlation`.
+        time : str or array_like (n,), optional
+            When each row was observed: numbers or dates for "ar1", labels of any type for
+            "unstructured" and `Fixed`. The order of rows within a cluster, 0, 1, 2, …, if not
+            given.
+        cov : {"robust", "naive"}
+            The covariance for standard errors, tests, intervals and draws; both are stored.
+        ddof : {"none", "p", "geepack"}
+            How moments are counted, see Notes.
+        phi : float, optional
+            The dispersion, if it is to be held instead of estimated.
+        start : array_like (p,), optional
+            Where the fit under independence begins, link scale.
+        tol : float
+            The iteration stops when the step is below this many robust standard errors.
+        max_iterations : int
+        ci_prob : float, optional
+            Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
+        chains, draws, random_seed : int
+            Shape and seed of the draws from the asymptotic normal distribution.
+
+        Returns
+        -------
+        xarray.DataTree
+            As from a likelihood fit, with `alpha` and `working_correlation` in the group `fit`. The
+            matrix is over the distinct times or, where times have no meaning, over the rows of the
+            largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` instead of
+            AIC and BIC; `last_step` is the length of the last step in robust standard errors.
+
+        Raises
+        ------
+        DataError
+            For one cluster only, missing groups or times, a time that occurs twice in a cluster.
+        CorrelationError
+            If the working correlation is not positive definite, or cannot be estimated.
+        ConvergenceError
+            If the equations are not solved within `max_iterations`.
+        SeparationError
+            If no finite estimate exists under independence.
+        ArgumentError
+            For unknown words; for `freq_weights`, which say nothing about clusters.
+
+        Notes
+        -----
+        With D_k = ∂μ_k/∂β, A_k = diag(V(μ)/w) and V_k = φ A_k^½ R_k(α) A_k^½,
+
+            Σ D_kᵀ V_k⁻¹ (y_k − μ_k) = 0,   B = Σ D_kᵀ V_k⁻¹ D_k,   naive = B⁻¹,
+            robust = B⁻¹ [Σ D_kᵀ V_k⁻¹ S_k S_kᵀ V_k⁻¹ D_k] B⁻¹,   S_k = y_k − μ_k.
+
+        From r = (y − μ)/√(V(μ)/w), by default φ = Σr²/(n − p), and α is the mean of r_i r_j/φ over
+        its pairs; `ddof="p"` takes p off every count of pairs (for AR(1): off the count of all
+        pairs), `ddof="geepack"` divides Σr² by n. Robust standard errors need the right model of
+        the mean, many clusters, and values missing completely at random. Criteria of models with
+        different estimates of φ cannot be compared: hold `phi`.
+
+        References
+        ----------
+        Liang and Zeger (1986), Longitudinal data analysis using generalized linear models,
+        Biometrika 73, 13-22.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> seizures = eg.load_data("seizures")
+        >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+        >>> gee = model.gee(groups="patient", correlation="exchangeable")
+        >>> gee["fit"]["se"].values.round(3).tolist()
+        [0.339, 0.097, 0.432, 0.009, 0.178]
+        """
+        from expfam_glm.gee.estimate import gee
+
+        first = None if start is None else np.asarray(start, float)
+        return gee(self.problem, groups, correlation, time=time, cov=cov, ddof=ddof, phi=phi,
+                   start=first, tol=tol, max_iterations=max_iterations, ci_prob=ci_prob,
+                   chains=chains, draws=draws, random_seed=random_seed)  # fmt: skip
 
     def __repr__(self) -> str:
         what = self.problem.frame.formula or f"{len(self.problem.labels)} columns"

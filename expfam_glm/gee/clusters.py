@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from expfam_glm.errors import DataError, show_rows
 
@@ -74,9 +75,14 @@ class Clusters:
         gaps[self.starts] = np.inf
         return gaps
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sums of (n,) or (n, q) over the rows of each cluster."""
-        return np.add.reduceat(values, self.starts, axis=0)
+    def sums(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Sums of (n,) or (n, q) over the rows of each cluster, each row times its weight."""
+        n = self.order.shape[0]
+        members = csr_array(
+            (np.ones(n) if weights is None else weights, np.arange(n), np.append(self.starts, n)),
+            shape=(self.count, n),
+        )
+        return members @ values
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """One value (or row) a cluster, repeated on each of its rows."""

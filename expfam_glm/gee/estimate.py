@@ -249,7 +249,7 @@ def _statistics(
         "deviance": deviance,
         "pearson_chi2": state.pearson,
         "df_residual": problem.n - state.beta.size,
-        **criteria(deviance, found[0][:, :-1], robust, state.dispersion),
+        **criteria(deviance, found.columns[:, :-1], robust, state.dispersion),
         "n_observations": problem.n,
         "n_clusters": clusters.count,
         "max_cluster_size": clusters.largest,

@@ -79,10 +79,11 @@ class Equations:
         offset = 0.0 if self.offset is None else self.offset[order]
         return self.y[order], self.X[order], root, offset
 
-    def standardised(self, beta: np.ndarray) -> tuple[np.ndarray, float] | None:
-        """[A^(−½)D | r] in cluster order, and Σ(A^(−½) dμ/dη η)²; None where β is not admissible."""
+    def standardised(self, beta: np.ndarray) -> Standardised | None:
+        """A^(−½)D and r at β; None where β is not admissible."""
         y, X, root, offset = self._sorted
-        eta = X @ beta + offset
+        eta = X @ beta
+        eta += offset
         space = self.link.image(self.family.mean_space)
         if not (space.low < eta.min() and eta.max() < space.high):
             return None
@@ -91,38 +92,38 @@ class Equations:
         )
         with np.errstate(all="ignore"):
             precision = root / np.sqrt(variance)
-            slope = slope * precision
+            r = (y - mu) * precision
+            slope = np.broadcast_to(slope * precision, y.shape)
             columns = np.empty((X.shape[0], X.shape[1] + 1))
-            np.multiply(X, np.broadcast_to(slope, y.shape)[:, None], out=columns[:, :-1])
-            np.multiply(y - mu, precision, out=columns[:, -1])
+            np.multiply(X, slope[:, None], out=columns[:, :-1])
+            columns[:, -1] = r
             signal = float(np.sum((eta * slope) ** 2))
-        # one pass: a sum is finite only if all are (or they overflow, which is as bad)
-        return (columns, signal) if np.isfinite(columns.sum() + signal) else None
+        # a sum is finite only if all terms are (or it overflows, which is as bad)
+        return Standardised(columns, r, signal) if np.isfinite(columns.sum() + signal) else None
 
     def evaluate(self, beta: np.ndarray) -> State | None:
         """Moments, equations and standard errors at β; None where β is not admissible."""
         found = self.standardised(beta)
         if found is None:
             return None
-        columns, signal = found
-        structure, r = self.structure, columns[:, -1].copy()
+        structure, r, p = self.structure, found.r, beta.size
         pearson = float(r @ r)
-        if pearson <= (1e3 * _EPS) ** 2 * max(signal, 0.0):
+        if pearson <= (1e3 * _EPS) ** 2 * found.signal:
             raise CorrelationError(
                 "the fit is perfect: the residuals are rounding errors, so neither phi and alpha "
                 "nor standard errors can be estimated. Check the response and the terms."
             )
         dispersion = pearson / self._phi_count if self.dispersion is None else self.dispersion
         alpha = structure.alpha(r, dispersion, self.lost)
-        whitened = structure.whiten(alpha, columns)
-        W, e = whitened[:, :-1], whitened[:, -1]
-        bread = factor_gram(W.T @ W)
+        whitened = structure.whiten(alpha, found.columns)
+        gram = whitened.T @ whitened
+        bread = factor_gram(gram[:p, :p])
         if bread is None or bread.smallest_pivot < DOUBTFUL_PIVOT:
-            bread = factor_triangle(triangle(W))
+            bread = factor_triangle(triangle(whitened[:, :p]))
         if bread is None:
             return None
-        step = bread.solve(W.T @ e)
-        scores = structure.clusters.sums(W * e[:, None])
+        step = bread.solve(gram[:p, p])
+        scores = structure.clusters.sums(whitened, weights=whitened[:, p])[:, :p]
         robust = np.sqrt(np.diagonal(covariance.robust(bread, scores)))
         naive = np.sqrt(np.diagonal(covariance.naive(bread, dispersion)))
         length = float(np.max(np.abs(step) / np.maximum(robust, _LEAST_ROBUST * naive)))
@@ -179,6 +180,14 @@ class Equations:
             "correlation; the last state is in `.state`.",
             state,
         )
+
+
+class Standardised(NamedTuple):
+    """Rows in units of their standard deviation at φ = 1, in cluster order."""
+
+    columns: np.ndarray  # (n, p + 1) [A^(−½)D | r]
+    r: np.ndarray  # (n,) Pearson residuals (y − μ)/√(V(μ)/w)
+    signal: float  # Σ (A^(−½) dμ/dη η)², against which r is seen to be a rounding error
 
 
 class State(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Shown(NamedTuple):
 class Structure(ABC):
     """A working correlation R(α) on the clusters of one data set."""
 
-    alpha_dims: ClassVar[tuple[str, ...] | None] = None  # None: the structure has no α
+    alpha_dims: tuple[str, ...] | None = None  # None: the structure has no α
 
     def __init__(self, clusters: Clusters) -> None:
         self.clusters = clusters
@@ -52,7 +52,7 @@ class Structure(ABC):
 
     @abstractmethod
     def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """T applied to (n, q) columns in cluster order."""
+        """T applied to (n, q) columns in cluster order, which are overwritten."""
 
     @abstractmethod
     def shown(self, alpha: np.ndarray) -> Shown:
@@ -112,8 +112,9 @@ class Common(Structure):
                 "errors stay valid), or 'ar1' if nearness in time matters."
             )
         c = 1 - np.sqrt((1 - common) / (1 + (sizes - 1) * common))
-        shift = self.clusters.sums(columns) * (c / sizes)[:, None]
-        return (columns - self.clusters.spread(shift)) / np.sqrt(1 - common)
+        columns -= self.clusters.spread(self.clusters.sums(columns) * (c / sizes)[:, None])
+        columns *= 1 / np.sqrt(1 - common)
+        return columns
 
     def shown(self, alpha: np.ndarray) -> Shown:
         return self._by_position(float(alpha))
@@ -127,6 +128,12 @@ class Decay(Structure):
     @cached_property
     def _lags(self) -> Lags:
         return lags_of(self.clusters)
+
+    @cached_property
+    def _odd(self) -> np.ndarray:
+        """Rows an odd time after the one before, where a negative α keeps its sign."""
+        gaps = self.clusters.gaps
+        return np.flatnonzero(np.where(np.isfinite(gaps), gaps, 0) % 2 == 1)
 
     def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         lags, pairs = self._lags, self.clusters.pairs
@@ -144,17 +151,14 @@ class Decay(Structure):
     def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """T z = (z_i − ρ_i z_{i−1})/√(1 − ρ_i²) with ρ_i = α^(t_i − t_{i−1})."""
         gaps, base = self.clusters.gaps, float(alpha)
-        inside = np.isfinite(gaps)
-        rho, rest = np.zeros(gaps.shape), np.ones(gaps.shape)
-        if base != 0:
-            exponents = gaps[inside] * np.log(abs(base))
-            sign = np.where(gaps[inside] % 2 == 0, 1.0, -1.0) if base < 0 else 1.0
-            rho[inside] = sign * np.exp(exponents)
-            rest[inside] = -np.expm1(2 * exponents)
-        result = columns.copy()
-        result[1:] -= rho[1:, None] * columns[:-1]
-        result /= np.sqrt(rest)[:, None]
-        return result
+        with np.errstate(divide="ignore"):
+            exponents = gaps * np.log(abs(base))  # −∞ on the first row of a cluster
+        rho, rest = np.exp(exponents), -np.expm1(2 * exponents)
+        if base < 0:
+            rho[self._odd] *= -1
+        columns[1:] -= rho[1:, None] * columns[:-1]  # the product is complete before the difference
+        columns /= np.sqrt(rest)[:, None]
+        return columns
 
     def shown(self, alpha: np.ndarray) -> Shown:
         clusters = self.clusters
@@ -175,7 +179,7 @@ class Table(Structure):
         self.given = matrix
         assert clusters.waves is not None
         self.waves = clusters.waves
-        self.alpha_dims = None if matrix is not None else ("alpha_pair",)  # type: ignore[misc]
+        self.alpha_dims = None if matrix is not None else ("alpha_pair",)
         if matrix is None:
             self._refuse_unseen()
 
@@ -260,12 +264,11 @@ class Table(Structure):
     def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """T = L⁻¹ with R = L Lᵀ, the rows and columns of R that a cluster has."""
         R = self._matrix(alpha)
-        result = np.empty_like(columns)
         for rows, patterns, which in self._batches:
             inverse = np.linalg.inv(self._factor(R, patterns))
             blocks = columns[rows].reshape(-1, patterns.shape[1], columns.shape[1])
-            result[rows] = np.matmul(inverse[which], blocks).reshape(-1, columns.shape[1])
-        return result
+            columns[rows] = np.matmul(inverse[which], blocks).reshape(-1, columns.shape[1])
+        return columns
 
     def _factor(self, R: np.ndarray, patterns: np.ndarray) -> np.ndarray:
         """Cholesky factors of R at each set of times."""

@@ -21,8 +21,9 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.dispersion import Fitness, estimate, fitness, log_likelihood, maximum_likelihood
-from expfam_glm.mle.irls import Solution, maximise, mean_response
+from expfam_glm.mle.irls import Solution, mean_response
 from expfam_glm.mle.linear import Factor, factor_gram
+from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, warn_aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 from expfam_glm.tree import Estimate, likelihood_tree

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ConvergenceError, DataError, ExpfamError
+from expfam_glm.errors import ConvergenceError, DataError
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import Gram, join, triangle, weighted_gram
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT, Factor, factor_gram, factor_triangle
@@ -19,9 +18,6 @@ from expfam_glm.spec.domain import Domain
 
 _EPS = np.finfo(float).eps
 _MOST_HALVINGS = 40
-# From this many rows on, a fit to a subsample of about so many rows gives the start.
-_SUBSAMPLE_FROM = 100_000
-_SUBSAMPLE_ROWS = 20_000
 
 
 class State(NamedTuple):
@@ -116,7 +112,7 @@ class Scoring:
         step = None if factor is None else factor.solve(sums.score)
         if factor is None or factor.smallest_pivot < DOUBTFUL_PIVOT or self.use_qr:
             if first and not self.use_qr:
-                raise _Doubtful
+                raise Doubtful
             p = beta.size
             R = self._triangle(beta)
             factor = factor_triangle(R[:p, :p])
@@ -257,7 +253,7 @@ class Scoring:
         matrix, rhs = self.blocks.reduce(one, add)
         factor = factor_triangle(matrix) if self.use_qr else factor_gram(matrix)
         if factor is None or (not self.use_qr and factor.smallest_pivot < DOUBTFUL_PIVOT):
-            raise _Doubtful
+            raise Doubtful
         first, centre = factor.solve(rhs.T).T
         return first, centre
 
@@ -273,7 +269,7 @@ class Scoring:
         )
 
 
-class _Doubtful(Exception):
+class Doubtful(Exception):
     """The Gram matrix cannot decide the rank; QR is asked."""
 
 
@@ -319,61 +315,3 @@ def start_space(problem: Problem) -> tuple[float, float]:
     """The open interval of means that family and link both take."""
     means, domain = problem.family.mean_space, problem.link.domain
     return max(means.low, domain.low), min(means.high, domain.high)
-
-
-def maximise(
-    problem: Problem,
-    *,
-    start: np.ndarray | None = None,
-    tol: float = 1e-8,
-    max_iterations: int = 100,
-    check_rank: Callable[[np.ndarray], np.ndarray],
-) -> tuple[Solution, np.ndarray]:
-    """β̂ of the columns that are not aliased, and the mask of those that are.
-
-    Parameters
-    ----------
-    problem : Problem
-    start : ndarray, shape (p,), optional
-        Where to begin; the fit to g((y + ȳ)/2) if not given.
-    tol : float
-        Bound on the relative change of the deviance and on √(UᵀI⁻¹U).
-    max_iterations : int
-    check_rank : callable
-        X → mask of aliased columns; asked only where the Gram matrix is in doubt.
-
-    Returns
-    -------
-    Solution, ndarray of bool, shape (p,)
-    """
-    scoring = partial(Scoring, tol=tol, max_iterations=max_iterations)
-    everything = np.zeros(problem.X.shape[1], bool)
-    blocks = MemoryBlocks(problem)
-    try:
-        first = start
-        if start is None and problem.row_count >= _SUBSAMPLE_FROM:
-            first = _subsample_fit(problem)
-        return scoring(problem, blocks).solve(first, start is not None), everything
-    except _Doubtful:
-        mask = check_rank(problem.X)
-    if mask.any():
-        problem = replace(problem, X=np.ascontiguousarray(problem.X[:, ~mask]))
-        start = None if start is None else np.asarray(start)[~mask]
-    return scoring(problem, MemoryBlocks(problem), use_qr=True).solve(start), mask
-
-
-def _subsample_fit(problem: Problem) -> np.ndarray | None:
-    """β̂ of every k-th row, a start that saves full passes; None where it cannot be had."""
-    step = max(2, problem.row_count // max(_SUBSAMPLE_ROWS, 50 * problem.X.shape[1]))
-    w, f, offset = (
-        None if v is None else v[::step] for v in (problem.w, problem.f, problem.offset)
-    )
-    part = replace(
-        problem, y=problem.y[::step], X=np.ascontiguousarray(problem.X[::step]), w=w, f=f,
-        offset=offset,
-    )  # fmt: skip
-    scoring = Scoring(part, MemoryBlocks(part), tol=1e-2, max_iterations=25)
-    try:
-        return scoring.solve().beta
-    except (ExpfamError, _Doubtful):
-        return None

@@ -84,11 +84,27 @@ def draw(
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         a = np.asarray(family.a(family._dispersion(phi))) / np.asarray(weights, dtype=float)
+    return draw_at(family, mu, theta, a, rng, size, **shape)
+
+
+def draw_at(
+    family: Family,
+    mu: ArrayLike | None,
+    theta: ArrayLike | None,
+    a: ArrayLike,
+    rng: np.random.Generator,
+    size: int | tuple[int, ...] | None = None,
+    **shape: ArrayLike,
+) -> np.ndarray:
+    """Draw responses where the effective dispersion a(φ)/w and one or both of μ and θ are at hand.
+
+    The arguments are those of `draw`.
+    """
+    a = np.asarray(a, dtype=float)
     shapes = {name: np.asarray(values, dtype=float) for name, values in shape.items()}
-    if theta is not None:
-        mean = np.asarray(family.mean(np.asarray(theta, dtype=float), **shapes))
-    else:
-        mean = np.asarray(mu, dtype=float)
+    if mu is None:
+        mu = family.mean(np.asarray(theta, dtype=float), **shapes)
+    mean = np.asarray(mu, dtype=float)
     _check(family, mean, a)
     common = np.broadcast_shapes(mean.shape, a.shape, *(v.shape for v in shapes.values()))
     full = _full_size(size, common)
@@ -96,7 +112,7 @@ def draw(
     if sampler is not None:
         return np.asarray(sampler(rng, mean, 1 / a, full, **shapes), dtype=float)
     if theta is None:
-        theta = np.asarray(family.theta_of(mean, **shapes))
+        theta = family.theta_of(mean, **shapes)
     return _by_inversion(family, np.asarray(theta, dtype=float), mean, a, shapes, full, rng)
 
 

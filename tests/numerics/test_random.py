@@ -9,42 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from expfam_glm import Family, Integers, Interval, Positive, UnitInterval, families
+from expfam_glm import Family, Integers, Interval, Positive, families
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError
 from expfam_glm.numerics.inversion import quantiles
 from expfam_glm.numerics.random import draw
 from expfam_glm.numerics.tables import Distributions
+from tests.declared import continuous_bernoulli, logarithmic, zero_truncated_poisson
 
 N = 20_000
 LEAST_P = 1e-4  # of a goodness-of-fit test with a fixed seed
 PROBABILITY = 1e-10  # error of F(F⁻¹(u)), far below what any sample can show
 
-zero_truncated_poisson = Family(
-    "zero_truncated_poisson",
-    b=lambda theta: pt.log(pt.expm1(pt.exp(theta))),
-    c=lambda y, a: -pt.gammaln(y + 1),
-    support=Integers(1, None),
-    phi=1.0,
-)
-logarithmic = Family(
-    "logarithmic",
-    b=lambda theta: pt.log(-pt.log1mexp(theta)),
-    c=lambda y, a: -pt.log(y),
-    support=Integers(1, None),
-    theta_domain=Interval(None, 0),
-    phi=1.0,
-)
-continuous_bernoulli = Family(
-    "continuous_bernoulli",
-    b=lambda theta: pt.switch(
-        pt.abs(theta) < 1e-2,
-        theta / 2 + theta**2 / 24 - theta**4 / 2880 + theta**6 / 181440,
-        pt.log(pt.expm1(theta) / pt.switch(pt.abs(theta) < 1e-2, 1.0, theta)),
-    ),
-    c=lambda y, a: 0.0 * y,
-    support=UnitInterval,
-    phi=1.0,
-)
 mirrored_gamma = Family(  # −Y gamma, to enter the half-line that is infinite below
     "mirrored_gamma",
     b=lambda theta: -pt.log(theta),

@@ -1,0 +1,60 @@
+"""Refusing a declaration at once where its parts contradict each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expfam_glm.errors import DeclarationError
+from expfam_glm.spec.derived import Derived
+from expfam_glm.spec.inverse import probe_points
+
+
+def verify(family: Derived, given: bool) -> None:
+    """b convex at probe points of the θ-domain, and every declared closed form true to b."""
+    if family.shape:
+        return  # nothing can be evaluated before the shape parameters have values
+    grid = probe_points(family.theta_domain)
+    grid = grid[np.abs(grid) < 30]
+    grid = grid[(grid > family.theta_domain.low) & (grid < family.theta_domain.high)]
+    means = np.asarray(family.mean_function(grid))
+    curvature = np.asarray(family.variance_function(grid))
+    if not np.any(np.isfinite(means)):
+        raise DeclarationError(
+            f"family {family.name!r}: b′(θ) is not finite anywhere on the θ-domain "
+            f"{family.theta_domain}; check b and theta_domain."
+        )
+    bad = curvature < 0
+    if np.any(bad):
+        raise DeclarationError(
+            f"family {family.name!r}: b is not convex; b″ = {curvature[bad][0]:.6g} at "
+            f"θ = {grid[bad][0]:.6g}. Check the sign of b and theta_domain."
+        )
+    if given:
+        usable = np.isfinite(means) & (curvature > 1e-8) & family.support.interior.contains(means)
+        back = np.asarray(family.theta(means[usable]))
+        slack = 1e-6 * (1 + np.abs(grid[usable]))
+        wrong = ~(np.abs(back - grid[usable]) <= slack)
+        if np.any(wrong):
+            k = np.flatnonzero(wrong)[0]
+            raise DeclarationError(
+                f"family {family.name!r}: theta(mu) does not invert b′: at θ = "
+                f"{grid[usable][k]:.6g}, b′(θ) = {means[usable][k]:.6g}, but theta(mu) gives "
+                f"{back[k]:.6g}."
+            )
+
+    if family.closed_deviance is not None:
+        mu = means[np.isfinite(means) & family.mean_space.contains(means)][::7]
+        y = mu[::-1]
+        declared = np.asarray(family.closed_deviance(y, mu))
+        derived = np.asarray(family.derived_deviance(y, family.theta(mu)))
+        wrong = ~(np.abs(declared - derived) <= 1e-6 * (np.abs(declared) + y**2 + mu**2))
+        if family.closed_conjugate is not None:
+            gap = family.closed_conjugate(y) - family.derived_conjugate(y)
+            wrong |= ~(np.abs(gap) <= 1e-6 * (1 + y**2))
+        if np.any(wrong):
+            k = np.flatnonzero(wrong)[0]
+            raise DeclarationError(
+                f"family {family.name!r}: the closed forms of deviance and conjugate do not "
+                f"follow from b: deviance(y, mu) = {declared[k]:.6g} at y = {y[k]:.6g}, "
+                f"μ = {mu[k]:.6g}, but 2[b*(y) − yθ + b(θ)] = {derived[k]:.6g}."
+            )

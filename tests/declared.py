@@ -1,0 +1,36 @@
+"""Three families that are not built in, declared as a user would."""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+
+from expfam_glm import Family, Integers, Interval, UnitInterval
+
+zero_truncated_poisson = Family(
+    "zero_truncated_poisson",
+    b=lambda theta: pt.log(pt.expm1(pt.exp(theta))),
+    c=lambda y, a: -pt.gammaln(y + 1),
+    support=Integers(1, None),
+    phi=1.0,
+)
+logarithmic = Family(
+    "logarithmic",
+    b=lambda theta: pt.log(-pt.log1mexp(theta)),
+    c=lambda y, a: -pt.log(y),
+    support=Integers(1, None),
+    theta_domain=Interval(None, 0),
+    phi=1.0,
+)
+continuous_bernoulli = Family(
+    "continuous_bernoulli",
+    b=lambda theta: pt.switch(
+        pt.abs(theta) < 1e-2,
+        theta / 2 + theta**2 / 24 - theta**4 / 2880 + theta**6 / 181440,
+        pt.log(pt.expm1(theta) / pt.switch(pt.abs(theta) < 1e-2, 1.0, theta)),
+    ),
+    c=lambda y, a: 0.0 * y,
+    support=UnitInterval,
+    phi=1.0,
+)
+
+DECLARED = {f.name: f for f in (zero_truncated_poisson, logarithmic, continuous_bernoulli)}
