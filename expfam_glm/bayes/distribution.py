@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions import transforms
 from pymc.distributions.dist_math import check_parameters
@@ -18,12 +17,12 @@ from pymc.distributions.distribution import Distribution, SymbolicRandomVariable
 from pymc.distributions.shape_utils import implicit_size_from_params, rv_size_is_none
 from pymc.distributions.transforms import _default_transform
 from pymc.logprob.abstract import _logprob
-from pytensor.graph.basic import Apply, Variable
-from pytensor.tensor.random.op import RNGConsumerOp
-from pytensor.tensor.random.utils import custom_rng_deepcopy, normalize_size_param
+from pytensor.graph.basic import Variable
+from pytensor.tensor.random.utils import normalize_size_param
 
+from expfam_glm.bayes import dispatch  # noqa: F401 - teaches numba the operations used here
+from expfam_glm.bayes.draws import FamilyDraw
 from expfam_glm.errors import ArgumentError, DataError, show_rows
-from expfam_glm.numerics.random import draw_at
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.family import Family
 
@@ -31,39 +30,6 @@ from expfam_glm.spec.family import Family
 _PYMC_KEYWORDS = {
     "dims", "shape", "size", "initval", "transform", "default_transform", "total_size", "rng",
 }  # fmt: skip
-
-
-class FamilyDraw(RNGConsumerOp):
-    """Random draws of a family as an operation: (generator, μ, θ, a, shapes) → (generator, y)."""
-
-    __props__ = ("family", "dtype")
-    default_output = 1
-
-    def __init__(self, family: Family, dtype: str) -> None:
-        self.family = family
-        self.dtype = dtype
-
-    def make_node(self, rng: Any, *parameters: Any) -> Apply:
-        symbols = [pt.as_tensor(v) for v in parameters]
-        static = [
-            1 if all(v.type.broadcastable[k] for v in symbols) else None
-            for k in range(symbols[0].type.ndim)
-        ]
-        return Apply(self, [rng, *symbols], [rng.type(), pt.tensor(dtype=self.dtype, shape=static)])
-
-    def update(self, node: Apply) -> dict[Variable, Variable]:
-        """The generator after the draws."""
-        return {node.inputs[0]: node.outputs[0]}
-
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        return [None, pt.broadcast_shape(*shapes[1:], arrays_are_shapes=True)]
-
-    def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]]) -> None:
-        rng, mu, theta, a, *shapes = inputs
-        rng = custom_rng_deepcopy(rng)
-        named = dict(zip(self.family.shape, shapes, strict=True))
-        outputs[0][0] = rng
-        outputs[1][0] = np.asarray(draw_at(self.family, mu, theta, a, rng, **named), self.dtype)
 
 
 class FamilyRV(SymbolicRandomVariable):
@@ -162,9 +128,7 @@ def _family_transform(op: FamilyRV, rv: Any) -> Any:
         return transforms.log
     if (low, high) == (0.0, 1.0):
         return transforms.logodds
-    return transforms.Interval(
-        None if np.isinf(low) else low, None if np.isinf(high) else high
-    )
+    return transforms.Interval(None if np.isinf(low) else low, None if np.isinf(high) else high)
 
 
 def _between(value: Any, domain: Domain) -> list[Any]:
@@ -301,9 +265,7 @@ def dist(
             "integer), which no sampler of PyMC can move; leave out weights, or observe it."
         )
     _check_observed(family, name, observed, a)
-    return FamilyDistribution(
-        name, family, *parameters, dtype=dtype, observed=observed, **keywords
-    )
+    return FamilyDistribution(name, family, *parameters, dtype=dtype, observed=observed, **keywords)
 
 
 def _symbol(value: Any) -> Variable:

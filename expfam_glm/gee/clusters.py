@@ -76,17 +76,19 @@ class Clusters:
         return gaps
 
     def sums(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Sums of (n,) or (n, q) over the rows of each cluster, each row times its weight."""
+        """Sums over the rows of each cluster, times weights; (n, q) is best in Fortran order."""
         n = self.order.shape[0]
         members = csr_array(
             (np.ones(n) if weights is None else weights, np.arange(n), np.append(self.starts, n)),
             shape=(self.count, n),
         )
-        return members @ values
+        if values.ndim == 1:
+            return members @ values
+        return np.stack([members @ column for column in values.T], axis=1)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """One value (or row) a cluster, repeated on each of its rows."""
-        return np.repeat(values, self.sizes, axis=0)
+        """One value a cluster, repeated on each of its rows."""
+        return np.repeat(values, self.sizes)
 
 
 def code(values: np.ndarray) -> Coded:
@@ -118,7 +120,9 @@ def positions(groups: np.ndarray) -> np.ndarray:
     return result
 
 
-def arrange(groups: np.ndarray, time: np.ndarray | None = None, *, metric: bool = False) -> Clusters:
+def arrange(
+    groups: np.ndarray, time: np.ndarray | None = None, *, metric: bool = False
+) -> Clusters:
     """Sort rows into clusters.
 
     Parameters

@@ -25,7 +25,7 @@ class Lags(NamedTuple):
     """The distances d between rows of a cluster, how many pairs have each, and their products."""
 
     distance: np.ndarray  # (m,) positive
-    count: np.ndarray  # (m,)
+    number: np.ndarray  # (m,)
     products: Callable[[np.ndarray], np.ndarray]  # residuals (n,) -> Σ r_i r_j of each distance
     whole: bool  # all distances are integers
 
@@ -47,9 +47,7 @@ def lags_of(clusters: Clusters) -> Lags:
     return _by_pairs(clusters, whole)
 
 
-def _on_grid(
-    clusters: Clusters, cells: np.ndarray, length: int, unit: float, whole: bool
-) -> Lags:
+def _on_grid(clusters: Clusters, cells: np.ndarray, length: int, unit: float, whole: bool) -> Lags:
     """Regular times: autocovariances of zero-filled series, by Fourier transform."""
     size = next_fast_len(2 * length, real=True)
     flat = clusters.cluster * length + cells
@@ -126,7 +124,7 @@ def best_decay(lags: Lags, products: np.ndarray) -> float:
 
 def _branch(lags: Lags, products: np.ndarray) -> tuple[float, float]:
     """The best α in [0, 1] and its loss, less the loss at 0; α = e^−u is sought in u."""
-    d, n = lags.distance, lags.count
+    d, n = lags.distance, lags.number
 
     def loss(u: float, S: np.ndarray = products) -> float:
         power = np.exp(-u * d)
@@ -152,7 +150,7 @@ def _branch(lags: Lags, products: np.ndarray) -> tuple[float, float]:
 
 def _neighbourhood(lags: Lags, products: np.ndarray) -> tuple[float, float]:
     """An interval of u about the best of a few trial values, from distances in bins."""
-    d, n, S = lags.distance, lags.count, products
+    d, n, S = lags.distance, lags.number, products
     if not lags.whole and d.shape[0] > 4 * _BINS:
         edges = np.quantile(d, np.linspace(0, 1, _BINS + 1)[1:-1])
         bins = np.searchsorted(edges, d)

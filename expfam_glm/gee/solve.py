@@ -77,10 +77,15 @@ class Equations:
         order = self.structure.clusters.order
         root = 1.0 if self.w is None else np.sqrt(self.w)[order]
         offset = 0.0 if self.offset is None else self.offset[order]
-        return self.y[order], self.X[order], root, offset
+        return self.y[order], np.asfortranarray(self.X[order]), root, offset
+
+    @cached_property
+    def _workspace(self) -> np.ndarray:
+        """Memory for one value of `Standardised.columns`: fresh pages cost more than arithmetic."""
+        return np.empty((self.X.shape[0], self.X.shape[1] + 1), order="F")
 
     def standardised(self, beta: np.ndarray) -> Standardised | None:
-        """A^(−½)D and r at β; None where β is not admissible."""
+        """A^(−½)D and r at β, until the next call; None where β is not admissible."""
         y, X, root, offset = self._sorted
         eta = X @ beta
         eta += offset
@@ -94,7 +99,7 @@ class Equations:
             precision = root / np.sqrt(variance)
             r = (y - mu) * precision
             slope = np.broadcast_to(slope * precision, y.shape)
-            columns = np.empty((X.shape[0], X.shape[1] + 1))
+            columns = self._workspace
             np.multiply(X, slope[:, None], out=columns[:, :-1])
             columns[:, -1] = r
             signal = float(np.sum((eta * slope) ** 2))

@@ -52,7 +52,7 @@ class Structure(ABC):
 
     @abstractmethod
     def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """T applied to (n, q) columns in cluster order, which are overwritten."""
+        """T applied to Fortran-ordered (n, q) columns in cluster order, which are overwritten."""
 
     @abstractmethod
     def shown(self, alpha: np.ndarray) -> Shown:
@@ -65,7 +65,9 @@ class Structure(ABC):
         np.fill_diagonal(matrix, 1.0)
         return Shown(np.arange(size), matrix)
 
-    def _average(self, name: str, total: float, count: float, dispersion: float, lost: int) -> float:
+    def _average(
+        self, name: str, total: float, count: float, dispersion: float, lost: int
+    ) -> float:
         """Σ r_i r_j/(φ (pairs − lost)), or the reason why there is none."""
         if count == 0:
             raise CorrelationError(
@@ -112,7 +114,9 @@ class Common(Structure):
                 "errors stay valid), or 'ar1' if nearness in time matters."
             )
         c = 1 - np.sqrt((1 - common) / (1 + (sizes - 1) * common))
-        columns -= self.clusters.spread(self.clusters.sums(columns) * (c / sizes)[:, None])
+        shifts = self.clusters.sums(columns) * (c / sizes)[:, None]
+        for column, shift in zip(columns.T, shifts.T, strict=True):
+            column -= self.clusters.spread(shift)
         columns *= 1 / np.sqrt(1 - common)
         return columns
 
@@ -156,7 +160,8 @@ class Decay(Structure):
         rho, rest = np.exp(exponents), -np.expm1(2 * exponents)
         if base < 0:
             rho[self._odd] *= -1
-        columns[1:] -= rho[1:, None] * columns[:-1]  # the product is complete before the difference
+        for column in columns.T:
+            column[1:] -= rho[1:] * column[:-1]  # the product is complete before the difference
         columns /= np.sqrt(rest)[:, None]
         return columns
 
@@ -208,8 +213,9 @@ class Table(Structure):
             missing = np.flatnonzero(self._counts == 0)
             if not missing.size:
                 return
-        shown = ", ".join(f"({self._pair(k)})" for k in (missing if missing is not None else [])[:5])
-        count = missing.size if missing is not None else f"at least {wanted - self.clusters.pairs}"
+        lacking = missing.size if missing is not None else wanted - self.clusters.pairs
+        count = f"{lacking}" if missing is not None else f"at least {lacking}"
+        shown = ", ".join(f"({self._pair(k)})" for k in ([] if missing is None else missing)[:5])
         raise CorrelationError(
             f"the unstructured working correlation has {wanted} elements for {times} distinct "
             f"times, and no cluster has both times of {count} of these pairs"
@@ -266,8 +272,13 @@ class Table(Structure):
         R = self._matrix(alpha)
         for rows, patterns, which in self._batches:
             inverse = np.linalg.inv(self._factor(R, patterns))
-            blocks = columns[rows].reshape(-1, patterns.shape[1], columns.shape[1])
-            columns[rows] = np.matmul(inverse[which], blocks).reshape(-1, columns.shape[1])
+            size = patterns.shape[1]
+            if patterns.shape[0] == 1:
+                blocks = columns.T[:, rows].reshape(-1, size)
+                columns.T[:, rows] = (blocks @ inverse[0].T).reshape(columns.shape[1], -1)
+            else:
+                blocks = columns[rows].reshape(-1, size, columns.shape[1])
+                columns[rows] = (inverse[which] @ blocks).reshape(-1, columns.shape[1])
         return columns
 
     def _factor(self, R: np.ndarray, patterns: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ConvergenceError, DataError
-from expfam_glm.kernels.row import row_kernel
+from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import Gram, join, triangle, weighted_gram
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT, Factor, factor_gram, factor_triangle
 from expfam_glm.spec.domain import Domain
@@ -61,7 +61,7 @@ class Scoring:
 
     def _gram(self, beta: np.ndarray) -> Gram:
         """The sums at β."""
-        kernel = row_kernel(self.problem.family, self.problem.link, ("score", "weight", self._q))
+        kernel = self._kernel
 
         def one(block: Block) -> Gram:
             eta = block.eta(beta)
@@ -70,9 +70,16 @@ class Scoring:
 
         return self.blocks.reduce(one, Gram.__add__)
 
-    @property
-    def _q(self) -> str:
-        return "weighted_deviance" if self._closed else "kernel"
+    @cached_property
+    def _kernel(self) -> RowKernel:
+        """(η, y, w) → u, W and the terms of the objective."""
+        objective = "weighted_deviance" if self._closed else "kernel"
+        return row_kernel(self.problem.family, self.problem.link, ("score", "weight", objective))
+
+    @cached_property
+    def _known(self) -> float:
+        """a(φ) where φ is known."""
+        return float(self.problem.family.a(self.problem.family.phi))
 
     @property
     def _free(self) -> bool:
@@ -88,10 +95,10 @@ class Scoring:
 
     def _triangle(self, beta: np.ndarray) -> np.ndarray:
         """The R factor of [√W X | u/√W] at β."""
-        kernel = row_kernel(self.problem.family, self.problem.link, ("score", "weight"))
+        kernel = self._kernel
 
         def one(block: Block) -> np.ndarray:
-            u, W = _rows(kernel(block.eta(beta), block.y, block.w), block.y.shape[0])
+            u, W = _rows(kernel(block.eta(beta), block.y, block.w)[:2], block.y.shape[0])
             with np.errstate(all="ignore"):
                 z = np.where(W > 0, u / W, 0.0)
             return triangle(block.X, W if block.f is None else W * block.f, z)
@@ -125,9 +132,8 @@ class Scoring:
 
     def _dispersion(self, sums: Gram) -> float:
         """The current Pearson estimate of a(φ), or the known one."""
-        family = self.problem.family
-        if family.phi is not None:
-            return float(family.a(family.phi))
+        if not self._free:
+            return self._known
         df = self.problem.n - sums.score.size
         return sums.pearson / df if df > 0 and sums.pearson > 0 else 1.0
 
@@ -154,7 +160,7 @@ class Scoring:
             flat = change * 2 < self.tol * size or change <= _rounding(new.sums)
             ratio = new.decrement / state.decrement if state.decrement > 0 else 0.0
             slow = max(1.0, ratio / (1 - ratio)) if ratio < 1 else np.inf
-            stalled = stalled + 1 if new.decrement > 0.5 * min(previous, state.decrement) else 0
+            stalled = stalled + 1 if new.decrement >= min(previous, state.decrement) else 0
             previous = min(previous, state.decrement)
             state, last_ratio = new, ratio
             if flat and state.decrement * slow < self.tol:
@@ -230,14 +236,14 @@ class Scoring:
                 f"the mean response {mean:g} is at the edge of what {problem.family.name!r} with "
                 f"the link {problem.link.name!r} can take, {space}; no finite fit exists."
             )
-        kernel = row_kernel(problem.family, problem.link, ("score", "weight"))
+        kernel = self._kernel
         level = float(problem.link(mean))
 
         def one(block: Block) -> tuple[np.ndarray, np.ndarray]:
             mu = 0.5 * (block.y + mean)
             mu = np.where((mu > space[0]) & (mu < space[1]), mu, mean)
             eta = np.asarray(problem.link(mu))
-            u, W = _rows(kernel(eta, block.y, block.w), eta.shape[0])
+            u, W = _rows(kernel(eta, block.y, block.w)[:2], eta.shape[0])
             if block.f is not None:
                 u, W = u * block.f, W * block.f
             shift = 0.0 if block.offset is None else block.offset
@@ -289,10 +295,8 @@ def _block_gram(
         with np.errstate(all="ignore"):
             terms = u * u / W
         pearson = float(terms.sum(where=W > 0))
-    with np.errstate(all="ignore"):
-        information = weighted_gram(block.X, W)
     return Gram(
-        information, block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
+        weighted_gram(block.X, W), block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
         pearson, float(eta.min()), float(eta.max()),
     )  # fmt: skip
 

@@ -41,13 +41,13 @@ class Factor:
     @property
     def smallest_pivot(self) -> float:
         """The smallest squared residual of a column on the earlier ones, in units of its norm."""
-        return float(np.min(np.diag(self.R) ** 2)) if self.R.size else 1.0
+        return float(np.abs(self.R.diagonal()).min() ** 2) if self.R.size else 1.0
 
 
 def factor_gram(information: np.ndarray) -> Factor | None:
     """The factor of a Gram matrix, columns scaled to length one; None if not positive definite."""
-    diagonal = np.diag(information)
-    if not (np.all(np.isfinite(information)) and np.all(diagonal > 0)):
+    diagonal = information.diagonal()
+    if not (np.isfinite(information).all() and (diagonal > 0).all()):
         return None
     scale = np.sqrt(diagonal)
     try:

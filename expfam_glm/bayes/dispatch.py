@@ -1,0 +1,135 @@
+"""What numba must know to compile models of declared families; importing this teaches it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pytensor.scalar as ps
+from numba.np.unsafe.ndarray import to_fixed_tuple
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import toposort
+from pytensor.link.numba.dispatch.basic import (
+    generate_fallback_impl,
+    numba_funcify,
+    numba_funcify_and_cache_key,
+    numba_njit,
+    register_funcify_and_cache_key,
+)
+from pytensor.tensor.elemwise import Elemwise
+
+from expfam_glm.bayes.draws import FamilyDraw
+from expfam_glm.spec.inverse import _MAX_STEPS as MAX_STEPS
+from expfam_glm.spec.inverse import Inverse, probe_points
+
+_VERSION = 1  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
+
+
+@numba_funcify.register(FamilyDraw)
+def _numba_draw(op: FamilyDraw, node: Any, **keywords: Any) -> Callable[..., Any]:
+    """Draws are NumPy's work: numba calls back, and need not warn that it does."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Numba will use object mode", UserWarning)
+        return generate_fallback_impl(op, node, **keywords)
+
+
+def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> ps.Composite:
+    """A graph of 0-d elementwise operations as one scalar operation."""
+    known: dict[Variable, Any] = {v: ps.float64(v.name) for v in variables}
+
+    def scalar(v: Variable) -> Any:
+        if v not in known:
+            assert isinstance(v, Constant)
+            known[v] = ps.constant(v.data.item(), dtype=v.type.dtype)
+        return known[v]
+
+    for node in toposort(outputs, blockers=variables):
+        assert isinstance(node.op, Elemwise), node.op
+        made = node.op.scalar_op.make_node(*(scalar(v) for v in node.inputs))
+        known.update(zip(node.outputs, made.outputs, strict=True))
+    return ps.Composite([known[v] for v in variables], [scalar(v) for v in outputs])
+
+
+@register_funcify_and_cache_key(Inverse)
+def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..., Any], Any]:
+    """`Inverse.evaluate` compiled: the same probe points, the same safeguarded Newton."""
+    function = op.function
+    both = scalar_graph(function.variables, [function.output, op.slope.output])
+    call = both.make_node(*(ps.float64() for _ in function.variables))
+    value_and_slope, key = numba_funcify_and_cache_key(both, call)
+    n_shapes = len(function.names) - 1
+    probes = np.ascontiguousarray(probe_points(op.domain))
+
+    @numba_njit
+    def heights(shapes: Any) -> Any:
+        """The probe points at which f is finite and increases, f there, and the sign of f′."""
+        grid, height = np.empty(probes.size), np.empty(probes.size)
+        n = 0
+        for point in probes:
+            value = value_and_slope(point, *shapes)[0]
+            if np.isfinite(value):
+                grid[n], height[n] = point, value
+                n += 1
+        sign = 1.0 if n < 2 or height[n - 1] > height[0] else -1.0
+        kept = 0
+        for k in range(n):
+            if kept == 0 or sign * height[k] > height[kept - 1]:
+                grid[kept], height[kept] = grid[k], sign * height[k]
+                kept += 1
+        return grid[:kept], height[:kept], sign
+
+    @numba_njit
+    def solve(target: Any, grid: Any, height: Any, sign: Any, shapes: Any) -> Any:
+        aim = sign * target
+        if grid.size < 2 or not (height[0] <= aim <= height[-1]):
+            return np.nan
+        at = min(max(np.searchsorted(height, aim), 1), grid.size - 1)
+        left, right = grid[at - 1], grid[at]
+        x = left + (right - left) * (aim - height[at - 1]) / (height[at] - height[at - 1])
+        for _ in range(MAX_STEPS):
+            value, slope = value_and_slope(x, *shapes)
+            gap = sign * value - aim
+            if gap <= 0:
+                left = x
+            if gap >= 0:
+                right = x
+            new = x - gap / (sign * slope)
+            if not (left <= new <= right):
+                new = 0.5 * (left + right)
+            width = 4 * np.spacing(abs(new))
+            done = gap == 0 or abs(new - x) <= width or right - left <= width
+            x = new
+            if done:
+                break
+        return x
+
+    @numba_njit
+    def solve_all(spread: Any) -> Any:
+        rows = np.empty((n_shapes + 1, spread[0].size))
+        for j, values in enumerate(spread):
+            rows[j] = values.copy().ravel()
+        out = np.empty(rows.shape[1])
+        for k in range(out.size):
+            shapes = to_fixed_tuple(rows[1:, k].copy(), n_shapes)
+            if k == 0 or not np.array_equal(rows[1:, k], rows[1:, k - 1]):
+                grid, height, sign = heights(shapes)
+            out[k] = solve(rows[0, k], grid, height, sign, shapes)
+        return out
+
+    @numba_njit
+    def inverse(target: Any, *shapes: Any) -> Any:
+        spread = np.broadcast_arrays(target, *shapes)
+        return solve_all(spread).reshape(spread[0].shape)
+
+    @numba_njit
+    def inverse_of_scalar(target: Any, *shapes: Any) -> Any:
+        return np.asarray(solve_all(np.broadcast_arrays(np.atleast_1d(target), *shapes))[0])
+
+    ndim = node.outputs[0].type.ndim
+    chosen = inverse if ndim else inverse_of_scalar
+    if key is None:
+        return chosen, None
+    return chosen, sha256(f"{_VERSION} {op} {key} {bool(ndim)}".encode()).hexdigest()
