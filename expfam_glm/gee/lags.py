@@ -15,6 +15,7 @@ from expfam_glm.gee.clusters import Clusters
 # The regular grid of times (clusters × instants) may have this many cells a row of the data.
 _CELLS = 32
 _NEAR_WHOLE = 1e-10
+_SHORT = 64  # series up to this length are multiplied out, longer ones Fourier transformed
 _SCAN = 64  # trial values of the decay in the search for the best neighbourhood
 _BINS = 512  # groups of distances in that search, where distances are many
 _FASTEST = 40.0  # e⁻⁴⁰ is zero beside any product
@@ -48,21 +49,30 @@ def lags_of(clusters: Clusters) -> Lags:
 
 
 def _on_grid(clusters: Clusters, cells: np.ndarray, length: int, unit: float, whole: bool) -> Lags:
-    """Regular times: autocovariances of zero-filled series, by Fourier transform."""
-    size = next_fast_len(2 * length, real=True)
+    """Regular times: autocovariances of series that are zero where nothing was observed."""
     flat = clusters.cluster * length + cells
 
     def products(r: np.ndarray) -> np.ndarray:
         series = np.zeros(clusters.count * length)
         series[flat] = r
-        waves = rfft(series.reshape(clusters.count, length), size, axis=1)
-        power = np.sum(waves.real**2 + waves.imag**2, axis=0)
-        return irfft(power, size)[1:length]
+        return _autocovariances(series.reshape(clusters.count, length))
 
     counts = np.rint(products(np.ones(flat.shape[0])))
     seen = counts > 0
     distance = unit * np.arange(1, length)
     return Lags(distance[seen], counts[seen], lambda r: products(r)[seen], whole)
+
+
+def _autocovariances(series: np.ndarray) -> np.ndarray:
+    """Σ over clusters and t of z_t z_(t+d) for d = 1, 2, …, from zero-filled series (K, length)."""
+    length = series.shape[1]
+    if length <= _SHORT:
+        steps = np.arange(length)
+        lags = np.abs(steps[:, None] - steps)
+        return np.bincount(lags.reshape(-1), (series.T @ series).reshape(-1))[1:] / 2
+    size = next_fast_len(2 * length, real=True)
+    waves = rfft(series, size, axis=1)
+    return irfft(np.sum(waves.real**2 + waves.imag**2, axis=0), size)[1:length]
 
 
 def _by_pairs(clusters: Clusters, whole: bool) -> Lags:

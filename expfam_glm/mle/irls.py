@@ -18,6 +18,8 @@ from expfam_glm.spec.domain import Domain
 
 _EPS = np.finfo(float).eps
 _MOST_HALVINGS = 40
+# No shorter step is tried where rounding hides the likelihood: it then hides the decrement too.
+_SHORTEST_HIDDEN = 2.0**-6
 
 
 class State(NamedTuple):
@@ -160,12 +162,14 @@ class Scoring:
             flat = change * 2 < self.tol * size or change <= _rounding(new.sums)
             ratio = new.decrement / state.decrement if state.decrement > 0 else 0.0
             slow = max(1.0, ratio / (1 - ratio)) if ratio < 1 else np.inf
-            stalled = stalled + 1 if new.decrement >= min(previous, state.decrement) else 0
+            hidden = change <= _rounding(new.sums) + _rounding(state.sums)
+            no_shorter = new.decrement >= min(previous, state.decrement)
+            stalled = stalled + 1 if hidden and no_shorter else 0
             previous = min(previous, state.decrement)
             state, last_ratio = new, ratio
             if flat and state.decrement * slow < self.tol:
                 return self._finish(state, iteration)
-            if self._at_rounding(state) or (flat and stalled >= 3 and state.decrement < 1e-4):
+            if self._at_rounding(state) or (stalled >= 2 and state.decrement < 1e-4):
                 return self._finish(state, iteration)
         raise ConvergenceError(
             self._report(state, self.max_iterations,
@@ -175,7 +179,7 @@ class Scoring:
 
     def _at_rounding(self, state: State) -> bool:
         """Whether the step is below the rounding error of η itself."""
-        return state.factor.length(state.step) <= 64 * _EPS * state.factor.length(state.beta)
+        return bool(state.factor.length(state.step) <= 64 * _EPS * state.factor.length(state.beta))
 
     def _finish(self, state: State, iterations: int) -> Solution:
         perfect = self.problem.family.phi is None and self._at_perfection(state)
@@ -185,19 +189,28 @@ class Scoring:
     def _at_perfection(self, state: State) -> bool:
         """Whether the residuals are rounding errors of the linear predictor."""
         size = 1e3 * _EPS * state.factor.length(state.beta)
-        return state.sums.pearson <= self.problem.row_count * size**2
+        return bool(state.sums.pearson <= self.problem.row_count * size**2)
 
     def _advance(self, state: State) -> State | None:
-        """The next state: the full step, halved while it leaves the domain or worsens the fit."""
+        """The next state: the full step, halved while it leaves the domain or worsens the fit.
+
+        Where rounding hides the change of the likelihood, the next step must become shorter.
+        """
         length = 1.0
+        hidden: State | None = None
         for _ in range(_MOST_HALVINGS):
             new = self.evaluate(state.beta + length * state.step)
             if new is not None:
                 slack = _rounding(new.sums) + _rounding(state.sums)
-                if new.sums.objective >= state.sums.objective - slack:
+                gain = new.sums.objective - state.sums.objective
+                if gain > slack or (gain >= -slack and new.decrement < state.decrement):
                     return new
+                if gain >= -slack and hidden is None:
+                    hidden = new
             length *= 0.5
-        return None
+            if hidden is not None and length < _SHORTEST_HIDDEN:
+                break
+        return hidden
 
     # ---- where to begin ------------------------------------------------------------------
 

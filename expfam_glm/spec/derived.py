@@ -1,4 +1,4 @@
-"""What follows from b, c, a and the support of a family: graphs, derived and never written twice."""
+"""What follows from b, c, a and the support of a family: graphs, derived by differentiation."""
 
 from __future__ import annotations
 

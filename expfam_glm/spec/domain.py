@@ -42,7 +42,7 @@ class Domain:
         return f"{kind}{left}{self.low:g}, {self.high:g}{right}"
 
 
-def Interval(  # noqa: N802 - reads as a type where a family is declared
+def Interval(
     low: float | None, high: float | None, closed: Closed = "neither"
 ) -> Domain:
     """An interval of the real line.
@@ -80,7 +80,7 @@ def Interval(  # noqa: N802 - reads as a type where a family is declared
     return Domain(lower, upper, closed, False)
 
 
-def Integers(low: int | None, high: int | None) -> Domain:  # noqa: N802
+def Integers(low: int | None, high: int | None) -> Domain:
     """The integers from `low` to `high`, both included.
 
     Parameters

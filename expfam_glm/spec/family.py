@@ -11,8 +11,8 @@ from pytensor.graph.basic import Variable
 
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.spec import links
-from expfam_glm.spec.domain import Domain, Real
 from expfam_glm.spec.derived import Derived
+from expfam_glm.spec.domain import Domain, Real
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.inverse import inverse_of
 from expfam_glm.spec.link import Link
@@ -51,8 +51,8 @@ class Family(Derived):
         one.
         conjugate : callable, optional
             b*(y) in closed form, for the same reason; with it the density is computed as
-            −d(y, μ)/(2a) + {b*(y)/a + c(y, a)}, where what cancels in the braces is cancelled in the
-            graph.
+            −d(y, μ)/(2a) + {b*(y)/a + c(y, a)}, where what cancels in the braces is cancelled in
+            the graph.
 
         Raises
         ------
