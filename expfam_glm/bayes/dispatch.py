@@ -22,10 +22,10 @@ from pytensor.link.numba.dispatch.basic import (
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.bayes.draws import FamilyDraw
-from expfam_glm.spec.inverse import _MAX_STEPS as MAX_STEPS
-from expfam_glm.spec.inverse import Inverse, probe_points
+from expfam_glm.spec.inverse import MAX_STEPS, Inverse, probe_points
+from expfam_glm.spec.simplify import simplify
 
-_VERSION = 1  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
+_VERSION = 2  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 
 
 @numba_funcify.register(FamilyDraw)
@@ -57,13 +57,14 @@ def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> 
 def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..., Any], Any]:
     """`Inverse.evaluate` compiled: the same probe points, the same safeguarded Newton."""
     function = op.function
-    both = scalar_graph(function.variables, [function.output, op.slope.output])
+    graphs = simplify([function.output, op.slope.output], function.variables)
+    both = scalar_graph(function.variables, graphs)
     call = both.make_node(*(ps.float64() for _ in function.variables))
     value_and_slope, key = numba_funcify_and_cache_key(both, call)
     n_shapes = len(function.names) - 1
     probes = np.ascontiguousarray(probe_points(op.domain))
 
-    @numba_njit
+    @numba_njit(fastmath=False)
     def heights(shapes: Any) -> Any:
         """The probe points at which f is finite and increases, f there, and the sign of f′."""
         grid, height = np.empty(probes.size), np.empty(probes.size)
@@ -81,7 +82,7 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
                 kept += 1
         return grid[:kept], height[:kept], sign
 
-    @numba_njit
+    @numba_njit(fastmath=False)
     def solve(target: Any, grid: Any, height: Any, sign: Any, shapes: Any) -> Any:
         aim = sign * target
         if grid.size < 2 or not (height[0] <= aim <= height[-1]):
@@ -106,7 +107,7 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
                 break
         return x
 
-    @numba_njit
+    @numba_njit(fastmath=False)
     def solve_all(spread: Any) -> Any:
         rows = np.empty((n_shapes + 1, spread[0].size))
         for j, values in enumerate(spread):
@@ -119,12 +120,12 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
             out[k] = solve(rows[0, k], grid, height, sign, shapes)
         return out
 
-    @numba_njit
+    @numba_njit(fastmath=False)
     def inverse(target: Any, *shapes: Any) -> Any:
         spread = np.broadcast_arrays(target, *shapes)
         return solve_all(spread).reshape(spread[0].shape)
 
-    @numba_njit
+    @numba_njit(fastmath=False)
     def inverse_of_scalar(target: Any, *shapes: Any) -> Any:
         return np.asarray(solve_all(np.broadcast_arrays(np.atleast_1d(target), *shapes))[0])
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from expfam_glm.data.design import Frame
 from expfam_glm.errors import ArgumentError, DataError, show_rows
+from expfam_glm.numerics.weighting import takes_weights
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -139,6 +140,12 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     offset = columns.get("offset")
     if "exposure" in columns:
         y, w, offset = _exposed(family, link, columns["exposure"], y, w, offset)
+    if w is not None and np.any(w[w > 0] != 1) and not takes_weights(family):
+        raise ArgumentError(
+            f"the density of {family.name!r} has total mass one only without weights: its c(y, a) "
+            "does not hold for a = 1/2 or 1/3. Declare c for every a, or use freq_weights for rows "
+            "that stand for several."
+        )
     f = columns.get("freq_weights")
     used = np.ones(n, bool)
     for values in (w, f):

@@ -152,12 +152,15 @@ class Equations:
         state = self.evaluate(start)
         if state is None:
             raise ConvergenceError(f"the start {start} is not admissible; give start=.", None)
-        shortest, stalled = state.length, 0
+        shortest, stalled, ratio = state.length, 0, 0.0
         for iteration in range(1, max_iterations + 1):
-            done = state.length < tol
+            # where steps shrink slowly, many more of them lie ahead
+            ahead = max(1.0, ratio / (1 - ratio)) if ratio < 1 else 1.0
+            done, before = state.length * ahead < tol, state.length
             state = self._advance(state, iteration)
             if done:
                 return Solution(state, iteration)
+            ratio = state.length / before
             stalled = 0 if state.length < _SHRINKING * shortest else stalled + 1
             shortest = min(shortest, state.length)
             if stalled >= _STALLED and state.length < _ROUNDING_STEP:

@@ -16,7 +16,7 @@ from pytensor.graph.op import Op
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.expression import Expression
 
-_MAX_STEPS = 80
+MAX_STEPS = 80
 
 
 def probe_points(domain: Domain) -> np.ndarray:
@@ -52,6 +52,8 @@ class Inverse(Op):
     def make_node(self, *inputs: Any) -> Apply:
         symbols = [pt.as_tensor(v) for v in inputs]
         ndim = max(v.type.ndim for v in symbols)
+        if ndim and len(symbols) > 1:  # so that a gradient has the shape of its argument
+            symbols = list(pt.broadcast_arrays(*symbols))
         out = pt.tensor(dtype="float64", shape=(None,) * ndim)
         return Apply(self, symbols, [out])
 
@@ -105,7 +107,7 @@ class Inverse(Op):
         rise = height[at] - height[at - 1]
         x = left + (right - left) * np.clip((aim - height[at - 1]) / rise, 0.0, 1.0)
         active = np.flatnonzero(reachable)
-        for _ in range(_MAX_STEPS):
+        for _ in range(MAX_STEPS):
             if active.size == 0:
                 break
             here = x[active]

@@ -1,0 +1,148 @@
+"""The estimating equations written out literally: loops over clusters, every V_k as a matrix.
+
+Slow, and nothing here is shared with the package: means, variances and moments are typed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+
+# mean of η, dμ/dη, V(μ)
+MODELS: dict[tuple[str, str], tuple[Callable, Callable, Callable]] = {
+    ("normal", "identity"): (lambda e: e, np.ones_like, np.ones_like),
+    ("poisson", "log"): (np.exp, np.exp, lambda m: m),
+    ("binomial", "logit"): (
+        lambda e: 1 / (1 + np.exp(-e)),
+        lambda e: np.exp(-e) / (1 + np.exp(-e)) ** 2,
+        lambda m: m * (1 - m),
+    ),
+    ("gamma", "inverse"): (lambda e: 1 / e, lambda e: -1 / e**2, lambda m: m**2),
+    ("gamma", "log"): (np.exp, np.exp, lambda m: m**2),
+}
+
+
+class Dense(NamedTuple):
+    """A solution."""
+
+    beta: np.ndarray
+    alpha: Any
+    phi: float
+    robust: np.ndarray
+    naive: np.ndarray
+    pearson: float
+
+
+def pairs_within(groups: np.ndarray) -> list[tuple[int, int]]:
+    """All pairs of rows of one cluster."""
+    return [
+        pair
+        for group in np.unique(groups)
+        for pair in combinations(np.flatnonzero(groups == group).tolist(), 2)
+    ]
+
+
+def ar1_alpha(products: np.ndarray, distances: np.ndarray, low: float) -> float:
+    """The least-squares root of Σ d α^(d−1) (product − α^d) in (low, 1)."""
+
+    def equation(alpha: float) -> float:
+        return float(np.sum(distances * alpha ** (distances - 1) * (products - alpha**distances)))
+
+    def loss(alpha: float) -> float:
+        return float(np.sum((products - alpha**distances) ** 2))
+
+    grid = np.linspace(low, 1, 2001)[1:-1]
+    values = [equation(alpha) for alpha in grid]
+    roots = [
+        brentq(equation, a, b, xtol=1e-15)
+        for a, b, u, v in zip(grid, grid[1:], values, values[1:], strict=False)
+        if u > 0 > v
+    ]
+    return min(roots, key=loss)
+
+
+def moment(
+    name: str, r: np.ndarray, phi: float, groups: np.ndarray, time: np.ndarray, lost: int
+) -> Any:
+    """α from Pearson residuals."""
+    pairs = pairs_within(groups)
+    if name == "exchangeable":
+        return sum(r[i] * r[j] for i, j in pairs) / phi / (len(pairs) - lost)
+    if name == "ar1":
+        distances = np.array([abs(time[i] - time[j]) for i, j in pairs], float)
+        products = np.array([r[i] * r[j] / phi for i, j in pairs]) * len(pairs) / (len(pairs) - lost)
+        low = -1.0 if np.all(distances == np.rint(distances)) else 0.0
+        return ar1_alpha(products, distances, low)
+    if name == "unstructured":
+        found: dict[tuple, list[float]] = {}
+        for i, j in pairs:
+            found.setdefault(tuple(sorted((time[i], time[j]))), []).append(r[i] * r[j] / phi)
+        return {key: sum(values) / (len(values) - lost) for key, values in found.items()}
+    return None
+
+
+def matrix(name: str, alpha: Any, time: np.ndarray) -> np.ndarray:
+    """R of one cluster with these times; for "fixed" alpha is a matrix over 0, 1, 2, …"""
+    R = np.eye(len(time))
+    for i, j in combinations(range(len(time)), 2):
+        R[i, j] = R[j, i] = {
+            "independence": lambda *_: 0.0,
+            "exchangeable": lambda *_: alpha,
+            "ar1": lambda s, t: alpha ** abs(s - t),
+            "unstructured": lambda s, t: alpha[tuple(sorted((s, t)))],
+            "fixed": lambda s, t: alpha[int(s), int(t)],
+        }[name](time[i], time[j])
+    return R
+
+
+def dense_gee(
+    y: np.ndarray,
+    X: np.ndarray,
+    groups: np.ndarray,
+    time: np.ndarray,
+    model: tuple[str, str],
+    name: str,
+    *,
+    start: np.ndarray,
+    w: np.ndarray | None = None,
+    offset: np.ndarray | None = None,
+    ddof: str = "none",
+    phi: float | None = None,
+    fixed: np.ndarray | None = None,
+) -> Dense:
+    """Solve the equations from a start near the solution; steps to rounding."""
+    mean, slope, variance = MODELS[model]
+    n, p = X.shape
+    w = np.ones(n) if w is None else w
+    offset = np.zeros(n) if offset is None else offset
+    beta, length = np.array(start, float), np.inf
+    for _ in range(200):
+        eta = X @ beta + offset
+        mu = mean(eta)
+        A = variance(mu) / w
+        r = (y - mu) / np.sqrt(A)
+        pearson = float(np.sum(r**2))
+        spread = pearson / (n if ddof == "geepack" else n - p) if phi is None else phi
+        alpha = moment(name, r, spread, groups, time, p if ddof == "p" else 0)
+        B, C, U = np.zeros((p, p)), np.zeros((p, p)), np.zeros(p)
+        for group in np.unique(groups):
+            rows = np.flatnonzero(groups == group)
+            D = X[rows] * slope(eta[rows])[:, None]
+            R = matrix(name, fixed if name == "fixed" else alpha, time[rows])
+            V = spread * np.diag(np.sqrt(A[rows])) @ R @ np.diag(np.sqrt(A[rows]))
+            u = D.T @ np.linalg.inv(V) @ (y[rows] - mu[rows])
+            U += u
+            C += np.outer(u, u)
+            B += D.T @ np.linalg.inv(V) @ D
+        naive = np.linalg.inv(B)
+        robust = naive @ C @ naive
+        if length < 1e-13:
+            return Dense(beta, alpha, spread, robust, naive, pearson)
+        step = naive @ U
+        length = float(np.max(np.abs(step) / np.sqrt(np.diag(robust))))
+        beta = beta + step
+    raise AssertionError(f"the literal equations did not converge: {length}")
