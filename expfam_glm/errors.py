@@ -75,11 +75,16 @@ class SamplingWarning(ExpfamWarning):
     """Draws are usable but something about them must be known (divergences, R-hat)."""
 
 
-def show_rows(values: Any, bad: Any, *, most: int = 5) -> str:
-    """Offending values with their row numbers, the first `most` of them, as text."""
+def show_rows(values: Any, bad: Any, *, rows: Any = None, most: int = 5) -> str:
+    """Offending values with their row numbers, the first `most` of them, as text.
+
+    `rows` are the numbers of the rows in the data as given, where some are left out.
+    """
     where = np.flatnonzero(np.asarray(bad))
     listed = np.asarray(values)
-    shown = ", ".join(f"row {i}: {listed[i]!s}" for i in where[:most])
+    numbers = where if rows is None else np.asarray(rows)[where]
+    pairs = list(zip(numbers[:most], where[:most], strict=True))
+    shown = ", ".join(f"row {number}: {listed[i]!s}" for number, i in pairs)
     more = f", and {where.size - most} more" if where.size > most else ""
     return shown + more
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
@@ -215,8 +214,7 @@ class GLM:
         """
         from expfam_glm.mle.fit import fit
 
-        first = None if start is None else np.asarray(start, float)
-        return fit(self.problem, information=information, dispersion=dispersion, start=first,
+        return fit(self.problem, information=information, dispersion=dispersion, start=start,
                    tol=tol, max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
                    draws=draws, random_seed=random_seed)  # fmt: skip
 
@@ -317,9 +315,8 @@ class GLM:
         """
         from expfam_glm.gee.estimate import gee
 
-        first = None if start is None else np.asarray(start, float)
         return gee(self.problem, groups, correlation, time=time, cov=cov, ddof=ddof, phi=phi,
-                   start=first, tol=tol, max_iterations=max_iterations, ci_prob=ci_prob,
+                   start=start, tol=tol, max_iterations=max_iterations, ci_prob=ci_prob,
                    chains=chains, draws=draws, random_seed=random_seed)  # fmt: skip
 
     def __repr__(self) -> str:

@@ -26,7 +26,9 @@ continuous_bernoulli = Family(
     b=lambda theta: pt.switch(
         pt.abs(theta) < 1e-2,
         theta / 2 + theta**2 / 24 - theta**4 / 2880 + theta**6 / 181440,
-        pt.log(pt.expm1(theta) / pt.switch(pt.abs(theta) < 1e-2, 1.0, theta)),
+        pt.maximum(theta, 0.0)
+        + pt.log(-pt.expm1(-pt.abs(theta)))
+        - pt.log(pt.switch(pt.abs(theta) < 1e-2, 1.0, pt.abs(theta))),
     ),
     c=lambda y, a: 0.0 * y,
     support=UnitInterval,

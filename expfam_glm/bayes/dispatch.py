@@ -25,7 +25,7 @@ from expfam_glm.bayes.draws import FamilyDraw
 from expfam_glm.spec.inverse import MAX_STEPS, Inverse, probe_points
 from expfam_glm.spec.simplify import simplify
 
-_VERSION = 2  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
+_VERSION = 3  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 
 
 @numba_funcify.register(FamilyDraw)
@@ -64,15 +64,32 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
     n_shapes = len(function.names) - 1
     probes = np.ascontiguousarray(probe_points(op.domain))
 
+    @numba_njit(fastmath=False)  # with fast mathematics NaN would count as finite
+    def last_finite(near: Any, far: Any, shapes: Any) -> Any:
+        for _ in range(MAX_STEPS):
+            middle = 0.5 * (near + far)
+            if np.isfinite(value_and_slope(middle, *shapes)[0]):
+                near = middle
+            else:
+                far = middle
+        return near, value_and_slope(near, *shapes)[0]
+
     @numba_njit(fastmath=False)
     def heights(shapes: Any) -> Any:
         """The probe points at which f is finite and increases, f there, and the sign of f′."""
-        grid, height = np.empty(probes.size), np.empty(probes.size)
+        grid, height = np.empty(probes.size + 2), np.empty(probes.size + 2)
         n = 0
-        for point in probes:
-            value = value_and_slope(point, *shapes)[0]
-            if np.isfinite(value):
-                grid[n], height[n] = point, value
+        for k in range(probes.size):
+            value = value_and_slope(probes[k], *shapes)[0]
+            if not np.isfinite(value):
+                continue
+            if n == 0 and k > 0:
+                grid[0], height[0] = last_finite(probes[k], probes[k - 1], shapes)
+                n = 1
+            grid[n], height[n] = probes[k], value
+            n += 1
+            if k + 1 < probes.size and not np.isfinite(value_and_slope(probes[k + 1], *shapes)[0]):
+                grid[n], height[n] = last_finite(probes[k], probes[k + 1], shapes)
                 n += 1
         sign = 1.0 if n < 2 or height[n - 1] > height[0] else -1.0
         kept = 0

@@ -10,6 +10,7 @@ import numpy as np
 from expfam_glm.data.design import Frame
 from expfam_glm.errors import ArgumentError, DataError, show_rows
 from expfam_glm.numerics.weighting import takes_weights
+from expfam_glm.spec import links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -52,6 +53,10 @@ class Problem:
         """An array over the rows of the frame, at the used rows."""
         return values if self.used is None else values[self.used]
 
+    def show(self, values: np.ndarray, bad: np.ndarray) -> str:
+        """Offending values of used rows, with the row numbers of the data as given."""
+        return _show(self.frame, values, bad, self.used)
+
     def observed_data(self) -> dict[str, np.ndarray]:
         """The response for the result tree, on the scale of the mean."""
         return {"y": self.y}
@@ -79,12 +84,19 @@ class Problem:
         return named
 
 
-def _positive(values: np.ndarray, role: str) -> None:
+def _show(frame: Frame, values: np.ndarray, bad: np.ndarray, used: np.ndarray | None = None) -> str:
+    """The offending values with the row numbers of the data as given."""
+    rows = np.arange(frame.y.size) if frame.kept is None else np.flatnonzero(frame.kept)
+    return show_rows(values, bad, rows=rows if used is None else rows[used])
+
+
+def _positive(frame: Frame, role: str) -> None:
+    values = frame.columns[role]
     bad = values < 0
     if np.any(bad):
         raise DataError(
-            f"{role} must not be negative; found {show_rows(values, bad)}. Rows to leave out take "
-            "the weight 0."
+            f"{role} must not be negative; found {_show(frame, values, bad)}. Rows to leave out "
+            "take the weight 0."
         )
     if not np.any(values > 0):
         raise DataError(f"{role} are all zero; at least one row must count.")
@@ -132,14 +144,14 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     w: np.ndarray | None = None
     for role in ("weights", "freq_weights"):
         if role in columns:
-            _positive(columns[role], role)
+            _positive(frame, role)
     if "weights" in columns:
         w = columns["weights"]
     if "trials" in columns:
         y, w = _proportions(frame, family, columns, w)
     offset = columns.get("offset")
     if "exposure" in columns:
-        y, w, offset = _exposed(family, link, columns["exposure"], y, w, offset)
+        y, w, offset = _exposed(frame, family, link, y, w, offset)
     if w is not None and np.any(w[w > 0] != 1) and not takes_weights(family):
         raise ArgumentError(
             f"the density of {family.name!r} has total mass one only without weights: its c(y, a) "
@@ -157,7 +169,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
         w, f, offset = (None if v is None else v[used] for v in (w, f, offset))
     outside = _outside(family, y, 1.0 if w is None else w)
     if np.any(outside):
-        raise DataError(_support_message(frame, family, y, w, outside))
+        raise DataError(_support_message(frame, family, y, w, outside, used))
     if y.shape[0] < 1:
         raise DataError("no row is left to fit.")
     return Problem(
@@ -178,31 +190,37 @@ def _proportions(
     successes, trials = frame.y, columns["trials"]
     bad = ~((trials > 0) & (trials == np.floor(trials)))
     if np.any(bad):
-        raise DataError(f"trials must be positive whole numbers; found {show_rows(trials, bad)}.")
+        raise DataError(
+            f"trials must be positive whole numbers; found {_show(frame, trials, bad)}."
+        )
     bad = (successes < 0) | (successes > trials)
+    whole = "whole numbers " if space.discrete else ""
+    if space.discrete:
+        bad |= successes != np.floor(successes)
     if np.any(bad):
         pairs = np.array([f"{s:g} of {t:g}" for s, t in zip(successes, trials, strict=True)])
         raise DataError(
-            f"{frame.response}: successes must lie between 0 and trials; found "
-            f"{show_rows(pairs, bad)}. With trials= the response counts successes; a proportion "
+            f"{frame.response}: successes must be {whole}between 0 and trials; found "
+            f"{_show(frame, pairs, bad)}. With trials= the response counts successes; a proportion "
             "goes with weights=."
         )
     return successes / trials, trials if w is None else w * trials
 
 
 def _exposed(
+    frame: Frame,
     family: Family,
     link: Link,
-    exposure: np.ndarray,
     y: np.ndarray,
     w: np.ndarray | None,
     offset: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Exposure as an offset under the log link, else (Poisson) as rates with weights."""
+    exposure = frame.columns["exposure"]
     bad = ~(exposure > 0)
     if np.any(bad):
-        raise DataError(f"exposure must be positive; found {show_rows(exposure, bad)}.")
-    if link.name == "log":
+        raise DataError(f"exposure must be positive; found {_show(frame, exposure, bad)}.")
+    if link.link == links.named("log").link:
         logged = np.log(exposure)
         return y, w, logged if offset is None else offset + logged
     if family.name in ("poisson", "quasi_poisson"):
@@ -214,9 +232,17 @@ def _exposed(
 
 
 def _support_message(
-    frame: Frame, family: Family, y: np.ndarray, w: np.ndarray | None, bad: np.ndarray
+    frame: Frame,
+    family: Family,
+    y: np.ndarray,
+    w: np.ndarray | None,
+    bad: np.ndarray,
+    used: np.ndarray,
 ) -> str:
-    shown = show_rows(y, bad)
+    values = y.astype(object)
+    if w is not None:
+        values[bad] = [f"{v:g} (weight {k:g})" for v, k in zip(y[bad], w[bad], strict=True)]
+    shown = _show(frame, values, bad, used)
     text = (
         f"response {frame.response}: {int(bad.sum())} value(s) outside the support "
         f"{family.support} of {family.name!r}; found {shown}."

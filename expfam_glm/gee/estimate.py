@@ -33,7 +33,7 @@ def gee(
     cov: str = "robust",
     ddof: str = "none",
     phi: float | None = None,
-    start: np.ndarray | None = None,
+    start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 200,
     ci_prob: float | None = None,
@@ -120,7 +120,7 @@ def _times(
 def _remarks(structure: Structure, solution: Solution) -> list[str]:
     """What must be known about the fit; each is also a warning."""
     K, p = structure.clusters.count, solution.state.beta.size
-    notes = [structure.remark(solution.state.alpha)]
+    notes = [structure.remark(solution.state.parameter)]
     if K <= p:
         notes.append(
             f"{K} clusters do not carry a robust covariance of {p} coefficients: its rank is at "
@@ -143,7 +143,7 @@ def _expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
 def _parameters(structure: Structure, solution: Solution, problem: Problem) -> tuple[dict, dict]:
     """φ, α and the working correlation for the group `fit`, and their coordinates."""
     state = solution.state
-    labels, matrix = structure.shown(state.alpha)
+    labels, matrix = structure.shown(state.parameter)
     if labels.dtype.kind == "O":
         labels = labels.astype(str)
     fit: dict[str, tuple[tuple[str, ...], Any]] = {
@@ -152,7 +152,7 @@ def _parameters(structure: Structure, solution: Solution, problem: Problem) -> t
     }
     coords: dict[str, Any] = {"time": labels, "time2": labels}
     if structure.alpha_dims is not None:
-        fit["alpha"] = (structure.alpha_dims, state.alpha)
+        fit["alpha"] = (structure.alpha_dims, structure.alpha(state.parameter))
         coords |= {dim: structure.alpha_labels() for dim in structure.alpha_dims}
     return fit, coords
 

@@ -98,7 +98,9 @@ def _by_pairs(clusters: Clusters, whole: bool) -> Lags:
 
 
 def best_decay(lags: Lags, products: np.ndarray) -> float:
-    """The α that minimises Σ over pairs of (r_i r_j/φ − α^d)².
+    """The rate u of the α = e^−u that minimises Σ over pairs of (r_i r_j/φ − α^d)².
+
+    A rate keeps its digits in any unit of time, where α itself is all but 0 or 1.
 
     Parameters
     ----------
@@ -109,36 +111,37 @@ def best_decay(lags: Lags, products: np.ndarray) -> float:
     Returns
     -------
     float
-        In [0, 1), or in (−1, 1) where all distances are integers. A root of
-        Σ d α^(d−1) (r_i r_j/φ − α^d) = 0, or 0 where no positive α fits better.
+        −log α, positive; +log(−α) for a negative α, which needs whole distances. α is a root of
+        Σ d α^(d−1) (r_i r_j/φ − α^d) = 0, or 0 (infinite rate) where no positive α fits better.
 
     Raises
     ------
     CorrelationError
-        If the sum still falls at α = 1.
+        If the sum still falls at α = 1 or −1.
     """
-    alpha, loss = _branch(lags, products)
+    rate, loss = _branch(lags, products)
+    sign = 1.0
     if lags.whole:
         signs = np.where(lags.distance % 2 == 0, 1.0, -1.0)
         mirrored, mirrored_loss = _branch(lags, products * signs)
         if mirrored_loss < loss:
-            alpha = -mirrored
-    if abs(alpha) >= 1:
+            rate, sign = mirrored, -1.0
+    if rate == 0:
         raise CorrelationError(
             f"the residuals are too alike for an AR(1) working correlation: its alpha would reach "
-            f"{alpha:+.0f}, where the matrix is not positive definite (|alpha| < 1 is needed). "
+            f"{sign:+.0f}, where the matrix is not positive definite (|alpha| < 1 is needed). "
             "Use correlation='exchangeable', or add what the mean model lacks."
         )
-    return alpha
+    return sign * rate
 
 
 def _branch(lags: Lags, products: np.ndarray) -> tuple[float, float]:
-    """The best α in [0, 1] and its loss, less the loss at 0; α = e^−u is sought in u."""
+    """The best rate for α in [0, 1], and its loss less the loss at α = 0."""
     d, n = lags.distance, lags.number
 
-    def loss(u: float, S: np.ndarray = products) -> float:
+    def loss(u: float) -> float:
         power = np.exp(-u * d)
-        return float(np.sum(power * (n * power - 2 * S)))
+        return float(np.sum(power * (n * power - 2 * products)))
 
     def slope(u: float) -> float:  # has the sign of −d loss/du
         power = np.exp(-u * d)
@@ -148,14 +151,14 @@ def _branch(lags: Lags, products: np.ndarray) -> tuple[float, float]:
     while low > 0 and slope(low) <= 0:
         low, high = (low / 4 if low * d.max() > _SLOWEST / 16 else 0.0), low
     if low == 0 and slope(0.0) <= 0:
-        return 1.0, loss(0.0)
+        return 0.0, loss(0.0)
     while slope(high) >= 0:
         low, high = high, 2 * high
         if high * d.min() > 2 * _FASTEST:
-            return 0.0, 0.0
+            return np.inf, 0.0
     u = brentq(slope, low, high, xtol=1e-300, rtol=4 * np.finfo(float).eps)
     best = loss(u)
-    return (float(np.exp(-u)), best) if best < 0 else (0.0, 0.0)
+    return (u, best) if best < 0 else (np.inf, 0.0)
 
 
 def _neighbourhood(lags: Lags, products: np.ndarray) -> tuple[float, float]:

@@ -119,8 +119,8 @@ class Equations:
                 "nor standard errors can be estimated. Check the response and the terms."
             )
         dispersion = pearson / self._phi_count if self.dispersion is None else self.dispersion
-        alpha = structure.alpha(r, dispersion, self.lost)
-        whitened = structure.whiten(alpha, found.columns)
+        parameter = structure.moments(r, dispersion, self.lost)
+        whitened = structure.whiten(parameter, found.columns)
         gram = whitened.T @ whitened
         bread = factor_gram(gram[:p, :p])
         if bread is None or bread.smallest_pivot < DOUBTFUL_PIVOT:
@@ -132,7 +132,7 @@ class Equations:
         robust = np.sqrt(np.diagonal(covariance.robust(bread, scores)))
         naive = np.sqrt(np.diagonal(covariance.naive(bread, dispersion)))
         length = float(np.max(np.abs(step) / np.maximum(robust, _LEAST_ROBUST * naive)))
-        return State(beta, alpha, dispersion, pearson, bread, scores, step, length)
+        return State(beta, parameter, dispersion, pearson, bread, scores, step, length)
 
     def solve(self, start: np.ndarray, *, tol: float = 1e-8, max_iterations: int = 200) -> Solution:
         """Iterate from `start` until the step is below `tol` robust standard errors.
@@ -168,10 +168,17 @@ class Equations:
         raise ConvergenceError(
             f"the estimating equations were not solved in {max_iterations} iterations: the last "
             f"step is {state.length:.3g} robust standard errors long (tol = {tol:g}). "
-            f"{state.text()} Try a simpler working correlation, give phi=, or raise "
+            f"{self._text(state)} Try a simpler working correlation, give phi=, or raise "
             "max_iterations; the last state is in `.state`.",
             state,
         )
+
+    def _text(self, state: State) -> str:
+        """A state in a message."""
+        parts = [f"beta = {_listed(state.beta)}"]
+        if self.structure.alpha_dims is not None:
+            parts.append(f"alpha = {_listed(self.structure.alpha(state.parameter))}")
+        return f"Last state: {'; '.join([*parts, f'phi = {state.dispersion:.6g}'])}."
 
     def _advance(self, state: State, iteration: int) -> State:
         """The state after the step, halved while η leaves its domain."""
@@ -184,7 +191,7 @@ class Equations:
         raise ConvergenceError(
             f"iteration {iteration} of the estimating equations finds no step that keeps the "
             f"linear predictor inside {self.link.image(self.family.mean_space)}, the domain of "
-            f"the link {self.link.name!r}. {state.text()} Use another link or working "
+            f"the link {self.link.name!r}. {self._text(state)} Use another link or working "
             "correlation; the last state is in `.state`.",
             state,
         )
@@ -202,22 +209,13 @@ class State(NamedTuple):
     """Everything at one β; the dispersion is a(φ)."""
 
     beta: np.ndarray  # (p,)
-    alpha: np.ndarray
+    parameter: np.ndarray  # of the working correlation
     dispersion: float
     pearson: float  # Σr²
     bread: Factor  # of WᵀW = φB
     scores: np.ndarray  # (K, p), times φ
     step: np.ndarray  # (p,)
     length: float  # of the step, in robust standard errors: the largest over coefficients
-
-    def text(self) -> str:
-        """The state in a message."""
-        values = ", ".join(f"{value:.6g}" for value in self.beta[:8])
-        parts = f"Last state: beta = {values}{', …' if self.beta.size > 8 else ''}"
-        if self.alpha.size:
-            listed = ", ".join(f"{value:.6g}" for value in self.alpha.reshape(-1)[:6])
-            parts += f"; alpha = {listed}{', …' if self.alpha.size > 6 else ''}"
-        return f"{parts}; phi = {self.dispersion:.6g}."
 
 
 class Solution(NamedTuple):
@@ -234,3 +232,9 @@ class Solution(NamedTuple):
             "naive": covariance.naive(state.bread, state.dispersion),
         }
         return {first: found[first]} | found
+
+
+def _listed(values: np.ndarray, most: int = 8) -> str:
+    """The first few numbers of an array as text."""
+    flat = values.reshape(-1)
+    return ", ".join(f"{v:.6g}" for v in flat[:most]) + (", …" if flat.size > most else "")

@@ -36,24 +36,28 @@ class Structure(ABC):
     def __init__(self, clusters: Clusters) -> None:
         self.clusters = clusters
 
-    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
-        """Moment estimate of α from Pearson residuals (n,); `lost` is taken off each pair count."""
+    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        """The parameter from Pearson residuals (n,); `lost` is taken off each count of pairs."""
         return np.empty(0)
+
+    def alpha(self, parameter: np.ndarray) -> np.ndarray:
+        """α as it is reported, where the parameter is another function of it."""
+        return parameter
 
     def alpha_labels(self) -> list[str]:
         """Names of the elements of α, where it is a vector."""
         return []
 
-    def remark(self, alpha: np.ndarray) -> str:
-        """What must be known about an estimate of α, empty if nothing."""
+    def remark(self, parameter: np.ndarray) -> str:
+        """What must be known about an estimate, empty if nothing."""
         return ""
 
     @abstractmethod
-    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """T applied to Fortran-ordered (n, q) columns in cluster order, which are overwritten."""
 
     @abstractmethod
-    def shown(self, alpha: np.ndarray) -> Shown:
+    def shown(self, parameter: np.ndarray) -> Shown:
         """The working correlation matrix for the result."""
 
     def _by_position(self, common: float) -> Shown:
@@ -83,10 +87,10 @@ class Structure(ABC):
 class Identity(Structure):
     """Independence: R = I."""
 
-    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return columns
 
-    def shown(self, alpha: np.ndarray) -> Shown:
+    def shown(self, parameter: np.ndarray) -> Shown:
         return self._by_position(0.0)
 
 
@@ -95,14 +99,14 @@ class Common(Structure):
 
     alpha_dims = ()
 
-    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         total = (np.sum(self.clusters.sums(r) ** 2) - r @ r) / 2
         pairs = self.clusters.pairs
         return np.array(self._average("exchangeable", total, pairs, dispersion, lost))
 
-    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """T z = (z − c z̄)/√(1 − α) with (1 − c)² = (1 − α)/(1 + (n_k − 1)α)."""
-        common, sizes = float(alpha), self.clusters.sizes
+        common, sizes = float(parameter), self.clusters.sizes
         low = -1 / (self.clusters.largest - 1) if self.clusters.largest > 1 else -np.inf
         if not low < common < 1:
             raise CorrelationError(
@@ -118,12 +122,15 @@ class Common(Structure):
         columns *= 1 / np.sqrt(1 - common)
         return columns
 
-    def shown(self, alpha: np.ndarray) -> Shown:
-        return self._by_position(float(alpha))
+    def shown(self, parameter: np.ndarray) -> Shown:
+        return self._by_position(float(parameter))
 
 
 class Decay(Structure):
-    """AR(1): α^|t_i − t_j|, a Markov chain along the times of a cluster."""
+    """AR(1): α^|t_i − t_j|, a Markov chain along the times of a cluster.
+
+    The parameter is the rate u with α = e^−u, negative for a negative α = −e^−|u|.
+    """
 
     alpha_dims = ()
 
@@ -137,37 +144,43 @@ class Decay(Structure):
         gaps = self.clusters.gaps
         return np.flatnonzero(np.where(np.isfinite(gaps), gaps, 0) % 2 == 1)
 
-    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         lags, pairs = self._lags, self.clusters.pairs
         self._average("AR(1)", 0.0, pairs, dispersion, lost)
         return np.array(best_decay(lags, lags.products(r) * (pairs / (pairs - lost) / dispersion)))
 
-    def remark(self, alpha: np.ndarray) -> str:
-        if float(alpha) != 0 or self._lags.whole:
+    def alpha(self, parameter: np.ndarray) -> np.ndarray:
+        return np.copysign(np.exp(-np.abs(parameter)), parameter)
+
+    def remark(self, parameter: np.ndarray) -> str:
+        if np.isfinite(parameter) or self._lags.whole:
             return ""
         return (
             "the AR(1) alpha is at its bound 0: neighbours in time are not positively correlated, "
             "and between real times alpha cannot be negative."
         )
 
-    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """T z = (z_i − ρ_i z_{i−1})/√(1 − ρ_i²) with ρ_i = α^(t_i − t_{i−1})."""
-        gaps, base = self.clusters.gaps, float(alpha)
-        with np.errstate(divide="ignore"):
-            exponents = gaps * np.log(abs(base))  # −∞ on the first row of a cluster
+        exponents = -self.clusters.gaps * abs(float(parameter))  # −∞ on the first row of a cluster
         rho, rest = np.exp(exponents), -np.expm1(2 * exponents)
-        if base < 0:
+        if parameter < 0:
             rho[self._odd] *= -1
         for column in columns.T:
             column[1:] -= rho[1:] * column[:-1]  # the product is complete before the difference
         columns /= np.sqrt(rest)[:, None]
         return columns
 
-    def shown(self, alpha: np.ndarray) -> Shown:
+    def shown(self, parameter: np.ndarray) -> Shown:
         clusters = self.clusters
         assert clusters.waves is not None and clusters.time is not None
         _, rows = np.unique(clusters.waves.codes, return_index=True)
         if rows.shape[0] > SHOWN:
             rows = np.arange(min(clusters.largest, SHOWN))
         at = clusters.instants[rows]
-        return Shown(clusters.time[rows], float(alpha) ** np.abs(at[:, None] - at))
+        apart = np.abs(at[:, None] - at)
+        with np.errstate(invalid="ignore"):
+            matrix = np.where(apart > 0, np.exp(-apart * abs(float(parameter))), 1.0)
+        if parameter < 0:
+            matrix[apart % 2 == 1] *= -1
+        return Shown(clusters.time[rows], matrix)

@@ -79,7 +79,7 @@ class Table(Structure):
     def alpha_labels(self) -> list[str]:
         return [self._pair(k) for k in range(self._upper[0].shape[0])]
 
-    def alpha(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         if self.given is not None:
             return np.empty(0)
         scarce = np.flatnonzero(self._counts <= lost)
@@ -91,12 +91,12 @@ class Table(Structure):
             )
         return self._products(r) / (dispersion * (self._counts - lost))
 
-    def _matrix(self, alpha: np.ndarray) -> np.ndarray:
+    def _matrix(self, parameter: np.ndarray) -> np.ndarray:
         if self.given is not None:
             return self.given
         R = np.eye(self.waves.levels.shape[0])
-        R[self._upper] = alpha
-        R[self._upper[::-1]] = alpha
+        R[self._upper] = parameter
+        R[self._upper[::-1]] = parameter
         return R
 
     @cached_property
@@ -116,9 +116,9 @@ class Table(Structure):
             result.append(Batch(rows, patterns, which.reshape(-1)))
         return result
 
-    def whiten(self, alpha: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """T = L⁻¹ with R = L Lᵀ, the rows and columns of R that a cluster has."""
-        R = self._matrix(alpha)
+        R = self._matrix(parameter)
         for rows, patterns, which in self._batches:
             inverse = np.linalg.inv(self._factor(R, patterns))
             size = patterns.shape[1]
@@ -151,5 +151,5 @@ class Table(Structure):
             "correlation='exchangeable' or 'ar1', or fewer distinct times."
         )
 
-    def shown(self, alpha: np.ndarray) -> Shown:
-        return Shown(self.waves.levels[:SHOWN], self._matrix(alpha)[:SHOWN, :SHOWN])
+    def shown(self, parameter: np.ndarray) -> Shown:
+        return Shown(self.waves.levels[:SHOWN], self._matrix(parameter)[:SHOWN, :SHOWN])

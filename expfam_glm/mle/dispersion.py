@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def estimate(
                 f"{family.phi:g}; use the quasi family to estimate it."
             )
         return family.phi, False, np.nan
-    if isinstance(method, int | float) and not isinstance(method, bool):
+    if isinstance(method, Real) and not isinstance(method, bool | np.bool_):
         if not (np.isfinite(method) and method > 0):
             raise ArgumentError(f"dispersion={method!r} must be a positive number.")
         return float(method), False, np.nan

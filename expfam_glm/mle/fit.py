@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
@@ -20,6 +22,7 @@ from expfam_glm.errors import (
 )
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
+from expfam_glm.mle.boundary import refuse_boundary
 from expfam_glm.mle.dispersion import Fitness, estimate, fitness, log_likelihood, maximum_likelihood
 from expfam_glm.mle.irls import Solution, mean_response
 from expfam_glm.mle.linear import Factor, factor_gram
@@ -46,7 +49,7 @@ class Maximum:
 def find_maximum(
     problem: Problem,
     *,
-    start: np.ndarray | None = None,
+    start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
 ) -> Maximum:
@@ -59,13 +62,15 @@ def find_maximum(
     ConvergenceError
         If the iteration does not meet its rule.
     ArgumentError
-        If there is no coefficient, or `tol` or `max_iterations` make no sense.
+        If there is no coefficient, or `start`, `tol` or `max_iterations` make no sense.
     """
-    if not (0 < tol < 1) or max_iterations < 1:
-        raise ArgumentError(f"tol={tol!r} must lie in (0, 1) and max_iterations={max_iterations!r} "
-                            "be at least 1.")  # fmt: skip
+    if not (isinstance(tol, Real) and 0 < tol < 1):
+        raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
+    if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
+        raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
     if problem.X.shape[1] == 0:
         raise ArgumentError("the model has no coefficient; add a term to the formula.")
+    start = None if start is None else _checked_start(problem, start)
     try:
         solution, mask = maximise(
             problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
@@ -82,6 +87,8 @@ def find_maximum(
     measures = fitness(kept_problem, blocks, solution.beta)
     if measures.near_edge:
         _refuse_separated(kept_problem)
+    if measures.near_edge or not np.isfinite(measures.deviance):
+        refuse_boundary(kept_problem, blocks, solution.beta)
     if solution.perfect:
         notes.append(
             "the fit is perfect: the residuals are rounding errors, so the dispersion is zero and "
@@ -89,6 +96,21 @@ def find_maximum(
         )
         warnings.warn(notes[-1], FitWarning, stacklevel=3)
     return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes))
+
+
+def _checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
+    """The given start as one finite number for each coefficient."""
+    try:
+        first = np.asarray(start, dtype=float)
+    except (TypeError, ValueError):
+        first = np.array(np.nan)
+    p = problem.X.shape[1]
+    if first.shape != (p,) or not np.all(np.isfinite(first)):
+        raise ArgumentError(
+            f"start={start!r} must be {p} finite number(s), one for each of "
+            f"{', '.join(problem.labels)}."
+        )
+    return first
 
 
 def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
@@ -111,7 +133,7 @@ def fit(
     *,
     information: str = "expected",
     dispersion: str | float = "pearson",
-    start: np.ndarray | None = None,
+    start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
     ci_prob: float | None = None,

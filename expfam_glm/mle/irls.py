@@ -66,9 +66,10 @@ class Scoring:
         kernel = self._kernel
 
         def one(block: Block) -> Gram:
-            eta = block.eta(beta)
-            u, W, q = kernel(eta, block.y, block.w)
-            return _block_gram(block, u, W, self._sign * q, eta, self._free)
+            with np.errstate(all="ignore"):  # what is not finite is found in the sums
+                eta = block.eta(beta)
+                u, W, q = kernel(eta, block.y, block.w)
+                return _block_gram(block, u, W, self._sign * q, eta, self._free)
 
         return self.blocks.reduce(one, Gram.__add__)
 
@@ -220,9 +221,9 @@ class Scoring:
             state = self.evaluate(start, first=True)
             if state is None and required:
                 raise ConvergenceError(
-                    f"the given start is not admissible: it leaves the linear predictors "
-                    f"{self.space} of the link "
-                    f"{self.problem.link.name!r}."
+                    "the given start is not admissible: under the link "
+                    f"{self.problem.link.name!r} the linear predictor must stay in {self.space}, "
+                    "and the likelihood must be finite."
                 )
             if state is not None:
                 return state
@@ -235,8 +236,9 @@ class Scoring:
             length *= 0.5
         raise ConvergenceError(
             f"no admissible start was found: under the link {self.problem.link.name!r} the linear "
-            f"predictor must stay in {self.space}. "
-            "Give start=, or use a link that takes every linear predictor."
+            f"predictor must stay in {self.space}, and the likelihood must be finite. "
+            "Give start=, rescale columns or responses of extreme size, or use a link that takes "
+            "every linear predictor."
         )
 
     def _first_fit(self) -> tuple[np.ndarray, np.ndarray]:
@@ -246,23 +248,25 @@ class Scoring:
         space = start_space(problem)
         if not space[0] < mean < space[1]:
             raise DataError(
-                f"the mean response {mean:g} is at the edge of what {problem.family.name!r} with "
-                f"the link {problem.link.name!r} can take, {space}; no finite fit exists."
+                f"the mean response {mean:g} does not lie inside ({space[0]:g}, {space[1]:g}), the "
+                f"means of {problem.family.name!r} under the link {problem.link.name!r}, so that "
+                "no fit can begin there; use another link or family, or give start=."
             )
         kernel = self._kernel
         level = float(problem.link(mean))
 
         def one(block: Block) -> tuple[np.ndarray, np.ndarray]:
-            mu = 0.5 * (block.y + mean)
-            mu = np.where((mu > space[0]) & (mu < space[1]), mu, mean)
-            eta = np.asarray(problem.link(mu))
-            u, W = _rows(kernel(eta, block.y, block.w)[:2], eta.shape[0])
-            if block.f is not None:
-                u, W = u * block.f, W * block.f
-            shift = 0.0 if block.offset is None else block.offset
-            R = triangle(block.X, W, None) if self.use_qr else weighted_gram(block.X, W)
-            rhs = np.stack([W * (eta - shift) + u, W * (level - shift)])
-            return R, rhs @ block.X
+            with np.errstate(all="ignore"):  # what is not finite is found in the factor
+                mu = 0.5 * (block.y + mean)
+                mu = np.where((mu > space[0]) & (mu < space[1]), mu, mean)
+                eta = np.asarray(problem.link(mu))
+                u, W = _rows(kernel(eta, block.y, block.w)[:2], eta.shape[0])
+                if block.f is not None:
+                    u, W = u * block.f, W * block.f
+                shift = 0.0 if block.offset is None else block.offset
+                R = triangle(block.X, W, None) if self.use_qr else weighted_gram(block.X, W)
+                rhs = np.stack([W * (eta - shift) + u, W * (level - shift)])
+                return R, rhs @ block.X
 
         def add(
             a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
@@ -271,6 +275,11 @@ class Scoring:
 
         matrix, rhs = self.blocks.reduce(one, add)
         factor = factor_triangle(matrix) if self.use_qr else factor_gram(matrix)
+        if factor is None and self.use_qr:
+            raise ConvergenceError(
+                "the first step cannot be computed: weights or columns are too large or too small "
+                "for floating-point numbers; rescale the response or the columns of X."
+            )
         if factor is None or (not self.use_qr and factor.smallest_pivot < DOUBTFUL_PIVOT):
             raise Doubtful
         first, centre = factor.solve(rhs.T).T
@@ -305,9 +314,7 @@ def _block_gram(
         u, W, q = u * block.f, W * block.f, q * block.f
     pearson = 0.0
     if free:  # Σ u²/W, of which only the current dispersion is made
-        with np.errstate(all="ignore"):
-            terms = u * u / W
-        pearson = float(terms.sum(where=W > 0))
+        pearson = float((u * u / W).sum(where=W > 0))
     return Gram(
         weighted_gram(block.X, W), block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
         pearson, float(eta.min()), float(eta.max()),

@@ -32,8 +32,10 @@ def aliased(X: np.ndarray) -> np.ndarray:
     """
     n, p = X.shape
     R = np.zeros((0, p))
+    size = np.max(np.abs(X), axis=0)
+    size[size == 0] = 1.0  # the squares of what is left neither overflow nor vanish
     for start in range(0, n, _BLOCK_ROWS):
-        block = triangle(X[start : start + _BLOCK_ROWS])
+        block = triangle(X[start : start + _BLOCK_ROWS] / size)
         R = block if R.shape[0] == 0 else join(R, block)
     norms = np.sqrt(np.sum(R * R, axis=0))
     basis: list[np.ndarray] = []

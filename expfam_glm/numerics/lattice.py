@@ -79,8 +79,8 @@ def _log_tail(distributions: Distributions, y: np.ndarray, sign: float) -> np.nd
         normal = np.minimum(np.abs(y - mean) * a / sd**2, 1024.0)  # the best t for a normal tail
         t = normal[:, None] * 2.0 ** np.arange(3, -31, -1)
         t = np.minimum(t, 0.9 * np.abs(edge - theta))
-        rise = np.asarray(family.b(theta + sign * t, **shapes)) - np.asarray(
-            family.b(theta, **shapes)
+        rise = np.asarray(family.cumulant(theta + sign * t, **shapes)) - np.asarray(
+            family.cumulant(theta, **shapes)
         )
         bound = (rise - sign * t * y[:, None]) / a[:, None]
     return np.min(np.where(np.isnan(bound), np.inf, bound), axis=1)

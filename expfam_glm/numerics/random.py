@@ -14,6 +14,7 @@ from expfam_glm.numerics.inversion import quantiles
 from expfam_glm.numerics.tables import Distributions
 from expfam_glm.spec import families
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.verify import check_parameters
 
 type Sampler = Callable[..., np.ndarray]
 
@@ -105,7 +106,7 @@ def draw_at(
     if mu is None:
         mu = family.mean(np.asarray(theta, dtype=float), **shapes)
     mean = np.asarray(mu, dtype=float)
-    _check(family, mean, a)
+    check_parameters(family, mean, a)
     common = np.broadcast_shapes(mean.shape, a.shape, *(v.shape for v in shapes.values()))
     full = _full_size(size, common)
     sampler = _sampler(family)
@@ -128,23 +129,6 @@ def _full_size(size: int | tuple[int, ...] | None, common: tuple[int, ...]) -> t
     if not fits:
         raise ArgumentError(f"size={size!r} does not hold parameters of shape {common}.")
     return full
-
-
-def _check(family: Family, mean: np.ndarray, a: np.ndarray) -> None:
-    """Refuse means outside the closed mean space and dispersions that are not positive."""
-    space = family.mean_space
-    bad = ~((mean >= space.low) & (mean <= space.high) & np.isfinite(mean))
-    if np.any(bad):
-        raise DataError(
-            f"means of {family.name!r} must lie in {space}; found "
-            f"{show_rows(np.ravel(mean), np.ravel(bad))}."
-        )
-    bad = ~((a > 0) & np.isfinite(a))
-    if np.any(bad):
-        raise DataError(
-            f"the dispersion of {family.name!r} divided by the weights must be positive; found "
-            f"{show_rows(np.ravel(a), np.ravel(bad))}."
-        )
 
 
 def _by_inversion(

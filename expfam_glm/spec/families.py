@@ -142,11 +142,11 @@ def named(family: str | Family) -> Family:
     """The family of a name, or the family itself."""
     if isinstance(family, Family):
         return family
-    if family is negative_binomial or family == "negative_binomial":
+    if family is negative_binomial or str(family) == "negative_binomial":
         raise ArgumentError(
             "the negative binomial needs its alpha: family=families.negative_binomial(alpha=0.5)."
         )
-    name = _ALIASES.get(family, family)
+    name = _ALIASES.get(str(family), str(family))
     if name not in _DECLARED or name.startswith("_"):
         words = [word for word in _DECLARED if not word.startswith("_")]
         raise one_of("family", family, [*words, *_ALIASES])

@@ -16,7 +16,7 @@ from expfam_glm.spec.domain import Domain, Real
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.inverse import inverse_of
 from expfam_glm.spec.link import Link
-from expfam_glm.spec.verify import verify
+from expfam_glm.spec.verify import check_parameters, verify
 
 _RESERVED = ("beta", "eta", "mu", "theta", "phi", "y", "a", "coef", "obs_id", "chain", "draw")
 
@@ -161,6 +161,9 @@ class Family(Derived):
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Family is a value and cannot be changed; declare another one.")
 
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
     @property
     def canonical_link(self) -> Link:
         """The link with θ(η) proportional to η (the traditional constant dropped)."""
@@ -176,6 +179,7 @@ class Family(Derived):
             _needs_no_shape(self, self.theta),
             _needs_no_shape(self, self.mean_function),
             domain=self.mean_space,
+            codomain=self.theta_domain,
         )
 
     def mean(self, theta: Any, **shape: Any) -> Any:
@@ -213,6 +217,9 @@ class Family(Derived):
         ------
         ArgumentError
             If φ is free and not given, or the family has no density.
+        DataError
+            If a mean lies outside the closed mean space or a is not positive; a mean at the edge
+            has all its mass there.
 
         Examples
         --------
@@ -221,17 +228,18 @@ class Family(Derived):
         -1.53716
         """
         symbolic = any(isinstance(v, Variable) for v in (y, mu, phi, weights, *shape.values()))
-        if not symbolic:
-            y, weights = np.asarray(y, float), np.asarray(weights, float)
-        a = self.a(self._dispersion(phi)) / weights
-        r = 1 / a
-        theta = self.theta(mu, **shape)
+        if self.is_quasi:
+            self.base_measure(y, phi)  # refused
         if symbolic:
-            return self.logpdf_at(y, mu, theta, a, **shape)
-        inside = self.contains(y, r)
+            a = self.a(self._dispersion(phi)) / weights
+            return self.logpdf_at(y, mu, self.theta(mu, **shape), a, **shape)
+        y, mu, weights = (np.asarray(v, float) for v in (y, mu, weights))
         with np.errstate(all="ignore"):
-            value = self.logpdf_at(y, mu, theta, a, **shape)
-        return np.where(inside, value, -np.inf)[()]
+            a = self.a(self._dispersion(phi)) / weights
+            check_parameters(self, mu, a)
+            value = self.logpdf_at(y, mu, self.theta(mu, **shape), a, **shape)
+            value = np.where(self.mean_space.contains(mu), value, np.where(y == mu, 0.0, -np.inf))
+            return np.where(self.contains(y, 1 / a), value, -np.inf)[()]
 
     def _dispersion(self, phi: Any) -> Any:
         if phi is not None:

@@ -90,11 +90,24 @@ class Inverse(Op):
                 result[rows] = self._solve(flat[0][rows], tuple(sets[:, k]))
         return result.reshape(full[0].shape)
 
-    def _solve(self, target: np.ndarray, shapes: tuple[float, ...]) -> np.ndarray:
+    def _reach(self, shapes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Probe points with finite f, carried to the last finite number on both sides, and f."""
         grid = probe_points(self.domain)
+        finite = np.isfinite(self.function(grid, *shapes))
+        for inner, outer in _borders(finite):
+            near, far = grid[inner], grid[outer]
+            for _ in range(MAX_STEPS):
+                middle = 0.5 * (near + far)
+                inside = np.isfinite(self.function(middle, *shapes))
+                near, far = (middle, far) if inside else (near, middle)
+            grid[outer], finite[outer] = near, True
+        grid = grid[finite]
         height = np.asarray(self.function(grid, *shapes))
         usable = np.isfinite(height)
-        grid, height = grid[usable], height[usable]
+        return grid[usable], height[usable]
+
+    def _solve(self, target: np.ndarray, shapes: tuple[float, ...]) -> np.ndarray:
+        grid, height = self._reach(shapes)
         if grid.size < 2:
             return np.full(target.shape, np.nan)
         sign = 1.0 if height[-1] > height[0] else -1.0
@@ -125,6 +138,16 @@ class Inverse(Op):
             done = (gap == 0) | (np.abs(new - here) <= width) | (high - low <= width)
             active = active[~done]
         return np.where(reachable, x, np.nan)
+
+
+def _borders(finite: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (last finite, next point outwards) at both ends of the finite stretch."""
+    where = np.flatnonzero(finite)
+    if where.size == 0:
+        return []
+    first, last = int(where[0]), int(where[-1])
+    pairs = [(first, first - 1)] if first > 0 else []
+    return pairs + ([(last, last + 1)] if last + 1 < finite.size else [])
 
 
 def inverse_of(function: Expression, domain: Domain, target: str) -> Expression:

@@ -72,7 +72,7 @@ class RowModel:
 
     @cached_property
     def kernel(self) -> Variable:
-        return (self.y * self.theta - self.family.b(self.theta, **self.shapes)) * self.r
+        return (self.y * self.theta - self.family.cumulant(self.theta, **self.shapes)) * self.r
 
     @cached_property
     def deviance(self) -> Variable:

@@ -29,6 +29,8 @@ class Link:
         g⁻¹(η); found by a safeguarded Newton iteration if not given.
     domain : Domain, optional
         The means on which g is defined; the real line if not given.
+    codomain : Domain, optional
+        The linear predictors, g(domain); found from the limits of g if not given.
 
     Raises
     ------
@@ -52,12 +54,13 @@ class Link:
     0.3
     """
 
-    __slots__ = ("domain", "inverse", "link", "name")
+    __slots__ = ("codomain", "domain", "inverse", "link", "name")
 
     name: str
     link: Expression
     inverse: Expression
     domain: Domain
+    codomain: Domain | None
 
     def __init__(
         self,
@@ -66,12 +69,14 @@ class Link:
         inverse: Callable[..., Any] | Expression | None = None,
         *,
         domain: Domain = Real,
+        codomain: Domain | None = None,
     ) -> None:
         g = Expression.trace(link, ["mu"], [], f"the link {name!r}")
         put = object.__setattr__
         put(self, "name", name)
         put(self, "link", g)
         put(self, "domain", domain)
+        put(self, "codomain", codomain)
         if inverse is None:
             put(self, "inverse", inverse_of(g, domain, "eta"))
         else:
@@ -82,7 +87,7 @@ class Link:
         raise AttributeError("a Link is a value and cannot be changed; declare another one.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.name, self.link, self.inverse, self.domain)
+        return _rebuild, (self.name, self.link, self.inverse, self.domain, self.codomain)
 
     def __call__(self, mu: Any) -> Any:
         """η = g(μ)."""
@@ -117,8 +122,10 @@ class Link:
         return f"<Link {self.name}>"
 
 
-def _rebuild(name: str, link: Expression, inverse: Expression, domain: Domain) -> Link:
-    return Link(name, link, inverse, domain=domain)
+def _rebuild(
+    name: str, link: Expression, inverse: Expression, domain: Domain, codomain: Domain | None
+) -> Link:
+    return Link(name, link, inverse, domain=domain, codomain=codomain)
 
 
 @lru_cache(maxsize=512)
@@ -129,6 +136,8 @@ def _image(link: Link, means: Domain) -> Domain:
             f"the link {link.name!r} is defined on {link.domain}, which has no point in "
             f"common with the means {means}."
         )
+    if link.codomain is not None and (low, high) == (link.domain.low, link.domain.high):
+        return link.codomain.interior
     ends = []
     for end, sign in ((low, 1.0), (high, -1.0)):
         value = float(link.link(end))

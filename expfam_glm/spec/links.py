@@ -106,9 +106,9 @@ def named(link: str | Link) -> Link:
             return power(float(written.group(1)))
         except ValueError as error:
             raise ArgumentError(f"link={link!r}: the exponent must be a number.") from error
-    if link not in _DECLARED:
+    if str(link) not in _DECLARED:
         raise one_of("link", link, [*_DECLARED, "power(λ)"])
-    return _built(link)
+    return _built(str(link))
 
 
 def built_in() -> tuple[Link, ...]:

@@ -71,6 +71,9 @@ def _log_half_erfc(z: Variable) -> Variable:
 def _complements(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
     """log μ, log(1 − μ) and 1 − μ for μ = σ(x), ½ erfc(z), atan2(1, z)/π."""
     op = node.op.scalar_op
+    if isinstance(op, ps.Log) and _is(node.inputs[0], ps.Expm1):
+        x = node.inputs[0].owner.inputs[0]
+        return [x + pt.log1mexp(-x)]  # log(eˣ − 1) without overflow
     if isinstance(op, ps.Log) and not _settled(node.inputs[0]):
         number, rest = _factor(node.inputs[0])
         if rest is not None and number == 0.5 and _is(rest, psm.Erfc):

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from expfam_glm.errors import DeclarationError
+from expfam_glm.errors import DataError, DeclarationError, show_rows
 from expfam_glm.spec.derived import Derived
 from expfam_glm.spec.inverse import probe_points
+
+
+def check_parameters(family: Derived, mean: np.ndarray, a: np.ndarray) -> None:
+    """Refuse means outside the closed mean space and dispersions that are not positive."""
+    space = family.mean_space
+    bad = ~((mean >= space.low) & (mean <= space.high) & np.isfinite(mean))
+    if np.any(bad):
+        raise DataError(
+            f"means of {family.name!r} must lie in {space}; found "
+            f"{show_rows(np.ravel(mean), np.ravel(bad))}."
+        )
+    bad = ~((a > 0) & np.isfinite(a))
+    if np.any(bad):
+        raise DataError(
+            f"the dispersion of {family.name!r} divided by the weights must be positive; found "
+            f"{show_rows(np.ravel(a), np.ravel(bad))}."
+        )
 
 
 def verify(family: Derived, given: bool) -> None:

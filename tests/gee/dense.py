@@ -55,7 +55,7 @@ def ar1_alpha(products: np.ndarray, distances: np.ndarray, low: float) -> float:
     def loss(alpha: float) -> float:
         return float(np.sum((products - alpha**distances) ** 2))
 
-    grid = np.linspace(low, 1, 2001)[1:-1]
+    grid = np.linspace(low, 1, 401)[1:-1]
     values = [equation(alpha) for alpha in grid]
     roots = [
         brentq(equation, a, b, xtol=1e-15)
@@ -74,7 +74,9 @@ def moment(
         return sum(r[i] * r[j] for i, j in pairs) / phi / (len(pairs) - lost)
     if name == "ar1":
         distances = np.array([abs(time[i] - time[j]) for i, j in pairs], float)
-        products = np.array([r[i] * r[j] / phi for i, j in pairs]) * len(pairs) / (len(pairs) - lost)
+        products = (
+            np.array([r[i] * r[j] / phi for i, j in pairs]) * len(pairs) / (len(pairs) - lost)
+        )
         low = -1.0 if np.all(distances == np.rint(distances)) else 0.0
         return ar1_alpha(products, distances, low)
     if name == "unstructured":
@@ -114,7 +116,7 @@ def dense_gee(
     phi: float | None = None,
     fixed: np.ndarray | None = None,
 ) -> Dense:
-    """Solve the equations from a start near the solution; steps to rounding."""
+    """Solve the equations from a start near the solution; steps almost to rounding."""
     mean, slope, variance = MODELS[model]
     n, p = X.shape
     w = np.ones(n) if w is None else w
@@ -140,7 +142,7 @@ def dense_gee(
             B += D.T @ np.linalg.inv(V) @ D
         naive = np.linalg.inv(B)
         robust = naive @ C @ naive
-        if length < 1e-13:
+        if length < 1e-12:
             return Dense(beta, alpha, spread, robust, naive, pearson)
         step = naive @ U
         length = float(np.max(np.abs(step) / np.sqrt(np.diag(robust))))

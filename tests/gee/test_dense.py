@@ -47,9 +47,7 @@ def clustered(seed: int, family: str, link: str) -> dict[str, np.ndarray]:
         y = mu * np.exp(effect) * rng.gamma(4.0, 0.25, n)
     else:
         y = eta + effect + rng.normal(size=n)
-    irregular = time + 0.3 * rng.random(n)
-    return {"y": y, "X": X, "groups": groups, "time": time, "w": w, "offset": offset,
-            "irregular": irregular}  # fmt: skip
+    return {"y": y, "X": X, "groups": groups, "time": time, "w": w, "offset": offset}
 
 
 def compare(tree, dense: Dense) -> None:
@@ -97,18 +95,34 @@ def test_every_convention_of_the_moments(name, ddof):
     ))  # fmt: skip
 
 
-@pytest.mark.parametrize("times", ["irregular", "half", "long"])
+def chain(rng: np.random.Generator, time: np.ndarray, alpha: float) -> np.ndarray:
+    """A stationary Markov chain with correlation α^|t_i − t_j| at increasing times."""
+    e = rng.normal(size=len(time))
+    for i in range(1, len(time)):
+        rho = alpha ** (time[i] - time[i - 1])
+        e[i] = rho * e[i - 1] + np.sqrt(1 - rho**2) * e[i]
+    return e
+
+
+@pytest.mark.parametrize("times", ["irregular", "half", "far"])
 def test_ar1_between_real_times(times):
-    data = clustered(5, "normal", "identity")
-    data["half"] = data["time"] / 2 + 3
-    data["long"] = 1e5 * data["irregular"]
-    glm = eg.GLM.from_arrays(data["y"], data["X"], family="normal")
-    tree = glm.gee(data["groups"], "ar1", time=data[times], tol=1e-12)
-    unit = 1e5 if times == "long" else 1.0
+    rng = np.random.default_rng(5)
+    series = [
+        np.sort(rng.choice(40, size=rng.integers(1, 7), replace=False)) / 4 for _ in range(50)
+    ]
+    if times == "irregular":
+        series = [np.cumsum(rng.random(s.size)) for s in series]
+    groups, time = np.repeat(np.arange(50), [s.size for s in series]), np.concatenate(series)
+    X = np.column_stack([np.ones(time.size), rng.normal(size=time.size)])
+    y = X @ [1.0, 0.5] + np.concatenate([chain(rng, s, 0.6) for s in series])
+    order = rng.permutation(time.size)
+    groups, time, X, y = groups[order], time[order], X[order], y[order]
+    unit = 1e5 if times == "far" else 1.0
+    glm = eg.GLM.from_arrays(y, X, family="normal")
+    tree = glm.gee(groups, "ar1", time=unit * time, tol=1e-12)
     dense = dense_gee(
-        data["y"], data["X"], data["groups"], data[times] / unit, ("normal", "identity"), "ar1",
-        start=tree["fit"]["beta"].values,
-    )  # fmt: skip
+        y, X, groups, time, ("normal", "identity"), "ar1", start=tree["fit"]["beta"].values
+    )
     compare(tree, dense._replace(alpha=dense.alpha ** (1 / unit)))
 
 
@@ -117,11 +131,9 @@ def test_ar1_with_negative_alpha_needs_whole_distances(spacing):
     rng = np.random.default_rng(8)
     groups = np.repeat(np.arange(40), 6)
     time = np.tile(np.arange(6), 40)
-    e = rng.normal(size=(40, 6))
-    for t in range(1, 6):
-        e[:, t] = -0.6 * e[:, t - 1] + 0.8 * e[:, t]
+    e = np.concatenate([chain(rng, np.arange(6), -0.6) for _ in range(40)])
     X = np.column_stack([np.ones(240), rng.normal(size=240)])
-    y = X @ [1.0, 0.5] + e.reshape(-1)
+    y = X @ [1.0, 0.5] + e
     tree = eg.GLM.from_arrays(y, X, family="normal").gee(
         groups, "ar1", time=spacing * time, tol=1e-12
     )
@@ -147,10 +159,7 @@ def test_long_series_take_the_road_by_fourier_transform():
     rng = np.random.default_rng(4)
     series = [np.flatnonzero(rng.random(150) < 0.5) for _ in range(3)]
     groups, time = np.repeat(np.arange(3), [len(s) for s in series]), np.concatenate(series)
-    e = rng.normal(size=len(time))
-    for i in range(1, len(time)):
-        if groups[i] == groups[i - 1]:
-            e[i] += 0.8 ** (time[i] - time[i - 1]) * e[i - 1]
+    e = np.concatenate([chain(rng, s, 0.8) for s in series])
     X = np.column_stack([np.ones(len(time)), rng.normal(size=len(time))])
     tree = eg.GLM.from_arrays(e, X, family="normal").gee(groups, "ar1", time=time, tol=1e-12)
     compare(tree, dense_gee(
