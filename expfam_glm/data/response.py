@@ -15,6 +15,10 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 
+# Rows checked at once: what is computed on the way stays in cache.
+_CHUNK = 1 << 14
+
+
 @dataclass(frozen=True)
 class Problem:
     """A family, a link and the rows that carry information (weight above zero).
@@ -104,9 +108,17 @@ def _positive(frame: Frame, role: str) -> None:
 
 def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray:
     """Rows whose response does not lie in the support at a known dispersion."""
-    if family.phi is not None and not family.is_quasi:
-        return ~family.contains(y, np.asarray(w) / family.a(family.phi))
-    return ~family.support.contains(y)
+    outside = np.empty(y.shape[0], bool)
+    known = family.phi is not None and not family.is_quasi
+    a = float(family.a(family.phi)) if known else 1.0
+    for start in range(0, y.shape[0], _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        if known:
+            precision = (w if np.ndim(w) == 0 else w[rows]) / a  # type: ignore[index]
+            outside[rows] = ~family.contains(y[rows], precision)
+        else:
+            outside[rows] = ~family.support.contains(y[rows])
+    return outside
 
 
 def prepare(frame: Frame, family: Family, link: Link) -> Problem:

@@ -19,8 +19,9 @@ from expfam_glm.gee.covariance import TYPES
 from expfam_glm.gee.selection import criteria
 from expfam_glm.gee.solve import Equations, Solution
 from expfam_glm.gee.structures import Structure
-from expfam_glm.mle.dispersion import fitness, invert_dispersion
+from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.fit import Maximum, find_maximum
+from expfam_glm.mle.fitness import deviance as row_deviance
 from expfam_glm.tree import Estimate, likelihood_tree
 
 
@@ -163,7 +164,7 @@ def _statistics(
     """The group `fit_stats`."""
     problem, state = maximum.problem, solution.state
     clusters = equations.structure.clusters
-    deviance = fitness(problem, MemoryBlocks(problem), state.beta).deviance
+    deviance = row_deviance(problem, MemoryBlocks(problem), state.beta)
     found = equations.standardised(state.beta)
     assert found is not None
     robust = solution.covariances("robust")["robust"]

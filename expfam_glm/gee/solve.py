@@ -29,10 +29,9 @@ _MOST_HALVINGS = 40
 # Robust standard errors below this part of the naive ones do not set the length of a step: they
 # vanish where every cluster is fitted exactly.
 _LEAST_ROBUST = 1e-4
-# A step no longer than this that has stopped shrinking is a rounding error of ill-scaled columns.
+# A step no longer than this that no longer shrinks is a rounding error of ill-scaled columns.
 _ROUNDING_STEP = 1e-5
 _STALLED = 4
-_SHRINKING = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +160,7 @@ class Equations:
             if done:
                 return Solution(state, iteration)
             ratio = state.length / before
-            stalled = 0 if state.length < _SHRINKING * shortest else stalled + 1
+            stalled = 0 if state.length < shortest else stalled + 1
             shortest = min(shortest, state.length)
             if stalled >= _STALLED and state.length < _ROUNDING_STEP:
                 return Solution(state, iteration)

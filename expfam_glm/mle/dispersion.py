@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
 
@@ -12,7 +11,7 @@ import numpy as np
 from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ConvergenceError, one_of
-from expfam_glm.kernels.row import row_kernel
+from expfam_glm.mle.fitness import Fitness, saturated_total
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.lower import lower
@@ -20,41 +19,6 @@ from expfam_glm.spec.simplify import simplify
 
 METHODS = ("pearson", "deviance", "ml")
 _MOST_STEPS = 100
-
-
-# A fitted mean this near to the edge where the response stands asks whether a maximum exists.
-_NEAR_EDGE = 1e-6
-
-
-@dataclass(frozen=True)
-class Fitness:
-    """Sums over the rows at β̂, weighted by w and f, from one pass."""
-
-    deviance: float
-    pearson: float
-    near_edge: bool  # some fitted mean has all but reached the edge at which its response stands
-    saturated: float  # Σ f {b*(y)w/a + c(y, a/w)} where φ is known, else NaN
-
-
-def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Fitness:
-    """D = Σ w d(y, μ) and X² = Σ w (y − μ)²/V(μ), and what else one pass can tell."""
-    family = problem.family
-    kernel = row_kernel(family, problem.link, ("mu", "deviance", "pearson"))
-    space = family.mean_space
-    edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
-    known = family.phi is not None and not family.is_quasi
-    a = float(family.a(family.phi)) if known else np.nan
-
-    def one(block: Block) -> np.ndarray:
-        mu, d, x2 = kernel(block.eta(beta), block.y, 1.0)
-        near = sum(np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE)) for e in edges)
-        top = block.total(_saturated(family)(block.y, a / block.w)[0]) if known else np.nan
-        return np.array(
-            [block.total(d, weighted=True), block.total(x2, weighted=True), near, top]
-        )
-
-    deviance, pearson, near, top = blocks.reduce(one, np.add)
-    return Fitness(max(float(deviance), 0.0), float(pearson), bool(near), float(top))
 
 
 def invert_dispersion(family: Family, value: float) -> float:
@@ -116,10 +80,9 @@ def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: MemoryBlo
     a = float(problem.family.a(phi))
     if problem.family.phi is not None:
         return fit.saturated - fit.deviance / (2 * a)
-    saturated = _saturated(problem.family)
 
     def one(block: Block) -> float:
-        return block.total(saturated(block.y, a / block.w)[0])
+        return saturated_total(problem.family, block, a)
 
     return blocks.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
 
@@ -166,13 +129,6 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> 
             "dispersion='pearson'."
         )
     return invert_dispersion(family, float(np.exp(tau))), float(-here[2])
-
-
-@lru_cache(maxsize=64)
-def _saturated(family: Family) -> Callable[..., tuple[np.ndarray, ...]]:
-    """The kernel (y, a) → s = b*(y)/a + c(y, a)."""
-    s = family.saturated
-    return lower(s.variables, [s.output], rows=s.variables[:1])
 
 
 @lru_cache(maxsize=64)

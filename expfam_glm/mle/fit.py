@@ -23,7 +23,8 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.boundary import refuse_boundary
-from expfam_glm.mle.dispersion import Fitness, estimate, fitness, log_likelihood, maximum_likelihood
+from expfam_glm.mle.dispersion import estimate, log_likelihood, maximum_likelihood
+from expfam_glm.mle.fitness import Fitness, deviance, fitness, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximise import maximise
@@ -84,7 +85,7 @@ def find_maximum(
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
     blocks = MemoryBlocks(kept_problem)
-    measures = fitness(kept_problem, blocks, solution.beta)
+    measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective)
     if measures.near_edge:
         _refuse_separated(kept_problem)
     if measures.near_edge or not np.isfinite(measures.deviance):
@@ -173,13 +174,13 @@ def fit(
     n = inner.n
     stats: dict[str, float | int] = {
         "deviance": measures.deviance,
-        "null_deviance": null_deviance(inner),
+        "null_deviance": null_deviance(inner, measures),
         "loglik": loglik,
         "aic": -2 * loglik + 2 * (beta.size + parameters),
         "bic": -2 * loglik + np.log(n) * (beta.size + parameters),
         "pearson_chi2": measures.pearson,
         "df_residual": df,
-        "df_null": n - (1 if has_intercept(inner.X) else 0),
+        "df_null": n - (1 if measures.has_intercept else 0),
         "n_observations": n,
         "n_iterations": solution.iterations,
         "converged": 1,
@@ -266,12 +267,7 @@ def _likelihood(
     return log_likelihood(problem, measures, phi, blocks), int(estimated), ""
 
 
-def has_intercept(X: np.ndarray) -> bool:
-    """Whether some column is constant and not zero."""
-    return any(X[0, j] != 0 and bool(np.all(X[:, j] == X[0, j])) for j in range(X.shape[1]))
-
-
-def null_deviance(problem: Problem) -> float:
+def null_deviance(problem: Problem, fit: Fitness) -> float:
     """The deviance of the model with the intercept (if there is one) and the offset alone.
 
     NaN where that model has no admissible mean.
@@ -281,11 +277,14 @@ def null_deviance(problem: Problem) -> float:
     null = replace(problem, X=frame.X, frame=frame)
     blocks = MemoryBlocks(null)
     space = problem.link.image(problem.family.mean_space)
-    if not has_intercept(problem.X):
+    if not fit.has_intercept:
         offset = np.zeros(n) if problem.offset is None else problem.offset
         if not (space.low < offset.min() and offset.max() < space.high):
             return np.nan
-        return fitness(null, blocks, np.zeros(1)).deviance
+        return deviance(null, blocks, np.zeros(1))
     if problem.offset is None:
-        return fitness(null, blocks, np.atleast_1d(problem.link(mean_response(problem)))).deviance
+        mean = mean_response(problem)
+        if problem.family.closed_deviance is None:
+            return level_deviance(problem, mean, fit)
+        return deviance(null, blocks, np.atleast_1d(problem.link(mean)))
     return find_maximum(null).measures.deviance

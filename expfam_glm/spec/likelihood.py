@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 
+import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from expfam_glm.spec.expression import derivative, scalar
@@ -84,7 +85,9 @@ class RowModel:
 
     @cached_property
     def pearson(self) -> Variable:
-        return (self.y - self.mu) ** 2 / self.variance
+        squared = (self.y - self.mu) ** 2
+        # in a far tail both underflow: the limit at y = μ is 0
+        return pt.switch(pt.eq(squared, 0.0), 0.0, squared / self.variance)
 
     @cached_property
     def loglik(self) -> Variable:

@@ -11,10 +11,12 @@ import numpy as np
 from expfam_glm.errors import DeclarationError
 from expfam_glm.spec.domain import Domain, Real
 from expfam_glm.spec.expression import Expression
-from expfam_glm.spec.inverse import inverse_of
+from expfam_glm.spec.inverse import inverse_of, probe_points
 
 # Beyond this a limit of g at the edge of the mean space counts as infinite (tan π/2 is 1.6e16).
 _INFINITE = 1e15
+# A declared link is looked at up to here.
+_PROBED = 1e6
 
 
 class Link:
@@ -35,7 +37,8 @@ class Link:
     Raises
     ------
     DeclarationError
-        If a function cannot be traced, or `inverse` does not invert `link`.
+        If a function cannot be traced, `link` is not strictly monotone on its domain, or
+        `inverse` does not invert it.
 
     Notes
     -----
@@ -71,6 +74,11 @@ class Link:
         domain: Domain = Real,
         codomain: Domain | None = None,
     ) -> None:
+        if not isinstance(domain, Domain):
+            raise DeclarationError(
+                f"the link {name!r}: domain must be a domain such as Positive or UnitInterval; "
+                f"got {domain!r}."
+            )
         g = Expression.trace(link, ["mu"], [], f"the link {name!r}")
         put = object.__setattr__
         put(self, "name", name)
@@ -78,13 +86,18 @@ class Link:
         put(self, "domain", domain)
         put(self, "codomain", codomain)
         if inverse is None:
-            put(self, "inverse", inverse_of(g, domain, "eta"))
+            traced = inverse_of(g, domain, "eta")
         else:
             traced = Expression.trace(inverse, ["eta"], [], f"the inverse of the link {name!r}")
-            put(self, "inverse", traced)
+        put(self, "inverse", traced)
+        if not isinstance(link, Expression):  # else it was verified before
+            _verify(self, given=inverse is not None)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Link is a value and cannot be changed; declare another one.")
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.name, self.link, self.inverse, self.domain, self.codomain)
@@ -126,6 +139,40 @@ def _rebuild(
     name: str, link: Expression, inverse: Expression, domain: Domain, codomain: Domain | None
 ) -> Link:
     return Link(name, link, inverse, domain=domain, codomain=codomain)
+
+
+def _verify(link: Link, given: bool) -> None:
+    """g strictly monotone at probe points of its domain, and a given inverse true to it."""
+    mu = probe_points(link.domain)
+    mu = mu[np.abs(mu) <= _PROBED]
+    eta = np.asarray(link.link(mu))
+    mu, eta = mu[np.isfinite(eta)], eta[np.isfinite(eta)]
+    steps = np.diff(eta)
+    # equal neighbours are rounding at the ends; a step back by rounding is no step back
+    back = np.abs(steps) > 1e-9 * np.maximum(np.abs(eta[1:]), np.abs(eta[:-1]))
+    if not np.any(back) or (np.any(steps[back] > 0) and np.any(steps[back] < 0)):
+        turn = "" if not np.any(back) else f"; it turns near μ = {_turning(mu, steps, back):.6g}"
+        raise DeclarationError(
+            f"the link {link.name!r} is not strictly monotone on its domain {link.domain}{turn}. "
+            "Restrict domain= to where it is."
+        )
+    if given:
+        apart = np.r_[False, (steps[1:] != 0) & (steps[:-1] != 0), False]
+        found = np.asarray(link.inverse(eta))
+        wrong = apart & ~(np.abs(found - mu) <= 1e-6 * (1 + np.abs(mu)))
+        if np.any(wrong):
+            k = np.flatnonzero(wrong)[0]
+            raise DeclarationError(
+                f"the inverse of the link {link.name!r} does not invert it: the link takes "
+                f"{mu[k]:.6g} to {eta[k]:.6g}, but inverse({eta[k]:.6g}) = {found[k]:.6g}."
+            )
+
+
+def _turning(mu: np.ndarray, steps: np.ndarray, counts: np.ndarray) -> float:
+    """Where a sequence of steps first changes its sign."""
+    where = np.flatnonzero(counts)
+    change = np.flatnonzero(np.diff(np.sign(steps[where])))[0]
+    return float(mu[where[change + 1]])
 
 
 @lru_cache(maxsize=512)

@@ -48,3 +48,14 @@ def test_when_the_model_is_right_the_penalty_counts_coefficients():
     y = rng.poisson(np.exp(X @ [0.2, 0.3, -0.2])).astype(float)
     tree = eg.GLM.from_arrays(y, X, family="poisson").gee(np.arange(20_000) // 4, "independence")
     assert criteria(tree)["cic"] == pytest.approx(3, rel=0.05)
+
+
+def test_geepack_agrees_where_the_convention_is_the_same(model):
+    """geepack 1.3.9, `QIC(geeglm(…))`: φ is left out of Q, the information is that of the fit under
+    independence (so that CIC differs for AR(1)), and terms of Q in y alone are dropped."""
+    independent, ar1 = (
+        model.gee("patient", name, time="visit", ddof="geepack") for name in ("independence", "ar1")
+    )
+    assert criteria(independent)["cic"] == pytest.approx(9.88647376560656, rel=1e-9)
+    gap = float(ar1["fit_stats"]["deviance"] - independent["fit_stats"]["deviance"])
+    assert -gap / 2 == pytest.approx(2978.49443297173866 - 2979.46736079264747, abs=1e-8)

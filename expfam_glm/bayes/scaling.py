@@ -1,0 +1,120 @@
+"""The default priors: weakly informative, on a scale taken from the data.
+
+Nothing here looks at how y depends on X. The scales are equivariant: a change of the units of a
+covariate or of a response with a unit changes the coefficients and their priors alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import DataError
+from expfam_glm.mle.dispersion import invert_dispersion
+from expfam_glm.mle.irls import mean_response, start_space
+
+WIDTH = 2.5  # standard deviations of η in one of a covariate: wide, but not absurd
+
+
+@dataclass(frozen=True)
+class Scales:
+    """(mean, standard deviation) of the normal prior of each coefficient, and the scale of φ."""
+
+    beta: tuple[tuple[float, float], ...]
+    phi: float
+
+
+def weakly_informative(problem: Problem) -> Scales:
+    """Scales of the default priors.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    Scales
+
+    Raises
+    ------
+    DataError
+        If the mean response is not a mean that family and link can have.
+
+    Notes
+    -----
+    With ȳ the mean response, the unit of η is s = |g′(ȳ)|·m(ȳ), where m is the natural scale of a
+    mean: ȳ − low on a half-line, (ȳ − low)(high − ȳ)/(high − low) on an interval, the standard
+    deviation of y on the real line. So s = 1 for the log and the logit link, sd(y) for the normal
+    family with the identity link, ȳ⁻¹ for the inverse link.
+
+    - A covariate: Normal(0, 2.5 s/sd(x)).
+    - The intercept (the first constant column, 1): Normal(g(ȳ) − mean offset, √{(2.5 s)² +
+      Σ (x̄ⱼ σⱼ)²}), the spread that it has at x = 0 when the other priors refer to centred
+      covariates.
+    - Without an intercept s is replaced by √(s² + (g(ȳ) − mean offset)²), because the covariates
+      must carry the level too.
+    - φ: √φ is exponential with mean √φ₀, a(φ₀) = Σ w (y − ȳ)²/V(ȳ)/(n − 1): φ ~ Weibull(½, φ₀).
+
+    References
+    ----------
+    Gabry and Goodrich, Prior distributions for rstanarm models (vignette of rstanarm).
+    """
+    counts = np.ones(problem.row_count) if problem.f is None else problem.f
+    level, eta, unit = _centre(problem, counts)
+    X = problem.X
+    mean = np.average(X, axis=0, weights=counts)
+    sd = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=counts))
+    constant = sd <= 1e-12 * np.max(np.abs(X), axis=0)
+    intercepts = np.flatnonzero(constant & (mean != 0))
+    if intercepts.size == 0:
+        unit = float(np.hypot(unit, eta))
+    scale = np.where(constant, np.where(mean == 0, 1.0, np.abs(mean)), sd)
+    centre, sigma = np.zeros(X.shape[1]), WIDTH * unit / scale
+    if intercepts.size:
+        first = intercepts[0]
+        others = np.delete(mean * sigma, intercepts)
+        centre[first] = eta / mean[first]
+        sigma[first] = np.sqrt((WIDTH * unit) ** 2 + np.sum(others**2)) / abs(mean[first])
+    pairs = tuple((float(m), float(s)) for m, s in zip(centre, sigma, strict=True))
+    return Scales(pairs, _dispersion(problem, counts, level))
+
+
+def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
+    """ȳ, g(ȳ) less the mean offset, and the unit of η."""
+    link, y = problem.link, problem.y
+    low, high = start_space(problem)
+    weights = counts if problem.w is None else counts * problem.w
+    level, total = mean_response(problem), float(weights.sum())
+    if not low < level < high:  # half an observation inside the mean space
+        middle = 0.5 * (low + high) if np.isfinite(low + high) else (
+            low + 1.0 if np.isfinite(low) else high - 1.0
+        )  # fmt: skip
+        level = (total * level + 0.5 * middle) / (total + 0.5)
+    if not low < level < high:
+        raise DataError(
+            f"the mean response {level:g} is not a mean that {problem.family.name!r} with the "
+            f"link {link.name!r} can have, ({low:g}, {high:g}); choose another link."
+        )
+    spread = float(np.sqrt(np.average((y - level) ** 2, weights=counts)))
+    natural = spread if spread > 0 else 1.0
+    if np.isfinite(low) and np.isfinite(high):
+        natural = (level - low) * (high - level) / (high - low)
+    elif np.isfinite(low):
+        natural = level - low
+    elif np.isfinite(high):
+        natural = high - level
+    slope = abs(float(link.link.derivative("mu")(level)))
+    shift = 0.0 if problem.offset is None else float(np.average(problem.offset, weights=counts))
+    return level, float(link(level)) - shift, slope * natural
+
+
+def _dispersion(problem: Problem, counts: np.ndarray, level: float) -> float:
+    """φ₀ from the scatter of y around ȳ; 1 where φ is known or y is constant."""
+    if problem.family.phi is not None:
+        return 1.0
+    weights = counts if problem.w is None else counts * problem.w
+    scatter = float(np.sum(weights * (problem.y - level) ** 2))
+    a = scatter / float(problem.family.variance(level)) / max(problem.n - 1, 1.0)
+    return invert_dispersion(problem.family, a) if a > 0 else 1.0
