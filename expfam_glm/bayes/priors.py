@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pymc as pm
-from pymc.distributions.distribution import Distribution, SymbolicRandomVariable
+from pymc.distributions.distribution import (
+    Distribution,
+    SymbolicRandomVariable,
+    support_point,
+)
 from pymc.distributions.transforms import _default_transform
 from pymc.printing import str_for_dist
 from pytensor.graph.basic import Variable
@@ -81,7 +84,12 @@ class Prior:
 
     def variable(self) -> Variable:
         """An unregistered PyMC variable with this distribution."""
-        return getattr(pm, self.distribution).dist(**self.parameters)
+        return getattr(pm, self.distribution).dist(**self.arrays)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The parameters in float64; PyTensor would take bare numbers for float32."""
+        return {name: np.asarray(value) for name, value in self.parameters.items()}
 
     def __repr__(self) -> str:
         written = "".join(f", {k}={v:.15g}" for k, v in self.parameters.items())
@@ -171,6 +179,12 @@ def space_of(prior: Prior | Variable) -> str:
     return "positive" if getattr(transform, "name", "") == "log" else "other"
 
 
+def centre_of(prior: Prior | Variable) -> float:
+    """A representative value of a univariate prior."""
+    variable = prior.variable() if isinstance(prior, Prior) else prior
+    return float(support_point(variable).eval(mode="FAST_COMPILE"))
+
+
 def apply(problem: Problem, priors: str | Mapping[str, Any]) -> Applied:
     """What `priors=` means for a problem.
 
@@ -232,6 +246,11 @@ def _check_keys(given: Mapping[str, Any], problem: Problem) -> None:
             raise ArgumentError(
                 f"priors: the dispersion of {problem.family.name!r} is known to be "
                 f"{problem.family.phi:g}, so 'phi' takes no prior."
+            )
+        if key in problem.labels and key in ("beta", "phi"):
+            raise ArgumentError(
+                f"priors: {key!r} is a column here and also the name of "
+                f"{'all coefficients' if key == 'beta' else 'the dispersion'}; rename the column."
             )
         if key not in known:
             raise ArgumentError(f"priors: no parameter is called {key!r}; {close_to(key, known)}")

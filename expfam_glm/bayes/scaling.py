@@ -20,10 +20,15 @@ WIDTH = 2.5  # standard deviations of η in one of a covariate: wide, but not ab
 
 @dataclass(frozen=True)
 class Scales:
-    """(mean, standard deviation) of the normal prior of each coefficient, and the scale of φ."""
+    """What the data give to the default priors.
+
+    beta: mean and standard deviation of the normal prior of each coefficient. phi: the scale of φ,
+    or φ where it is known. eta: the level g(ȳ) less the mean offset.
+    """
 
     beta: tuple[tuple[float, float], ...]
     phi: float
+    eta: float
 
 
 def weakly_informative(problem: Problem) -> Scales:
@@ -78,7 +83,7 @@ def weakly_informative(problem: Problem) -> Scales:
         centre[first] = eta / mean[first]
         sigma[first] = np.sqrt((WIDTH * unit) ** 2 + np.sum(others**2)) / abs(mean[first])
     pairs = tuple((float(m), float(s)) for m, s in zip(centre, sigma, strict=True))
-    return Scales(pairs, _dispersion(problem, counts, level))
+    return Scales(pairs, _dispersion(problem, counts, level), eta)
 
 
 def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
@@ -111,9 +116,9 @@ def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
 
 
 def _dispersion(problem: Problem, counts: np.ndarray, level: float) -> float:
-    """φ₀ from the scatter of y around ȳ; 1 where φ is known or y is constant."""
+    """φ₀ from the scatter of y around ȳ; 1 where y is constant."""
     if problem.family.phi is not None:
-        return 1.0
+        return problem.family.phi
     weights = counts if problem.w is None else counts * problem.w
     scatter = float(np.sum(weights * (problem.y - level) ** 2))
     a = scatter / float(problem.family.variance(level)) / max(problem.n - 1, 1.0)

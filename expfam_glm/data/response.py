@@ -14,7 +14,6 @@ from expfam_glm.spec import links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
-
 # Rows checked at once: what is computed on the way stays in cache.
 _CHUNK = 1 << 14
 

@@ -61,15 +61,16 @@ class Scoring:
 
     # ---- sums ----------------------------------------------------------------------------
 
-    def _gram(self, beta: np.ndarray) -> Gram:
-        """The sums at β."""
+    def sums(self, beta: np.ndarray, *, information: bool = True) -> Gram:
+        """The sums at β; without XᵀWX, most of the work, where it is not wanted."""
         kernel = self._kernel
 
         def one(block: Block) -> Gram:
             with np.errstate(all="ignore"):  # what is not finite is found in the sums
                 eta = block.eta(beta)
                 u, W, q = kernel(eta, block.y, block.w)
-                return _block_gram(block, u, W, self._sign * q, eta, self._free)
+                terms = self._sign * q
+                return _block_gram(block, u, W, terms, eta, self._free, information)
 
         return self.blocks.reduce(one, Gram.__add__)
 
@@ -112,11 +113,8 @@ class Scoring:
 
     def evaluate(self, beta: np.ndarray, first: bool = False) -> State | None:
         """The state at β; None where β is not admissible."""
-        sums = self._gram(beta)
-        space = self.space
-        if not (space.low < sums.low and sums.high < space.high):
-            return None
-        if not (np.isfinite(sums.objective) and np.all(np.isfinite(sums.score))):
+        sums = self.sums(beta)
+        if not self.admits(sums):
             return None
         factor = factor_gram(sums.information)
         step = None if factor is None else factor.solve(sums.score)
@@ -130,10 +128,15 @@ class Scoring:
                 return None
             step = np.linalg.solve(factor.R, R[:p, p]) / factor.scale
         assert step is not None
-        decrement = factor.length(step) / np.sqrt(self._dispersion(sums))
+        decrement = factor.length(step) / np.sqrt(self.dispersion(sums))
         return State(beta, sums, factor, step, float(decrement))
 
-    def _dispersion(self, sums: Gram) -> float:
+    def admits(self, sums: Gram) -> bool:
+        """Whether every η is in its domain and the sums are finite."""
+        inside = self.space.low < sums.low and sums.high < self.space.high
+        return bool(inside and np.isfinite(sums.objective) and np.all(np.isfinite(sums.score)))
+
+    def dispersion(self, sums: Gram) -> float:
         """The current Pearson estimate of a(φ), or the known one."""
         if not self._free:
             return self._known
@@ -149,6 +152,8 @@ class Scoring:
             If no admissible start is found, or the rule is not met within the iterations.
         """
         state = self._start(start, required)
+        if start is not None and state.decrement < self.tol:
+            return self._finish(state, 0)
         previous, last_ratio, stalled = np.inf, 0.0, 0
         for iteration in range(1, self.max_iterations + 1):
             new = self._advance(state)
@@ -306,7 +311,13 @@ def _rows(values: tuple[np.ndarray, ...], n: int) -> list[np.ndarray]:
 
 
 def _block_gram(
-    block: Block, u: np.ndarray, W: np.ndarray, q: np.ndarray, eta: np.ndarray, free: bool
+    block: Block,
+    u: np.ndarray,
+    W: np.ndarray,
+    q: np.ndarray,
+    eta: np.ndarray,
+    free: bool,
+    information: bool,
 ) -> Gram:
     n = block.y.shape[0]
     u, W, q = _rows((u, W, q), n)
@@ -316,7 +327,7 @@ def _block_gram(
     if free:  # Σ u²/W, of which only the current dispersion is made
         pearson = float((u * u / W).sum(where=W > 0))
     return Gram(
-        weighted_gram(block.X, W), block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
+        weighted_gram(block.X, W) if information else np.zeros(0), block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
         pearson, float(eta.min()), float(eta.max()),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,8 +74,7 @@ def Interval(
         raise DeclarationError(
             f"closed={closed!r} is not known; use 'neither', 'left', 'right' or 'both'."
         )
-    lower = -np.inf if low is None else float(low)
-    upper = np.inf if high is None else float(high)
+    lower, upper = _bounds(low, high)
     if not lower < upper:
         raise DeclarationError(f"the interval from {low} to {high} is empty; give low < high.")
     return Domain(lower, upper, closed, False)
@@ -103,14 +103,22 @@ def Integers(low: int | None, high: int | None) -> Domain:
     >>> eg.Integers(1, None).contains([0, 1, 2.5])
     array([False,  True, False])
     """
-    for bound in (low, high):
-        if bound is not None and float(bound) != int(bound):
+    lower, upper = _bounds(low, high)
+    for bound in (lower, upper):
+        if np.isfinite(bound) and bound != np.floor(bound):
             raise DeclarationError(f"the bound {bound} of a set of integers is not an integer.")
-    lower = -np.inf if low is None else float(low)
-    upper = np.inf if high is None else float(high)
     if not lower < upper:
         raise DeclarationError(f"the integers from {low} to {high} are fewer than two.")
     return Domain(lower, upper, "both", True)
+
+
+def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
+    """The bounds as numbers, None as infinity."""
+    for bound in (low, high):
+        number = isinstance(bound, numbers.Real) and not isinstance(bound, bool)
+        if bound is not None and not number:
+            raise DeclarationError(f"the bound {bound!r} of a domain must be a number or None.")
+    return (-np.inf if low is None else float(low)), (np.inf if high is None else float(high))
 
 
 Real = Interval(None, None)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.traversal import explicit_graph_inputs, toposort
+from pytensor.graph.op import Op
+from pytensor.graph.traversal import graph_inputs, toposort
 from pytensor.tensor.elemwise import Elemwise
 
-from expfam_glm.errors import DeclarationError
+from expfam_glm.errors import ArgumentError, DeclarationError
 
 
 def scalar(name: str) -> Variable:
@@ -107,21 +109,28 @@ class Expression:
         except (TypeError, ValueError):
             accepted = {}  # type: ignore[assignment]
         takes_all = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
-        if accepted and not takes_all:
+        if isinstance(function, Op):
+            keywords = {}  # such as pt.exp, whose keywords are not arguments
+        elif accepted and not takes_all:
             keywords = {k: v for k, v in keywords.items() if k in accepted}
         try:
             output = function(*variables[: len(arguments)], **keywords)
-            output = output if isinstance(output, Variable) else pt.constant(np.float64(output))
         except DeclarationError:
             raise
         except Exception as error:
             raise DeclarationError(
                 f"{where} cannot be traced: calling it on symbols raised "
-                f"{type(error).__name__}: {error}. Write it with pytensor.tensor functions "
-                "(pt.exp, pt.log, pt.switch, …), without if statements or NumPy functions."
+                f"{type(error).__name__}: {str(error).rstrip('.')}. Write it with pytensor.tensor "
+                "functions (pt.exp, pt.log, pt.switch, …), without if statements or NumPy functions."
             ) from error
+        if isinstance(output, Real) and not isinstance(output, bool):
+            output = pt.constant(np.float64(output))
+        if not isinstance(output, Variable):
+            raise DeclarationError(f"{where} must return an expression; it returned {output!r}.")
         if getattr(output.type, "ndim", None) != 0:
             raise DeclarationError(f"{where} must return a scalar; it returned {output.type}.")
+        if output.type.dtype == "bool" or output.type.dtype.startswith("complex"):
+            raise DeclarationError(f"{where} must return a real number; it returned {output.type}.")
         for node in toposort([output]):
             if not (isinstance(node.op, Elemwise) or getattr(node.op, "elementwise", False)):
                 raise DeclarationError(
@@ -129,7 +138,8 @@ class Expression:
                     "scalar functions, so write it without sums, shapes or indexing."
                 )
         known = set(variables)
-        strangers = [v for v in explicit_graph_inputs([output]) if v not in known]
+        leaves = [v for v in graph_inputs([output]) if not isinstance(v, Constant)]
+        strangers = [v for v in leaves if v not in known]
         if strangers:
             raise DeclarationError(
                 f"{where} uses the symbol(s) {', '.join(map(str, strangers))} that are not its "
@@ -138,8 +148,12 @@ class Expression:
         return cls(variables, substitute(output, {}))
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        values = dict(zip(self.names, args, strict=False))
-        values.update({k: v for k, v in keywords.items() if k in self.names})
+        values = dict(zip(self.names, args, strict=False)) | keywords
+        unknown = [name for name in keywords if name not in self.names]
+        if unknown:
+            raise ArgumentError(
+                f"{', '.join(unknown)} is no argument here; there are {', '.join(self.names)}."
+            )
         missing = [name for name in self.names if name not in values]
         if missing:
             raise DeclarationError(f"a value is needed for {', '.join(missing)}.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping
+from keyword import iskeyword
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +20,12 @@ from expfam_glm.spec.inverse import inverse_of
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.verify import check_parameters, verify
 
-_RESERVED = ("beta", "eta", "mu", "theta", "phi", "y", "a", "coef", "obs_id", "chain", "draw")
+# Names of the model, of the result tree and of arguments that stand beside the shapes.
+_RESERVED = (
+    "beta", "eta", "mu", "theta", "phi", "y", "a", "r", "X", "coef", "obs_id", "chain", "draw",
+    "weights", "freq_weights", "trials", "offset", "exposure", "name", "shape", "size", "rng",
+    "observed", "dims", "self",
+)  # fmt: skip
 
 
 class Family(Derived):
@@ -108,10 +115,20 @@ class Family(Derived):
         conjugate: Callable[..., Any] | Expression | None = None,
         _fixed: Mapping[str, float] | None = None,
     ) -> None:
-        shape = dict(shape or {})
         where = f"family {name!r}"
+        if shape is not None and not isinstance(shape, Mapping):
+            raise DeclarationError(
+                f"{where}: shape must map names to domains, such as {{'alpha': Positive}}; got "
+                f"{shape!r}."
+            )
+        shape = dict(shape or {})
         for key, domain in shape.items():
-            if not key.isidentifier() or key in _RESERVED:
+            if not str(key).isidentifier() or iskeyword(str(key)):
+                raise DeclarationError(
+                    f"{where}: the shape parameter {key!r} is no name of an argument in Python; "
+                    "choose another one."
+                )
+            if key in _RESERVED:
                 raise DeclarationError(
                     f"{where}: the shape parameter {key!r} clashes with a name of the model; "
                     "choose another one."
@@ -127,7 +144,7 @@ class Family(Derived):
                     f"{where}: {label} must be a domain such as Real, Positive, Interval(0, 1) or "
                     f"Integers(0, None); got {value!r}."
                 )
-        if phi is not None and not (np.isfinite(phi) and phi > 0):
+        if phi is not None and not (isinstance(phi, numbers.Real) and 0 < phi < np.inf):
             raise DeclarationError(f"{where}: phi={phi!r} must be a positive number, or None.")
         put = object.__setattr__
         put(self, "name", str(name))

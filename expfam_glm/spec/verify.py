@@ -40,12 +40,27 @@ def verify(family: Derived, given: bool) -> None:
             f"family {family.name!r}: b′(θ) is not finite anywhere on the θ-domain "
             f"{family.theta_domain}; check b and theta_domain."
         )
-    bad = curvature < 0
+    bad = curvature < -1e-12 * means**2  # b″ below the rounding of its terms
     if np.any(bad):
         raise DeclarationError(
             f"family {family.name!r}: b is not convex; b″ = {curvature[bad][0]:.6g} at "
             f"θ = {grid[bad][0]:.6g}. Check the sign of b and theta_domain."
         )
+    if not np.any(curvature > 0):
+        raise DeclarationError(
+            f"family {family.name!r}: b is not convex; b″ is not positive at any of "
+            f"{grid.size} points of the θ-domain {family.theta_domain}."
+        )
+    space = family.mean_space
+    room = 1e-9 * (1 + np.abs(means))
+    bad = (means < space.low - room) | (means > space.high + room)
+    if np.any(bad):
+        raise DeclarationError(
+            f"family {family.name!r}: the mean b′(θ) = {means[bad][0]:.6g} at "
+            f"θ = {grid[bad][0]:.6g} lies outside the support {family.support}; check b, support "
+            "and theta_domain."
+        )
+    _verify_dispersion(family)
     if given:
         usable = np.isfinite(means) & (curvature > 1e-8) & family.support.interior.contains(means)
         back = np.asarray(family.theta(means[usable]))
@@ -58,20 +73,39 @@ def verify(family: Derived, given: bool) -> None:
                 f"{grid[usable][k]:.6g}, b′(θ) = {means[usable][k]:.6g}, but theta(mu) gives "
                 f"{back[k]:.6g}."
             )
-
-    if family.closed_deviance is not None:
-        mu = means[np.isfinite(means) & family.mean_space.contains(means)][::7]
-        y = mu[::-1]
-        declared = np.asarray(family.closed_deviance(y, mu))
-        derived = np.asarray(family.derived_deviance(y, family.theta(mu)))
-        wrong = ~(np.abs(declared - derived) <= 1e-6 * (np.abs(declared) + y**2 + mu**2))
-        if family.closed_conjugate is not None:
-            gap = family.closed_conjugate(y) - family.derived_conjugate(y)
-            wrong |= ~(np.abs(gap) <= 1e-6 * (1 + y**2))
+    mu = means[np.isfinite(means) & space.contains(means)][::7]
+    y = mu[::-1]
+    if family.closed_conjugate is not None:
+        declared = np.asarray(family.closed_conjugate(y))
+        derived = np.asarray(family.derived_conjugate(y))
+        wrong = ~(np.abs(declared - derived) <= 1e-6 * (1 + np.abs(derived) + y**2))
         if np.any(wrong):
             k = np.flatnonzero(wrong)[0]
             raise DeclarationError(
-                f"family {family.name!r}: the closed forms of deviance and conjugate do not "
-                f"follow from b: deviance(y, mu) = {declared[k]:.6g} at y = {y[k]:.6g}, "
+                f"family {family.name!r}: the closed form of conjugate does not follow from b: "
+                f"conjugate(y) = {declared[k]:.6g} at y = {y[k]:.6g}, but b*(y) = "
+                f"{derived[k]:.6g}."
+            )
+    if family.closed_deviance is not None:
+        declared = np.asarray(family.closed_deviance(y, mu))
+        derived = np.asarray(family.derived_deviance(y, family.theta(mu)))
+        wrong = ~(np.abs(declared - derived) <= 1e-6 * (np.abs(declared) + y**2 + mu**2))
+        if np.any(wrong):
+            k = np.flatnonzero(wrong)[0]
+            raise DeclarationError(
+                f"family {family.name!r}: the closed form of deviance does not follow "
+                f"from b: deviance(y, mu) = {declared[k]:.6g} at y = {y[k]:.6g}, "
                 f"μ = {mu[k]:.6g}, but 2[b*(y) − yθ + b(θ)] = {derived[k]:.6g}."
             )
+
+
+def _verify_dispersion(family: Derived) -> None:
+    """a(φ) positive, and increasing where φ is free and has to be found from it."""
+    phi = np.array([0.25, 0.5, 1.0, 2.0, 4.0]) if family.phi is None else np.array([family.phi])
+    a = np.asarray(family.a(phi))
+    if not (np.all(np.isfinite(a) & (a > 0)) and np.all(np.diff(a) > 0)):
+        shown = ", ".join(f"a({p:g}) = {v:.6g}" for p, v in zip(phi, a, strict=True))
+        raise DeclarationError(
+            f"family {family.name!r}: the dispersion function must be positive and increase with "
+            f"φ; {shown}."
+        )

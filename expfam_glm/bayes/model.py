@@ -1,0 +1,213 @@
+"""The PyMC model of a problem: the declared log-density under priors."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions.shape_utils import change_dist_size
+from pytensor.graph.basic import Variable
+
+from expfam_glm.bayes.distribution import FamilyDistribution
+from expfam_glm.bayes.priors import Applied, Prior, apply
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import (
+    AliasWarning,
+    ArgumentError,
+    RankError,
+    SamplingError,
+    SeparationError,
+)
+from expfam_glm.mle.rank import aliased
+from expfam_glm.mle.separation import separating_direction, separation_message
+
+
+def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
+    """The model as a `pymc.Model`, to sample, extend or inspect.
+
+    Parameters
+    ----------
+    problem : Problem
+    priors : {"default", "flat"} or mapping
+        Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are
+        `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default" or "flat".
+
+    Returns
+    -------
+    pymc.Model
+        Coordinates `coef` and `obs_id`; `beta (coef)`; `phi` where the family leaves it free; the
+        data `X (obs_id, coef)` and `offset (obs_id)`; and the observed `y (obs_id)` on the scale
+        of the mean, which for trials is the proportion of successes. Where the priors of the
+        coefficients are of several kinds, `beta` is a Deterministic made of the free variables
+        `beta_<kind>`.
+
+    Raises
+    ------
+    ArgumentError
+        For unknown priors, and for a quasi family, which has no density.
+    RankError
+        If coefficients with a flat prior are not determined by the data.
+    SeparationError
+        If the data are separated in the columns with a flat prior.
+    SamplingError
+        If φ has a flat prior and there are too few observations for a proper posterior.
+
+    Warns
+    -----
+    AliasWarning
+        If columns are linear combinations of others, so that only the prior tells them apart.
+
+    Notes
+    -----
+    log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the likelihood being the
+    graph of the declaration; −∞ where a linear predictor leaves the domain of the link. For the
+    default priors see `expfam_glm.bayes.scaling`.
+
+    References
+    ----------
+    Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., chapter 16.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> rings = eg.load_data("oring")
+    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+    >>> to_pymc(model.problem).basic_RVs
+    [beta, y]
+    """
+    applied = apply(problem, priors)
+    check_proper(problem, applied)
+    return build(problem, applied)
+
+
+def check_proper(problem: Problem, applied: Applied) -> None:
+    """Refuse what has no density or no proper posterior; warn of coefficients left to the prior."""
+    family = problem.family
+    if family.is_quasi:
+        raise ArgumentError(
+            f"the quasi family {family.name!r} has no likelihood, so there is no posterior; use "
+            "the family with the density that you have in mind, or fit() and gee()."
+        )
+    flat = applied.flat
+    gone = aliased(problem.X)
+    if flat.any():
+        _check_flat(problem, flat)
+    if gone.any():
+        named = ", ".join(np.array(problem.labels)[gone])
+        warnings.warn(
+            f"the column(s) {named} are linear combinations of earlier columns; the data say "
+            "nothing about the difference, and the prior alone decides.",
+            AliasWarning,
+            stacklevel=4,
+        )
+    if isinstance(applied.phi, Prior) and applied.phi.distribution == "HalfFlat":
+        spare = problem.n - int(np.sum(flat & ~gone))
+        if spare <= 2:
+            raise SamplingError(
+                f"a flat prior on phi needs more than two observations beyond the coefficients "
+                f"with a flat prior for a proper posterior; there are {spare:g}. Give phi a prior."
+            )
+
+
+def _check_flat(problem: Problem, flat: np.ndarray) -> None:
+    """Rank and separation in the columns whose coefficients have a flat prior."""
+    names = np.array(problem.labels)[flat]
+    gone = aliased(problem.X[:, flat])
+    if gone.any():
+        raise RankError(
+            f"under a flat prior the coefficient(s) {', '.join(names[gone])} are not determined: "
+            "their columns are linear combinations of others, and the posterior is improper. "
+            "Leave them out, or give them a proper prior."
+        )
+    part = replace(problem, X=np.ascontiguousarray(problem.X[:, flat]))
+    gamma = separating_direction(part)
+    if gamma is not None:
+        direction = np.zeros(flat.size)
+        direction[flat] = gamma
+        raise SeparationError(
+            f"a flat prior is improper here: {separation_message(problem, direction)}"
+        )
+
+
+def build(problem: Problem, applied: Applied) -> pm.Model:
+    """The model of a problem under priors that are known to be proper."""
+    family, link = problem.family, problem.link
+    coords = {"coef": list(problem.labels), "obs_id": np.arange(problem.row_count)}
+    with pm.Model(coords=coords) as model:
+        beta = _coefficients(applied)
+        phi = family.phi
+        if applied.phi is not None:
+            phi = _register(applied.phi, "phi")
+        X = pm.Data("X", problem.X, dims=("obs_id", "coef"))
+        eta = pt.dot(X, beta)
+        if problem.offset is not None:
+            eta = eta + pm.Data("offset", problem.offset, dims="obs_id")
+        theta, mu = family.theta_of_eta(link)[0](eta), link.inverse(eta)
+        image = link.image(family.mean_space)
+        for inside in _inside(eta, image.low, image.high):
+            theta = pt.switch(inside, theta, np.nan)  # no θ, and so a log-density of −∞
+        a = family.a(phi) / (1.0 if problem.w is None else problem.w)
+        y = FamilyDistribution(
+            "y", family, mu, theta, pt.as_tensor(a), dtype="float64", observed=problem.y,
+            dims="obs_id",
+        )  # fmt: skip
+        if problem.f is not None:
+            further = (problem.f - 1) * pm.logp(y, problem.y)
+            pm.Potential("freq_weights", further.sum())
+    return model
+
+
+def _inside(eta: Variable, low: float, high: float) -> list[Variable]:
+    """The conditions that η lies in an open interval, one for each finite end."""
+    above = [eta > low] if np.isfinite(low) else []
+    return above + ([eta < high] if np.isfinite(high) else [])
+
+
+def _coefficients(applied: Applied) -> Variable:
+    """β as one variable: a free vector where the priors are of one kind, else a Deterministic."""
+    if applied.vector is not None:
+        return pm.modelcontext(None).register_rv(
+            change_dist_size(applied.vector, ()), "beta", dims=("coef",)
+        )
+    assert applied.beta is not None
+    kinds: dict[str, list[int]] = {}
+    for j, prior in enumerate(applied.beta):
+        kind = _kind(prior) if isinstance(prior, Prior) else f"{j}"
+        kinds.setdefault(kind, []).append(j)
+    if len(kinds) == 1 and isinstance(applied.beta[0], Prior):
+        return _together("beta", [p for p in applied.beta if isinstance(p, Prior)], dims="coef")
+    pieces, order = [], []
+    for kind, where in kinds.items():
+        members = [applied.beta[j] for j in where]
+        priors = [prior for prior in members if isinstance(prior, Prior)]
+        name = f"beta_{kind}"
+        piece = _together(name, priors) if priors else _register(members[0], name)[None]
+        pieces.append(piece)
+        order += where
+    joined = pt.concatenate(pieces)[np.argsort(order)]
+    return pm.Deterministic("beta", joined, dims="coef")
+
+
+def _kind(prior: Prior) -> str:
+    """Priors of one kind differ in numbers only."""
+    return "_".join([prior.distribution, *sorted(prior.parameters)])
+
+
+def _together(name: str, priors: list[Prior], **keywords: Any) -> Variable:
+    """One vector variable for priors of one kind."""
+    first = priors[0]
+    values = {k: np.array([prior.parameters[k] for prior in priors]) for k in first.parameters}
+    if not keywords:
+        keywords = {"shape": len(priors)}
+    return getattr(pm, first.distribution)(name, **values, **keywords)
+
+
+def _register(prior: Prior | Variable, name: str) -> Variable:
+    """A scalar prior as a free variable of the current model; the one given stays as it is."""
+    if isinstance(prior, Prior):
+        return getattr(pm, prior.distribution)(name, **prior.arrays)
+    return pm.modelcontext(None).register_rv(change_dist_size(prior, ()), name)

@@ -1,0 +1,165 @@
+"""Where chains begin: near the posterior mode, found by Fisher scoring with the prior's curvature.
+
+It need not be precise. It must be inside the domain of η and of the priors, and it must exist
+where no maximum-likelihood estimate does (separated data, aliased columns).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from expfam_glm.bayes.density import PriorTerms
+from expfam_glm.bayes.priors import Applied, Prior, centre_of, space_of
+from expfam_glm.bayes.scaling import weakly_informative
+from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ConvergenceError, DataError, SamplingError
+from expfam_glm.kernels.row import row_kernel
+from expfam_glm.kernels.sums import weighted_gram
+from expfam_glm.mle.dispersion import invert_dispersion
+from expfam_glm.mle.maximise import maximise
+from expfam_glm.mle.linear import factor_gram
+from expfam_glm.mle.rank import aliased
+
+_MOST_STEPS = 50
+_MOST_HALVINGS = 40
+_CLOSE = 1e-3  # a step of so many posterior standard deviations ends the search
+_RIDGE = 1e-8  # of the diagonal, where neither data nor prior bend the density
+
+
+@dataclass(frozen=True)
+class Start:
+    """Near the mode: β (p,), its covariance's root L with LLᵀ = V, φ, and the sd of log φ."""
+
+    beta: np.ndarray
+    root: np.ndarray
+    phi: float
+    log_phi_sd: float
+
+
+def near_mode(problem: Problem, applied: Applied) -> Start:
+    """A point near the posterior mode and the spread of the posterior there.
+
+    Raises
+    ------
+    SamplingError
+        If no coefficients are found whose linear predictors are all in the domain of the link.
+    """
+    return _Search(problem, applied).run()
+
+
+class _Search:
+    """Fisher scoring of log f + log π in the coefficients that live on the whole real line."""
+
+    def __init__(self, problem: Problem, applied: Applied) -> None:
+        self.problem = problem
+        self.scales = weakly_informative(problem)
+        self.blocks = list(MemoryBlocks(problem))
+        given = applied.beta or (Prior("Flat"),) * len(applied.labels)
+        self.free = np.array([space_of(prior) == "real" for prior in given])
+        self.held = np.array([0.0 if free else centre_of(prior)
+                              for prior, free in zip(given, self.free, strict=True)])  # fmt: skip
+        self.terms = PriorTerms(
+            [p if isinstance(p, Prior) and free else Prior("Flat")
+             for p, free in zip(given, self.free, strict=True)]
+        )  # fmt: skip
+        image = problem.link.image(problem.family.mean_space)
+        self.low, self.high = image.low, image.high
+        self.gram_rows = row_kernel(problem.family, problem.link, ("score", "weight", "loglik"))
+
+    def run(self) -> Start:
+        """Iterate until the step is small; the last point is as good as any otherwise."""
+        phi = self.scales.phi
+        beta = self._begin(phi)
+        for _ in range(_MOST_STEPS):
+            value, gradient, information = self._sums(beta, phi)
+            root = _inverse_root(information)
+            half = root.T @ gradient
+            step = np.where(self.free, root @ half, 0.0)
+            moved = self._halve(beta, step, value, phi)
+            if moved is None:
+                break
+            beta = moved
+            if self.problem.family.phi is None:
+                phi = self._dispersion(beta, phi)
+            if np.linalg.norm(half) < _CLOSE:
+                break
+        root = _inverse_root(self._sums(beta, phi)[2])
+        return Start(beta, root, phi, float(np.sqrt(2 / max(self.problem.n, 2.0))))
+
+    def _begin(self, phi: float) -> np.ndarray:
+        """Coefficients with the constant η = g(ȳ), or else the maximum-likelihood estimate."""
+        problem = self.problem
+        target = self.scales.eta - problem.X @ self.held
+        beta = self.held.copy()
+        beta[self.free] = np.linalg.lstsq(problem.X[:, self.free], target, rcond=None)[0]
+        if np.isfinite(self._sums(beta, phi)[0]):
+            return beta
+        beta = self.held.copy()
+        try:
+            solution, gone = maximise(problem, check_rank=aliased)
+            beta[~gone] = solution.beta
+        except (ConvergenceError, DataError) as error:
+            raise SamplingError(f"no point to start the chains from was found: {error}") from error
+        if not np.isfinite(self._sums(beta, phi)[0]):
+            raise SamplingError(
+                "no point to start the chains from was found: under the link "
+                f"{problem.link.name!r} the linear predictor must stay in "
+                f"{problem.link.image(problem.family.mean_space)} for every row. Use a link that "
+                "takes every linear predictor, or other priors."
+            )
+        return beta
+
+    def _halve(
+        self, beta: np.ndarray, step: np.ndarray, value: float, phi: float
+    ) -> np.ndarray | None:
+        """The full step, halved while the density falls or η leaves its domain."""
+        for k in range(_MOST_HALVINGS):
+            moved = beta + step * 0.5**k
+            new = self._sums(moved, phi)[0]
+            if np.isfinite(new) and new >= value - 1e-9 * abs(value):
+                return moved
+        return None
+
+    def _sums(self, beta: np.ndarray, phi: float) -> tuple[float, np.ndarray, np.ndarray]:
+        """log π + log f, its gradient and the information with the prior's curvature."""
+        log_prior, slope, bend = self.terms(beta)
+        value, gradient = float(log_prior.sum()), slope
+        information = np.diag(np.maximum(-bend, 0.0))
+        a = float(self.problem.family.a(phi))
+        for block in self.blocks:
+            eta = block.eta(beta)
+            if not (self.low < eta.min() and eta.max() < self.high):
+                return -np.inf, gradient, information
+            u, W, loglik = self.gram_rows(eta, block.y, block.w / a)
+            f = 1.0 if block.f is None else block.f
+            value += block.total(loglik)
+            gradient = gradient + block.X.T @ (np.broadcast_to(u, eta.shape) * f)
+            information = information + weighted_gram(
+                block.X, np.broadcast_to(W, eta.shape) * f
+            )
+        return value, gradient, information
+
+    def _dispersion(self, beta: np.ndarray, phi: float) -> float:
+        """Pearson's estimate of φ; the one at hand where there is none."""
+        kernel = row_kernel(self.problem.family, self.problem.link, ("pearson",))
+        squares = sum(
+            block.total(kernel(block.eta(beta), block.y, 1.0)[0], weighted=True)
+            for block in self.blocks
+        )
+        df = self.problem.n - beta.size
+        return invert_dispersion(self.problem.family, squares / df) if df > 0 < squares else phi
+
+
+def _inverse_root(information: np.ndarray) -> np.ndarray:
+    """L with LLᵀ = information⁻¹, ridged where the information is singular."""
+    factor = factor_gram(information)
+    if factor is None:
+        diagonal = np.diag(information)
+        ridge = _RIDGE * np.where(diagonal > 0, diagonal, max(float(diagonal.max()), 1.0))
+        factor = factor_gram(information + np.diag(ridge))
+    if factor is None:
+        return np.diag(1 / np.sqrt(np.maximum(np.diag(information), _RIDGE)))
+    return np.linalg.solve(factor.R, np.eye(factor.R.shape[0])) / factor.scale[:, None]
