@@ -15,6 +15,8 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 if TYPE_CHECKING:
+    import pymc as pm
+
     from expfam_glm.gee.correlation import Correlation
 
 
@@ -318,6 +320,148 @@ class GLM:
         return gee(self.problem, groups, correlation, time=time, cov=cov, ddof=ddof, phi=phi,
                    start=start, tol=tol, max_iterations=max_iterations, ci_prob=ci_prob,
                    chains=chains, draws=draws, random_seed=random_seed)  # fmt: skip
+
+    def to_pymc(self, priors: Any = "default") -> pm.Model:
+        """The model as a `pymc.Model`, to sample, extend or inspect.
+
+        Parameters
+        ----------
+        priors : {"default", "flat"} or mapping
+            Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are
+            `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default" or "flat".
+
+        Returns
+        -------
+        pymc.Model
+            Coordinates `coef` and `obs_id`; `beta (coef)`; `phi` where the family leaves it free; the
+            data `X (obs_id, coef)` and `offset (obs_id)`; and the observed `y (obs_id)` on the scale
+            of the mean, which for trials is the proportion of successes. Where the priors of the
+            coefficients are of several kinds, `beta` is a Deterministic made of the free variables
+            `beta_<kind>`.
+
+        Raises
+        ------
+        ArgumentError
+            For unknown priors, and for a quasi family, which has no density.
+        RankError
+            If coefficients with a flat prior are not determined by the data.
+        SeparationError
+            If the data are separated in the columns with a flat prior.
+        SamplingError
+            If φ has a flat prior and there are too few observations for a proper posterior.
+
+        Warns
+        -----
+        AliasWarning
+            If columns are linear combinations of others, so that only the prior tells them apart.
+
+        Notes
+        -----
+        log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the likelihood being the
+        graph of the declaration; −∞ where a linear predictor leaves the domain of the link. For the
+        default priors see `expfam_glm.bayes.scaling`.
+
+        References
+        ----------
+        Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., chapter 16.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> rings = eg.load_data("oring")
+        >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+        >>> model.to_pymc().basic_RVs
+        [beta, y]
+        """
+        from expfam_glm.bayes.model import to_pymc
+
+        return to_pymc(self.problem, priors)
+
+    def sample(
+        self,
+        *,
+        draws: int = 1000,
+        tune: int = 1000,
+        chains: int = 4,
+        random_seed: int | None = None,
+        priors: Any = "default",
+        nuts_sampler: str = "nutpie",
+        road: str = "auto",
+        progressbar: bool = True,
+        log_likelihood: bool = True,
+        posterior_predictive: bool = True,
+        **keywords: Any,
+    ) -> xr.DataTree:
+        """Sample the posterior of a model by NUTS.
+
+        Parameters
+        ----------
+        draws, tune, chains : int
+            Draws kept and draws spent on adaptation in each chain, and the number of chains.
+        random_seed : int, optional
+            Seed of everything random; a fresh one, stored in the result, if not given.
+        priors : {"default", "flat"} or mapping
+            See `GLM.to_pymc`.
+        nuts_sampler : {"nutpie", "pymc"}
+            Which implementation of NUTS samples.
+        road : {"auto", "kernels", "graph"}
+            How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which need
+            no compilation but plain priors, or from the compiled graph of the PyMC model. "auto"
+            takes the kernels where it can.
+        progressbar : bool
+        log_likelihood, posterior_predictive : bool
+            Whether to add these groups. They are left out, with a warning, above 200 MB.
+        **keywords
+            For the sampler: `nutpie.sample` (such as target_accept, maxdepth, cores) or `pymc.sample`.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups posterior, sample_stats, log_prior, observed_data, constant_data, and on request
+            log_likelihood and posterior_predictive. Responses are on the scale of the mean: with
+            trials, proportions. With frequency weights a row's log-likelihood is that of all the
+            observations it stands for.
+
+        Raises
+        ------
+        ArgumentError
+            For unknown words or priors, for counts that are not positive, and for quasi families.
+        RankError, SeparationError, SamplingError
+            If flat priors leave the posterior improper, or no starting point is found.
+
+        Warns
+        -----
+        SamplingWarning
+            If chains diverged or do not agree, or a group was left out.
+        AliasWarning
+            If only the prior tells some columns apart.
+
+        Notes
+        -----
+        Chains start near the posterior mode, one posterior standard deviation away in a random
+        direction, inside the domain of the link. A free φ is sampled on the log scale. The attribute
+        `road` says how the log-posterior was computed; both ways are the same function.
+
+        References
+        ----------
+        Hoffman and Gelman (2014), The No-U-Turn Sampler, JMLR 15, 1593-1623; Vehtari et al. (2021),
+        Rank-normalization, folding, and localization, Bayesian Analysis 16, 667-718.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> rings = eg.load_data("oring")
+        >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+        >>> bayes = model.sample(random_seed=1, progressbar=False)
+        >>> bayes["posterior"]["beta"].dims
+        ('chain', 'draw', 'coef')
+        """
+        from expfam_glm.bayes.sample import sample
+
+        return sample(self.problem, draws=draws, tune=tune, chains=chains,
+                      random_seed=random_seed, priors=priors, nuts_sampler=nuts_sampler,
+                      road=road, progressbar=progressbar, log_likelihood=log_likelihood,
+                      posterior_predictive=posterior_predictive, **keywords)  # fmt: skip
 
     def __repr__(self) -> str:
         what = self.problem.frame.formula or f"{len(self.problem.labels)} columns"

@@ -139,8 +139,8 @@ def likelihood_tree(
     fit_stats: Variables = {
         name: ((), _plain(name, value)) for name, value in estimate.fit_stats.items()
     }
-    observed = _by_row(estimate.observed)
-    constant = _by_row(estimate.constant)
+    observed = by_row(estimate.observed)
+    constant = by_row(estimate.constant)
     labels = np.array(estimate.labels, dtype=str)
     coords = xr.Coordinates(
         {
@@ -155,11 +155,11 @@ def likelihood_tree(
         | {dim: np.asarray(values) for dim, values in estimate.fit_coords.items()}
     )
     groups = {
-        "posterior": _group(posterior, coords, kind=kind),
-        "fit": _group(fit, coords, ci_prob=prob),
-        "fit_stats": _group(fit_stats, coords),
-        "observed_data": _group(observed, coords),
-        "constant_data": _group(constant, coords),
+        "posterior": group(posterior, coords, kind=kind),
+        "fit": group(fit, coords, ci_prob=prob),
+        "fit_stats": group(fit_stats, coords),
+        "observed_data": group(observed, coords),
+        "constant_data": group(constant, coords),
     }
     tree = xr.DataTree(xr.Dataset(attrs=attrs))
     # unlike DataTree.from_dict, the setter copies no node: half the time of the whole function
@@ -242,7 +242,7 @@ def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) ->
     return variables
 
 
-def _by_row(columns: Mapping[str, Any]) -> Variables:
+def by_row(columns: Mapping[str, Any]) -> Variables:
     """Variables with one value (or one row of X) for each observation."""
     return {
         name: (("obs_id", "coef") if name == "X" else ("obs_id",), _storable(values))
@@ -250,7 +250,7 @@ def _by_row(columns: Mapping[str, Any]) -> Variables:
     }
 
 
-def _group(variables: Variables, coords: xr.Coordinates, **attrs: str | float) -> xr.Dataset:
+def group(variables: Variables, coords: xr.Coordinates, **attrs: str | float) -> xr.Dataset:
     """A dataset of the variables with those coordinates that they use, indexes shared."""
     used = {dim for dims, _ in variables.values() for dim in dims}
     indexes = {dim: index for dim, index in coords.xindexes.items() if dim in used}

@@ -102,7 +102,7 @@ def negative_binomial_deviance(alpha):
     return deviance
 
 
-# ---- links: μ and 1 − μ at η, neither by subtraction, and dμ/dη -----------------------------------
+# ---- links: μ and 1 − μ at η, neither by subtraction, and dμ/dη ----------------------------------
 
 
 def logit_mean(eta):

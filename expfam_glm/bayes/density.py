@@ -77,7 +77,7 @@ class PriorTerms:
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """log π, its derivative and its second derivative at x (…, k); zero where not known."""
-        results = tuple(np.zeros(x.shape) for _ in range(3))
+        results = np.zeros(x.shape), np.zeros(x.shape), np.zeros(x.shape)
         for where, kernel, columns in self.parts:
             if kernel is not None:
                 for result, values in zip(results, kernel(x[..., where], *columns), strict=True):

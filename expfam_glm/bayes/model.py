@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from expfam_glm.errors import (
     SamplingError,
     SeparationError,
 )
+from expfam_glm.mle.fit import restrict_columns
 from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 
@@ -123,13 +123,11 @@ def _check_flat(problem: Problem, flat: np.ndarray) -> None:
             "their columns are linear combinations of others, and the posterior is improper. "
             "Leave them out, or give them a proper prior."
         )
-    part = replace(problem, X=np.ascontiguousarray(problem.X[:, flat]))
-    gamma = separating_direction(part)
-    if gamma is not None:
-        direction = np.zeros(flat.size)
-        direction[flat] = gamma
+    part = restrict_columns(problem, flat)
+    direction = separating_direction(part)
+    if direction is not None:
         raise SeparationError(
-            f"a flat prior is improper here: {separation_message(problem, direction)}"
+            f"a flat prior is improper here: {separation_message(part, direction)}"
         )
 
 
@@ -167,29 +165,37 @@ def _inside(eta: Variable, low: float, high: float) -> list[Variable]:
     return above + ([eta < high] if np.isfinite(high) else [])
 
 
-def _coefficients(applied: Applied) -> Variable:
-    """β as one variable: a free vector where the priors are of one kind, else a Deterministic."""
-    if applied.vector is not None:
-        return pm.modelcontext(None).register_rv(
-            change_dist_size(applied.vector, ()), "beta", dims=("coef",)
-        )
-    assert applied.beta is not None
+def pieces_of(applied: Applied) -> dict[str, list[int]]:
+    """The free variables that β is made of, and the coefficients in each."""
+    if applied.beta is None:
+        return {"beta": list(range(len(applied.labels)))}
     kinds: dict[str, list[int]] = {}
     for j, prior in enumerate(applied.beta):
-        kind = _kind(prior) if isinstance(prior, Prior) else f"{j}"
-        kinds.setdefault(kind, []).append(j)
+        kinds.setdefault(_kind(prior) if isinstance(prior, Prior) else str(j), []).append(j)
     if len(kinds) == 1 and isinstance(applied.beta[0], Prior):
+        return {"beta": kinds.popitem()[1]}
+    return {f"beta_{kind}": where for kind, where in kinds.items()}
+
+
+def _coefficients(applied: Applied) -> Variable:
+    """β as one variable: a free vector where the priors are of one kind, else a Deterministic."""
+    if applied.beta is None:
+        assert applied.vector is not None
+        copy = change_dist_size(applied.vector, ())
+        return pm.modelcontext(None).register_rv(copy, "beta", dims=("coef",))
+    pieces = pieces_of(applied)
+    if "beta" in pieces:
         return _together("beta", [p for p in applied.beta if isinstance(p, Prior)], dims="coef")
-    pieces, order = [], []
-    for kind, where in kinds.items():
-        members = [applied.beta[j] for j in where]
-        priors = [prior for prior in members if isinstance(prior, Prior)]
-        name = f"beta_{kind}"
-        piece = _together(name, priors) if priors else _register(members[0], name)[None]
-        pieces.append(piece)
+    parts, order = [], []
+    for name, where in pieces.items():
+        first = applied.beta[where[0]]
+        if isinstance(first, Prior):
+            members = [p for j in where if isinstance(p := applied.beta[j], Prior)]
+            parts.append(_together(name, members, shape=len(members)))
+        else:
+            parts.append(_register(first, name)[None])
         order += where
-    joined = pt.concatenate(pieces)[np.argsort(order)]
-    return pm.Deterministic("beta", joined, dims="coef")
+    return pm.Deterministic("beta", pt.concatenate(parts)[np.argsort(order)], dims="coef")
 
 
 def _kind(prior: Prior) -> str:
@@ -201,8 +207,6 @@ def _together(name: str, priors: list[Prior], **keywords: Any) -> Variable:
     """One vector variable for priors of one kind."""
     first = priors[0]
     values = {k: np.array([prior.parameters[k] for prior in priors]) for k in first.parameters}
-    if not keywords:
-        keywords = {"shape": len(priors)}
     return getattr(pm, first.distribution)(name, **values, **keywords)
 
 

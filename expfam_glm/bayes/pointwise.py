@@ -70,7 +70,9 @@ def predictive(
     whole = family.support.discrete and problem.w is None and np.all(family.a(phi) == 1)
     result = np.empty((beta.shape[0], problem.row_count), dtype=np.int64 if whole else float)
     for rows, eta, r in _chunks(problem, beta, phi):
-        mu, theta = (np.broadcast_to(v, eta.size) for v in kernel(eta.ravel(), 0.0 * eta.ravel(), r))
+        mu, theta = (
+            np.broadcast_to(v, eta.size) for v in kernel(eta.ravel(), 0.0 * eta.ravel(), r)
+        )
         y = draw_at(family, mu, theta, 1 / np.asarray(r), rng, (eta.size,))
         result[rows] = y.reshape(eta.shape)
     return result
@@ -86,7 +88,7 @@ def _chunks(
         eta = beta[rows] @ problem.X.T
         if problem.offset is not None:
             eta += problem.offset
-        a = np.asarray(problem.family.a(phi if np.ndim(phi) == 0 else phi[rows]))
+        a = np.asarray(problem.family.a(np.asarray(phi)[rows] if np.ndim(phi) else phi))
         r: np.ndarray | float = float(1 / a) if a.ndim == 0 else 1 / a[:, None]
         if problem.w is not None or a.ndim:
             w = np.ones(problem.row_count) if problem.w is None else problem.w

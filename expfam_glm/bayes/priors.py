@@ -171,7 +171,7 @@ def describe(prior: Prior | Variable) -> Any:
 
 
 def space_of(prior: Prior | Variable) -> str:
-    """"real", "positive" or "other": where the values of a prior live."""
+    """ "real", "positive" or "other": where the values of a prior live."""
     variable = prior.variable() if isinstance(prior, Prior) else prior
     transform = _default_transform(variable.owner.op, variable)
     if transform is None:

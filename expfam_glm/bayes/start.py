@@ -19,8 +19,8 @@ from expfam_glm.errors import ConvergenceError, DataError, SamplingError
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.dispersion import invert_dispersion
-from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.linear import factor_gram
+from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased
 
 _MOST_STEPS = 50
@@ -137,9 +137,7 @@ class _Search:
             f = 1.0 if block.f is None else block.f
             value += block.total(loglik)
             gradient = gradient + block.X.T @ (np.broadcast_to(u, eta.shape) * f)
-            information = information + weighted_gram(
-                block.X, np.broadcast_to(W, eta.shape) * f
-            )
+            information = information + weighted_gram(block.X, np.broadcast_to(W, eta.shape) * f)
         return value, gradient, information
 
     def _dispersion(self, beta: np.ndarray, phi: float) -> float:

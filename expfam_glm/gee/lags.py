@@ -25,7 +25,7 @@ _SLOWEST = 1e-4
 class Lags(NamedTuple):
     """The distances d between rows of a cluster, how many pairs have each, and their products."""
 
-    distance: np.ndarray  # (m,) positive
+    distance: np.ndarray  # (m,) positive, ascending
     number: np.ndarray  # (m,)
     products: Callable[[np.ndarray], np.ndarray]  # residuals (n,) -> Σ r_i r_j of each distance
     whole: bool  # all distances are integers
@@ -86,13 +86,13 @@ def _by_pairs(clusters: Clusters, whole: bool) -> Lags:
     second = np.concatenate([rows + step for step, rows in enumerate(first, 1)])
     one = np.concatenate(first)
     distance = clusters.instants[second] - clusters.instants[one]
-    levels, codes = np.unique(distance, return_inverse=True)
-    if levels.shape[0] == distance.shape[0]:
-        return Lags(distance, np.ones(distance.shape[0]), lambda r: r[one] * r[second], whole)
+    order = np.argsort(distance)
+    one, second, distance = one[order], second[order], distance[order]
+    starts = np.flatnonzero(np.diff(distance, prepend=-np.inf) > 0)
     return Lags(
-        levels,
-        np.bincount(codes).astype(float),
-        lambda r: np.bincount(codes, r[one] * r[second]),
+        distance[starts],
+        np.diff(starts, append=distance.shape[0]).astype(float),
+        lambda r: np.add.reduceat(r[one] * r[second], starts),
         whole,
     )
 
@@ -139,22 +139,26 @@ def _branch(lags: Lags, products: np.ndarray) -> tuple[float, float]:
     """The best rate for α in [0, 1], and its loss less the loss at α = 0."""
     d, n = lags.distance, lags.number
 
+    def near(u: float) -> tuple[np.ndarray, ...]:  # beyond, α^d is zero beside any product
+        m = np.searchsorted(d, _FASTEST / u) if u > 0 else d.shape[0]
+        return d[:m], n[:m], products[:m], np.exp(-u * d[:m])
+
     def loss(u: float) -> float:
-        power = np.exp(-u * d)
-        return float(np.sum(power * (n * power - 2 * products)))
+        _, number, S, power = near(u)
+        return float(np.sum(power * (number * power - 2 * S)))
 
     def slope(u: float) -> float:  # has the sign of −d loss/du
-        power = np.exp(-u * d)
-        return float(np.sum(d * power * (n * power - products)))
+        distance, number, S, power = near(u)
+        return float(np.sum(distance * power * (number * power - S)))
 
     low, high = _neighbourhood(lags, products)
     while low > 0 and slope(low) <= 0:
-        low, high = (low / 4 if low * d.max() > _SLOWEST / 16 else 0.0), low
+        low, high = (low / 4 if low * d[-1] > _SLOWEST / 16 else 0.0), low
     if low == 0 and slope(0.0) <= 0:
         return 0.0, loss(0.0)
     while slope(high) >= 0:
         low, high = high, 2 * high
-        if high * d.min() > 2 * _FASTEST:
+        if high * d[0] > 2 * _FASTEST:
             return np.inf, 0.0
     u = brentq(slope, low, high, xtol=1e-300, rtol=4 * np.finfo(float).eps)
     best = loss(u)
@@ -165,12 +169,10 @@ def _neighbourhood(lags: Lags, products: np.ndarray) -> tuple[float, float]:
     """An interval of u about the best of a few trial values, from distances in bins."""
     d, n, S = lags.distance, lags.number, products
     if not lags.whole and d.shape[0] > 4 * _BINS:
-        edges = np.quantile(d, np.linspace(0, 1, _BINS + 1)[1:-1])
-        bins = np.searchsorted(edges, d)
-        total = np.maximum(np.bincount(bins, n), 1)
-        d, S, n = np.bincount(bins, d * n) / total, np.bincount(bins, S), np.bincount(bins, n)
-        d, S, n = d[n > 0], S[n > 0], n[n > 0]
-    trial = np.geomspace(_SLOWEST / d.max(), _FASTEST / d.min(), _SCAN)
+        starts = np.linspace(0, d.shape[0], _BINS, endpoint=False, dtype=np.intp)
+        n, S, d = (np.add.reduceat(values, starts) for values in (n, S, d * n))
+        d = d / n
+    trial = np.geomspace(_SLOWEST / d[-1], _FASTEST / d[0], _SCAN)
     power = np.exp(-trial[:, None] * d)
     losses = np.sum(power * (n * power - 2 * S), axis=1)
     best = int(np.argmin(losses))

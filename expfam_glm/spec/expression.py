@@ -120,8 +120,8 @@ class Expression:
         except Exception as error:
             raise DeclarationError(
                 f"{where} cannot be traced: calling it on symbols raised "
-                f"{type(error).__name__}: {str(error).rstrip('.')}. Write it with pytensor.tensor "
-                "functions (pt.exp, pt.log, pt.switch, …), without if statements or NumPy functions."
+                f"{type(error).__name__}: {str(error).rstrip('.')}. Write it with the functions of "
+                "pytensor.tensor (pt.exp, pt.log, pt.switch, …), without if statements or NumPy."
             ) from error
         if isinstance(output, Real) and not isinstance(output, bool):
             output = pt.constant(np.float64(output))

@@ -343,9 +343,7 @@ def test_a_free_shape_is_fixed_before_use():
     tilted = eg.Family(
         "counts_with_alpha",
         b=lambda theta, alpha: -pt.log1mexp(theta) / alpha,
-        c=lambda y, a, alpha: (
-            pt.gammaln(y + 1 / alpha) - pt.gammaln(1 / alpha) - pt.gammaln(y + 1)
-        ),
+        c=lambda y, a, alpha: pt.gammaln(y + 1 / alpha) - pt.gammaln(1 / alpha) - pt.gammaln(y + 1),
         support=eg.Integers(0, None),
         theta_domain=eg.Interval(None, 0),
         phi=1.0,

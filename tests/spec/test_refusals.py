@@ -111,13 +111,13 @@ def test_right_closed_forms_pass():
     ("a", "phi"), [(lambda phi: -phi, 1.0), (lambda phi: 1 / phi, None), (pt.log, None)]
 )
 def test_a_dispersion_function_that_is_none(a, phi):
-    with pytest.raises(DeclarationError, match=r"dispersion function must be positive and increase"):
+    with pytest.raises(DeclarationError, match="dispersion function must be positive and incr"):
         declare(a=a, phi=phi)
 
 
 @pytest.mark.parametrize("phi", [0, -1.0, np.inf, np.nan, "free", [1.0, 2.0]])
 def test_phi_must_be_a_positive_number_or_none(phi):
-    with pytest.raises(DeclarationError, match="phi=.* must be a positive number, or None"):
+    with pytest.raises(DeclarationError, match=r"phi=.* must be a positive number, or None"):
         declare(phi=phi)
 
 
@@ -134,7 +134,7 @@ def test_a_density_that_is_not_declared():
 
 @pytest.mark.parametrize(
     "name",
-    ["mu", "theta", "phi", "eta", "beta", "y", "a", "r", "weights", "trials", "size", "rng", "draw"],
+    ["mu", "theta", "phi", "eta", "beta", "y", "a", "r", "weights", "trials", "size", "rng"],
 )
 def test_a_shape_with_a_name_that_clashes(name):
     with pytest.raises(DeclarationError, match=f"shape parameter '{name}' clashes with a name"):
@@ -201,7 +201,7 @@ UNTRACEABLE = {
 
 @pytest.mark.parametrize("b", UNTRACEABLE.values(), ids=UNTRACEABLE)
 def test_untraceable_functions(b):
-    words = r"family 'trial': b cannot be traced: .*pytensor\.tensor functions.*without if"
+    words = r"family 'trial': b cannot be traced: .*functions of pytensor\.tensor.*without if"
     with pytest.raises(DeclarationError, match=words) as caught:
         declare(b=b)
     assert caught.value.__cause__ is not None

@@ -1,0 +1,218 @@
+"""Three ways to run NUTS on one posterior: row kernels, compiled graph, PyMC's own sampler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import nutpie
+import pymc as pm
+import xarray as xr
+from nutpie.compiled_pyfunc import from_pyfunc
+from pytensor.graph.basic import Variable
+
+from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.model import build, pieces_of
+from expfam_glm.bayes.priors import Applied, Prior
+from expfam_glm.bayes.start import Start
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import SamplingError
+
+_TRANSFORMED_SD = 0.1  # of starting points on a log or log-odds scale
+_TRIALS = 30  # starting points tried for a chain, each closer to the mode
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Draws of β (chain, draw, p) and of φ (chain, draw) or None, and the sampler's statistics."""
+
+    beta: np.ndarray
+    phi: np.ndarray | None
+    stats: xr.Dataset
+
+    def log_prior(self, applied: Applied) -> dict[str, np.ndarray]:
+        """log π of the draws, on the scale of the parameters."""
+        result = {"beta": _log_prior(applied.vector or applied.beta, self.beta)}
+        if applied.phi is not None and self.phi is not None:
+            result["phi"] = _log_prior((applied.phi,), self.phi[..., None])[..., 0]
+        return result
+
+
+def _log_prior(prior: Any, draws: np.ndarray) -> np.ndarray:
+    """log π of draws (chain, draw, k) under k univariate priors or one of k dimensions."""
+    if isinstance(prior, Variable):
+        return pm.logp(prior, draws).eval(mode="FAST_COMPILE")
+    terms = PriorTerms([p if isinstance(p, Prior) else Prior("Flat") for p in prior])
+    result = terms(draws)[0]
+    for j, own in enumerate(prior):
+        if isinstance(own, Variable) or not PriorTerms([own]).complete:
+            variable = own if isinstance(own, Variable) else own.variable()
+            result[..., j] = pm.logp(variable, draws[..., j]).eval(mode="FAST_COMPILE")
+    return result
+
+
+def by_kernels(
+    problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]
+) -> Chains:
+    """nutpie on the log-posterior of the row kernels; nothing is compiled."""
+    density = LogPosterior(problem, applied)
+    p = density.p
+    centre = np.append(start.beta, np.log(start.phi)) if density.free else start.beta
+    shapes: list[tuple[int, ...]] = [(p,)] + [()] * density.free
+    names = ["beta", "phi"][: 1 + density.free]
+
+    def away(rng: np.random.Generator) -> np.ndarray:
+        step = start.root @ rng.standard_normal(p)
+        return np.append(step, start.log_phi_sd * rng.standard_normal()) if density.free else step
+
+    def expand(z: np.ndarray) -> dict[str, np.ndarray]:
+        return {"beta": z[:p]} | ({"phi": np.exp(z[p])} if density.free else {})
+
+    compiled = from_pyfunc(
+        density.n_dim,
+        lambda: density,
+        lambda *_: expand,
+        [np.dtype("float64")] * len(names),
+        shapes,
+        names,
+        dims={"beta": ["coef"]},
+        coords={"coef": np.arange(p)},
+        make_initial_point_fn=_starter(centre, away, density),
+    )
+    return _run_nutpie(compiled, settings)
+
+
+def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
+    """nutpie on the compiled graph of the PyMC model."""
+    model = build(problem, applied)
+    compiled = nutpie.compile_pymc_model(
+        model,
+        jitter_rvs=set(),
+        initial_points=_initial_values(model, applied, start),
+        var_names=["beta", "phi"],
+    )
+    spread = _jitter(model, applied, start)
+    starter = _starter(
+        compiled.initial_point_func(0),
+        lambda rng: spread * rng.standard_normal(spread.size),
+        compiled.logp_func,
+    )
+    return _run_nutpie(replace(compiled, initial_point_func=starter), settings)
+
+
+def by_pymc(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
+    """PyMC's own NUTS."""
+    model = build(problem, applied)
+    options = dict(settings)
+    with _quiet(), model:
+        tree = pm.sample(
+            random_seed=options.pop("seed"),
+            initvals=_initial_values(model, applied, start),
+            init=options.pop("init", "adapt_diag"),
+            nuts_sampler="pymc",
+            compute_convergence_checks=False,
+            **options,
+        )
+    return _chains(tree)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PyMC's progress bar without its lines of log."""
+    log = logging.getLogger("pymc")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _initial_values(model: pm.Model, applied: Applied, start: Start) -> dict[str, np.ndarray]:
+    """The start as values of the model's free variables, in their order."""
+    values = {name: start.beta[where] for name, where in pieces_of(applied).items()}
+    values["phi"] = np.asarray(start.phi)
+    return {v.name: values[v.name].reshape(_shape(v)) for v in model.free_RVs}
+
+
+def _shape(variable: Variable) -> tuple[int, ...]:
+    """() for one coefficient with a distribution of its own, else a vector."""
+    return () if variable.type.ndim == 0 else (-1,)
+
+
+def _jitter(model: pm.Model, applied: Applied, start: Start) -> np.ndarray:
+    """Standard deviations of the starting points in the value space, free variable by variable."""
+    sd = np.sqrt(np.sum(start.root**2, axis=1))
+    pieces = pieces_of(applied)
+    parts = []
+    for variable in model.free_RVs:
+        if variable.name == "phi":
+            parts.append(np.array([start.log_phi_sd]))
+        elif model.rvs_to_transforms[variable] is not None:
+            parts.append(np.full(len(pieces[variable.name]), _TRANSFORMED_SD))
+        else:
+            parts.append(sd[pieces[variable.name]])
+    return np.concatenate(parts)
+
+
+def _starter(
+    centre: np.ndarray,
+    away: Callable[[np.random.Generator], np.ndarray],
+    density: Callable[[np.ndarray], tuple[float, np.ndarray]],
+) -> Callable[[int], np.ndarray]:
+    """Starting points around the mode at which the density and its gradient are finite."""
+    _require(centre, density)
+
+    def start(seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        for k in range(_TRIALS):
+            z = centre + away(rng) * 0.8**k
+            value, gradient = density(z)
+            if np.isfinite(value) and np.all(np.isfinite(gradient)):
+                return z
+        return centre
+
+    return start
+
+
+def _require(centre: np.ndarray, density: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> None:
+    """Refuse a starting point without density, before the sampler hides the reason."""
+    value, gradient = density(centre)
+    if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+        raise SamplingError(
+            f"the log-posterior at the starting point {np.array2string(centre, precision=4)} is "
+            f"{float(value):g}, with gradient {np.array2string(np.asarray(gradient), precision=4)}: "
+            "priors and data agree on no point near the mode of the likelihood. Widen the priors."
+        )
+
+
+def _run_nutpie(compiled: Any, settings: dict[str, Any]) -> Chains:
+    options = dict(settings)
+    tree = nutpie.sample(
+        compiled,
+        save_warmup=False,
+        progress_bar=options.pop("progressbar"),
+        **options,
+    )
+    return _chains(tree)
+
+
+def _chains(tree: Any) -> Chains:
+    """Draws and statistics of a sampler's result, without objects, which netCDF cannot hold."""
+    posterior = tree["posterior"]
+    stats = tree["sample_stats"].to_dataset()
+    numeric = [name for name, v in stats.data_vars.items() if v.dtype.kind in "fiub"]
+    settings = {
+        key: value for key, value in stats.attrs.items() if isinstance(value, str | int | float)
+    }
+    kept = stats[numeric]
+    kept.attrs = settings
+    return Chains(
+        np.asarray(posterior["beta"].values),
+        np.asarray(posterior["phi"].values) if "phi" in posterior else None,
+        kept,
+    )
