@@ -15,8 +15,6 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 if TYPE_CHECKING:
-    import pymc as pm
-
     from expfam_glm.gee.correlation import Correlation
 
 
@@ -321,7 +319,7 @@ class GLM:
                    start=start, tol=tol, max_iterations=max_iterations, ci_prob=ci_prob,
                    chains=chains, draws=draws, random_seed=random_seed)  # fmt: skip
 
-    def to_pymc(self, priors: Any = "default") -> pm.Model:
+    def to_pymc(self, priors: Any = "default") -> Any:
         """The model as a `pymc.Model`, to sample, extend or inspect.
 
         Parameters

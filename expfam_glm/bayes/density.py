@@ -30,9 +30,9 @@ from expfam_glm.spec.simplify import simplify
 type Kernel = Callable[..., tuple[np.ndarray, ...]]
 
 
-@lru_cache(maxsize=128)
-def prior_kernel(distribution: str, names: tuple[str, ...]) -> Kernel | None:
-    """(x, parameters) → log π, its derivative and its second derivative, elementwise.
+@lru_cache(maxsize=256)
+def _prior_kernel(distribution: str, names: tuple[str, ...], bend: bool) -> Kernel | None:
+    """(x, parameters) → log π and its first derivative, or its second derivative, elementwise.
 
     None where the log-density is no elementwise function that NumPy and SciPy can compute.
     """
@@ -42,7 +42,8 @@ def prior_kernel(distribution: str, names: tuple[str, ...]) -> Kernel | None:
     try:
         value = substitute(_without_checks(pm.logp(variable, x)), {})
         slope = derivative(value, x)
-        return lower(variables, simplify([value, slope, derivative(slope, x)], variables))
+        outputs = [derivative(slope, x)] if bend else [value, slope]
+        return lower(variables, simplify(outputs, variables), rows=(x,))
     except (DeclarationError, NotImplementedError):
         return None
 
@@ -57,7 +58,7 @@ def _without_checks(graph: Variable) -> Variable:
 
 
 class PriorTerms:
-    """log π of several parameters at once, with first and second derivatives."""
+    """log π of several parameters at once, with its derivatives; zero where it is not known."""
 
     def __init__(self, priors: Sequence[Prior]) -> None:
         groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
@@ -66,31 +67,47 @@ class PriorTerms:
             groups.setdefault(key, []).append(k)
         self.parts = []
         for (distribution, names), where in groups.items():
-            kernel = prior_kernel(distribution, names)
+            kernels = [_prior_kernel(distribution, names, bend) for bend in (False, True)]
             columns = [np.array([priors[k].parameters[name] for k in where]) for name in names]
-            self.parts.append((np.array(where), kernel, columns))
+            every = slice(None) if len(where) == len(priors) else np.array(where)
+            self.parts.append((every, *kernels, columns))
 
     @property
     def complete(self) -> bool:
         """Whether every prior could be lowered."""
-        return all(kernel is not None for _, kernel, _ in self.parts)
+        return all(kernel is not None for _, kernel, _, _ in self.parts)
 
-    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """log π, its derivative and its second derivative at x (…, k); zero where not known."""
-        results = np.zeros(x.shape), np.zeros(x.shape), np.zeros(x.shape)
-        for where, kernel, columns in self.parts:
+    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log π and its derivative at x (…, k)."""
+        value, slope = np.zeros(x.shape), np.zeros(x.shape)
+        for where, kernel, _, columns in self.parts:
             if kernel is not None:
-                for result, values in zip(results, kernel(x[..., where], *columns), strict=True):
-                    result[..., where] = values
-        return results
+                value[..., where], slope[..., where] = kernel(x[..., where], *columns)
+        return value, slope
+
+    def curvature(self, x: np.ndarray) -> np.ndarray:
+        """The second derivative at x (…, k)."""
+        result = np.zeros(x.shape)
+        for where, _, kernel, columns in self.parts:
+            if kernel is not None:
+                (result[..., where],) = kernel(x[..., where], *columns)
+        return result
 
 
 @lru_cache(maxsize=128)
-def _free_dispersion_kernel(family: Family, link: Link) -> Kernel:
-    """(η, y, r) → log f, ∂/∂η and ∂/∂r of each row."""
+def _free_dispersion_rows(family: Family, link: Link) -> Kernel:
+    """(η, y, r) → log f, ∂/∂η and −∂/∂log r of each row."""
     rows = row_model(family, link)
-    outputs = [rows.loglik, rows.score, derivative(rows.loglik, rows.r)]
+    outputs = [rows.loglik, rows.score, -rows.r * derivative(rows.loglik, rows.r)]
     return lower(rows.variables, simplify(outputs, rows.variables), rows=(rows.eta, rows.y))
+
+
+@lru_cache(maxsize=128)
+def _dispersion_kernel(family: Family) -> Kernel:
+    """φ → a(φ) and d log a/d log φ."""
+    (phi,) = family.a.variables
+    a = family.a.output
+    return lower([phi], simplify([a, phi * derivative(a, phi) / a], [phi]))
 
 
 class LogPosterior:
@@ -98,28 +115,25 @@ class LogPosterior:
 
     def __init__(self, problem: Problem, applied: Applied) -> None:
         assert applied.beta is not None
-        self.problem = problem
+        family, link = problem.family, problem.link
         self.p = problem.X.shape[1]
         self.blocks = list(MemoryBlocks(problem))
-        self.image = problem.link.image(problem.family.mean_space)
+        self.image = link.image(family.mean_space)
         self.coefficients = PriorTerms([p for p in applied.beta if isinstance(p, Prior)])
         self.free = applied.phi is not None
-        self.dispersion = PriorTerms([applied.phi] if isinstance(applied.phi, Prior) else [])
-        family, link = problem.family, problem.link
-        self.a_slope = family.a.derivative("phi")
-        if self.free:
-            self.rows = _free_dispersion_kernel(family, link)
-            self.constant = 0.0
-        else:
-            closed = family.closed_deviance is not None
-            q = "weighted_deviance" if closed else "kernel"
-            self.rows = row_kernel(family, link, (q, "score"))
-            self.sign = -0.5 if closed else 1.0
-            self.a = float(family.a(family.phi))
-            base = family.saturated if closed else family.base_measure
-            self.constant = sum(
-                block.total(base(block.y, self.a / np.asarray(block.w))) for block in self.blocks
-            )
+        self.constant, self.sign = 0.0, 1.0
+        if isinstance(applied.phi, Prior):
+            self.dispersion = PriorTerms([applied.phi])
+            self.a_of_phi = _dispersion_kernel(family)
+            self.rows = _free_dispersion_rows(family, link)
+            return
+        closed = family.closed_deviance is not None
+        self.sign = -0.5 if closed else 1.0
+        self.rows = row_kernel(family, link, ("weighted_deviance" if closed else "kernel", "score"))
+        self.a = float(family.a(family.phi))
+        base = family.saturated if closed else family.base_measure
+        for block in self.blocks:
+            self.constant += block.total(base(block.y, self.a / np.asarray(block.w)))
 
     @property
     def n_dim(self) -> int:
@@ -128,45 +142,26 @@ class LogPosterior:
 
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; −∞ outside the domain of η."""
-        beta, gradient = z[: self.p], np.zeros(self.n_dim)
-        log_prior, slope, _ = self.coefficients(beta)
-        value, gradient[: self.p] = float(log_prior.sum()) + self.constant, slope
-        phi, a, a_slope = 1.0, 1.0, 0.0
+        log_prior, slope = self.coefficients(z[: self.p])
+        value, gradient = self.constant + float(log_prior.sum()), np.zeros(self.n_dim)
+        gradient[: self.p] = slope
+        a, elasticity = (0.0, 0.0) if self.free else (self.a, 0.0)
         if self.free:
-            phi = float(np.exp(z[-1]))
-            a, a_slope = float(self.problem.family.a(phi)), float(self.a_slope(phi))
-            log_prior, slope, _ = self.dispersion(np.array([phi]))
-            value += float(log_prior[0]) + z[-1]
-            gradient[-1] = slope[0] * phi + 1.0
-        else:
-            a = self.a
+            phi = np.exp(z[-1:])
+            a, elasticity = (float(v) for v in map(np.squeeze, self.a_of_phi(phi)))
+            log_prior, slope = self.dispersion(phi)
+            value += float(log_prior[0] + z[-1])
+            gradient[-1] = slope[0] * phi[0] + 1.0
         for block in self.blocks:
-            part = self._block(block, beta, a, a_slope * phi)
-            if part is None:
+            eta = block.eta(z[: self.p])
+            if not (self.image.low < eta.min() and eta.max() < self.image.high):
                 return -np.inf, np.zeros(self.n_dim)
-            value += part[0]
-            gradient += part[1]
+            loglik, score, *by_phi = self.rows(eta, block.y, block.w / a)
+            value += self.sign * block.total(loglik)
+            gradient[: self.p] += block.X.T @ (score if block.f is None else score * block.f)
+            if by_phi:
+                gradient[-1] += elasticity * block.total(by_phi[0])
         return value, gradient
-
-    def _block(
-        self, block: Block, beta: np.ndarray, a: float, a_slope: float
-    ) -> tuple[float, np.ndarray] | None:
-        """Σ f log f and its gradient over a block; a_slope is ∂a/∂log φ."""
-        eta = block.eta(beta)
-        if not (self.image.low < eta.min() and eta.max() < self.image.high):
-            return None
-        r = block.w / a
-        gradient = np.zeros(self.n_dim)
-        if self.free:
-            loglik, score, by_r = self.rows(eta, block.y, r)
-            gradient[-1] = block.total(-by_r * r / a * a_slope)
-        else:
-            loglik, score = self.rows(eta, block.y, r)
-            loglik = self.sign * loglik
-        if block.f is not None:
-            score = score * block.f
-        gradient[: self.p] = block.X.T @ np.broadcast_to(score, eta.shape)
-        return block.total(loglik), gradient
 
 
 def has_fast_lane(applied: Applied) -> bool:

@@ -74,9 +74,7 @@ class FamilyDistribution(Distribution):
     rv_op = FamilyRV.rv_op
 
     @classmethod
-    def dist(
-        cls, family: Family, *parameters: Any, dtype: str, **keywords: Any
-    ) -> Variable:
+    def dist(cls, family: Family, *parameters: Any, dtype: str, **keywords: Any) -> Variable:
         """An unregistered variable with parameters μ, θ, a and the shapes."""
         return super().dist(list(parameters), family=family, dtype=dtype, **keywords)
 

@@ -58,30 +58,37 @@ def _log_prior(prior: Any, draws: np.ndarray) -> np.ndarray:
 def by_kernels(
     problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]
 ) -> Chains:
-    """nutpie on the log-posterior of the row kernels; nothing is compiled."""
+    """nutpie on the log-posterior of the row kernels; nothing is compiled.
+
+    It samples u with (β, log φ) = mode + L u, LLᵀ the covariance there, so that NUTS sees nearly
+    N(0, I) however correlated the coefficients are.
+    """
     density = LogPosterior(problem, applied)
     p = density.p
     centre = np.append(start.beta, np.log(start.phi)) if density.free else start.beta
-    shapes: list[tuple[int, ...]] = [(p,)] + [()] * density.free
+    root = np.zeros((centre.size, centre.size))
+    root[:p, :p] = start.root
+    root[p:, p:] = start.log_phi_sd
+
+    def standard(u: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = density(centre + root @ u)
+        return value, gradient @ root
+
+    def expand(u: np.ndarray) -> dict[str, np.ndarray]:
+        z = centre + root @ u
+        return {"beta": z[:p]} | ({"phi": np.array(np.exp(z[p]))} if density.free else {})
+
     names = ["beta", "phi"][: 1 + density.free]
-
-    def away(rng: np.random.Generator) -> np.ndarray:
-        step = start.root @ rng.standard_normal(p)
-        return np.append(step, start.log_phi_sd * rng.standard_normal()) if density.free else step
-
-    def expand(z: np.ndarray) -> dict[str, np.ndarray]:
-        return {"beta": z[:p]} | ({"phi": np.exp(z[p])} if density.free else {})
-
     compiled = from_pyfunc(
         density.n_dim,
-        lambda: density,
+        lambda: standard,
         lambda *_: expand,
-        [np.dtype("float64")] * len(names),
-        shapes,
+        [np.dtype(np.float64)] * len(names),
+        [(p,), ()][: len(names)],
         names,
         dims={"beta": ["coef"]},
         coords={"coef": np.arange(p)},
-        make_initial_point_fn=_starter(centre, away, density),
+        make_initial_point_fn=_starter(np.zeros(centre.size), np.ones(centre.size), standard),
     )
     return _run_nutpie(compiled, settings)
 
@@ -95,11 +102,8 @@ def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[st
         initial_points=_initial_values(model, applied, start),
         var_names=["beta", "phi"],
     )
-    spread = _jitter(model, applied, start)
     starter = _starter(
-        compiled.initial_point_func(0),
-        lambda rng: spread * rng.standard_normal(spread.size),
-        compiled.logp_func,
+        compiled.initial_point_func(0), _jitter(model, applied, start), compiled.logp_func
     )
     return _run_nutpie(replace(compiled, initial_point_func=starter), settings)
 
@@ -161,7 +165,7 @@ def _jitter(model: pm.Model, applied: Applied, start: Start) -> np.ndarray:
 
 def _starter(
     centre: np.ndarray,
-    away: Callable[[np.random.Generator], np.ndarray],
+    sd: np.ndarray,
     density: Callable[[np.ndarray], tuple[float, np.ndarray]],
 ) -> Callable[[int], np.ndarray]:
     """Starting points around the mode at which the density and its gradient are finite."""
@@ -170,9 +174,9 @@ def _starter(
     def start(seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
         for k in range(_TRIALS):
-            z = centre + away(rng) * 0.8**k
+            z = centre + sd * rng.standard_normal(sd.size) * 0.8**k
             value, gradient = density(z)
-            if np.isfinite(value) and np.all(np.isfinite(gradient)):
+            if np.isfinite(value) and np.isfinite(gradient).all():
                 return z
         return centre
 
@@ -185,7 +189,7 @@ def _require(centre: np.ndarray, density: Callable[[np.ndarray], tuple[float, np
     if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
         raise SamplingError(
             f"the log-posterior at the starting point {np.array2string(centre, precision=4)} is "
-            f"{float(value):g}, with gradient {np.array2string(np.asarray(gradient), precision=4)}: "
+            f"{float(value):g}, its gradient {np.array2string(np.asarray(gradient), precision=4)}: "
             "priors and data agree on no point near the mode of the likelihood. Widen the priors."
         )
 

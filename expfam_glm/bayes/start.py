@@ -125,9 +125,9 @@ class _Search:
 
     def _sums(self, beta: np.ndarray, phi: float) -> tuple[float, np.ndarray, np.ndarray]:
         """log π + log f, its gradient and the information with the prior's curvature."""
-        log_prior, slope, bend = self.terms(beta)
+        log_prior, slope = self.terms(beta)
         value, gradient = float(log_prior.sum()), slope
-        information = np.diag(np.maximum(-bend, 0.0))
+        information = np.diag(np.maximum(-self.terms.curvature(beta), 0.0))
         a = float(self.problem.family.a(phi))
         for block in self.blocks:
             eta = block.eta(beta)

@@ -114,6 +114,7 @@ class Family(Derived):
         deviance: Callable[..., Any] | Expression | None = None,
         conjugate: Callable[..., Any] | Expression | None = None,
         _fixed: Mapping[str, float] | None = None,
+        _verified: bool = False,
     ) -> None:
         where = f"family {name!r}"
         if shape is not None and not isinstance(shape, Mapping):
@@ -172,7 +173,8 @@ class Family(Derived):
             if form is not None:
                 closed = Expression.trace(form, arguments, names, f"{where}: {label}")
             put(self, f"closed_{label}", closed)
-        verify(self, given=theta is not None)
+        if not _verified:
+            verify(self, given=theta is not None)
         put(self, "link", links.named(link) if link is not None else self.canonical_link)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -379,7 +381,7 @@ class Family(Derived):
 
 
 def _rebuild(state: dict[str, Any]) -> Family:
-    return Family(**state)
+    return Family(**state, _verified=True)
 
 
 def _needs_no_shape(family: Family, expression: Expression) -> Expression:
