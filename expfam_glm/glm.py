@@ -331,11 +331,11 @@ class GLM:
         Returns
         -------
         pymc.Model
-            Coordinates `coef` and `obs_id`; `beta (coef)`; `phi` where the family leaves it free; the
-            data `X (obs_id, coef)` and `offset (obs_id)`; and the observed `y (obs_id)` on the scale
-            of the mean, which for trials is the proportion of successes. Where the priors of the
-            coefficients are of several kinds, `beta` is a Deterministic made of the free variables
-            `beta_<kind>`.
+            Coordinates `coef` and `obs_id`; `beta (coef)`; `phi` where the family leaves it free;
+            the data `X (obs_id, coef)` and `offset (obs_id)`; and the observed `y (obs_id)` on the
+            scale of the mean, which for trials is the proportion of successes. Where the priors of
+            the coefficients are of several kinds, `beta` is a Deterministic made of the free
+            variables `beta_<kind>`.
 
         Raises
         ------
@@ -355,9 +355,9 @@ class GLM:
 
         Notes
         -----
-        log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the likelihood being the
-        graph of the declaration; −∞ where a linear predictor leaves the domain of the link. For the
-        default priors see `expfam_glm.bayes.scaling`.
+        log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the
+        likelihood being the graph of the declaration; −∞ where a linear predictor leaves the domain
+        of the link. For the default priors see `expfam_glm.bayes.scaling`.
 
         References
         ----------
@@ -403,14 +403,15 @@ class GLM:
         nuts_sampler : {"nutpie", "pymc"}
             Which implementation of NUTS samples.
         road : {"auto", "kernels", "graph"}
-            How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which need
-            no compilation but plain priors, or from the compiled graph of the PyMC model. "auto"
-            takes the kernels where it can.
+            How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which
+            need no compilation but plain priors, or from the compiled graph of the PyMC model.
+            "auto" takes the kernels where it can.
         progressbar : bool
         log_likelihood, posterior_predictive : bool
             Whether to add these groups. They are left out, with a warning, above 200 MB.
         **keywords
-            For the sampler: `nutpie.sample` (such as target_accept, maxdepth, cores) or `pymc.sample`.
+            For the sampler: `nutpie.sample` (such as target_accept, maxdepth, cores) or
+            `pymc.sample`.
 
         Returns
         -------
@@ -436,9 +437,9 @@ class GLM:
 
         Notes
         -----
-        Chains start near the posterior mode, one posterior standard deviation away in a random
-        direction, inside the domain of the link. A free φ is sampled on the log scale. The attribute
-        `road` says how the log-posterior was computed; both ways are the same function.
+        Chains start near the posterior mode, one posterior standard deviation away in a
+        random direction, inside the domain of the link. A free φ is sampled on the log scale. The
+        attribute `road` says how the log-posterior was computed; both ways are the same function.
 
         References
         ----------

@@ -16,7 +16,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import toposort
 
 from expfam_glm.bayes.priors import Applied, Prior, space_of
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DeclarationError
 from expfam_glm.kernels.row import row_kernel

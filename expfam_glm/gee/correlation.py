@@ -94,13 +94,13 @@ class Exchangeable(Correlation):
 
 @dataclass(frozen=True)
 class AR1(Correlation):
-    """A correlation that fades with the distance in time: α^|t_i − t_j|.
+    """A correlation that fades with the distance in time: α to the power of abs(t_i − t_j).
 
     Notes
     -----
     Times are numbers, equally spaced or not, or dates (in days). 0 ≤ α < 1, or −1 < α < 1 where
     all distances are integers. α minimises Σ (r_i r_j/φ − α^d)² over the pairs of rows of a
-    cluster, and so solves Σ d α^(d−1) (r_i r_j/φ − α^d) = 0, d = |t_i − t_j|.
+    cluster, and so solves Σ d α^(d−1) (r_i r_j/φ − α^d) = 0, d = abs(t_i − t_j).
 
     References
     ----------

@@ -105,7 +105,7 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> 
             rows = derivatives(block.y, a / block.w)
             return np.array([block.total(v) for v in rows])
 
-        value, first, second = blocks.reduce(one, np.add)
+        value, first, second = blocks.reduce(one, lambda a, b: a + b)
         half = fit.deviance / (2 * a)
         return np.array([value - half, first + half, second - half])
 

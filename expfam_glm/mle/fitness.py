@@ -59,7 +59,8 @@ def fitness(
             *varies,
         ])  # fmt: skip
 
-    pearson, near, top, saturated, *varying = map(float, blocks.reduce(one, np.add))
+    sums: np.ndarray = blocks.reduce(one, lambda a, b: a + b)
+    pearson, near, top, saturated, *varying = map(float, sums)
     deviance = -2 * objective if closed else 2 * (top - objective)
     constant = any(count == 0 for count in varying)
     return Fitness(max(deviance, 0.0), pearson, bool(near), top, saturated, constant)

@@ -327,8 +327,8 @@ def _block_gram(
     if free:  # Σ u²/W, of which only the current dispersion is made
         pearson = float((u * u / W).sum(where=W > 0))
     return Gram(
-        weighted_gram(block.X, W) if information else np.zeros(0), block.X.T @ u, float(q.sum()), float(np.abs(q).sum()),
-        pearson, float(eta.min()), float(eta.max()),
+        weighted_gram(block.X, W) if information else np.zeros(0), block.X.T @ u,
+        float(q.sum()), float(np.abs(q).sum()), pearson, float(eta.min()), float(eta.max()),
     )  # fmt: skip
 
 

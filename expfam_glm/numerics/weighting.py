@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,5 +59,4 @@ def _mass(family: Family, mean: float, phi: float, weight: float) -> float:
     def density(y: float) -> float:
         return float(np.exp(family.logpdf(y, mean, phi, weights=weight)))
 
-    pairs = zip(inside[:-1], inside[1:], strict=True)
-    return float(sum(quad(density, a, b, limit=200)[0] for a, b in pairs))
+    return float(sum(quad(density, a, b, limit=200)[0] for a, b in pairwise(inside)))

@@ -58,7 +58,7 @@ def digest_of(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> str:
 
     def name(v: Variable) -> str:
         if v not in names:
-            data = np.asarray(v.data, dtype=float)  # type: ignore[attr-defined]
+            data = np.asarray(v.data, dtype=float)
             names[v] = f"c{data.tobytes().hex()}"
         return names[v]
 

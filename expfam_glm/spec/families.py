@@ -18,6 +18,11 @@ from expfam_glm.spec.family import Family
 
 _LOG_2PI = math.log(2 * math.pi)
 
+@cache
+def _built(name: str) -> Family:
+    return _DECLARED[name]()
+
+
 _DECLARED: dict[str, Callable[[], Family]] = {
     "normal": lambda: Family(
         "normal",
@@ -98,11 +103,6 @@ _DECLARED: dict[str, Callable[[], Family]] = {
     ),
 }
 _ALIASES = {"gaussian": "normal"}
-
-
-@cache
-def _built(name: str) -> Family:
-    return _DECLARED[name]()
 
 
 def __getattr__(name: str) -> Family:

@@ -11,7 +11,7 @@ import cloudpickle
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-import statsmodels.api as sm
+import statsmodels.genmod.families as sm
 from scipy import special, stats
 
 import expfam_glm as eg
@@ -349,14 +349,14 @@ def test_conjugate_at_the_edges_of_the_support():
 
 
 STATSMODELS = {
-    "normal": sm.families.Gaussian(),
-    "poisson": sm.families.Poisson(),
-    "binomial": sm.families.Binomial(),
-    "gamma": sm.families.Gamma(),
-    "inverse_gaussian": sm.families.InverseGaussian(),
-    "quasi_poisson": sm.families.Poisson(),
-    "quasi_binomial": sm.families.Binomial(),
-    **{f"negative_binomial({a:g})": sm.families.NegativeBinomial(alpha=a) for a in ALPHAS},
+    "normal": sm.Gaussian(),
+    "poisson": sm.Poisson(),
+    "binomial": sm.Binomial(),
+    "gamma": sm.Gamma(),
+    "inverse_gaussian": sm.InverseGaussian(),
+    "quasi_poisson": sm.Poisson(),
+    "quasi_binomial": sm.Binomial(),
+    **{f"negative_binomial({a:g})": sm.NegativeBinomial(alpha=a) for a in ALPHAS},
 }
 DEVIANCES = {
     "normal": exact.normal_deviance,
