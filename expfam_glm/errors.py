@@ -5,10 +5,15 @@ A message names the variable, shows the offending values and rows, and says what
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class ExpfamError(Exception):
@@ -91,6 +96,14 @@ def show_rows(values: Any, bad: Any, *, rows: Any = None, most: int = 5) -> str:
 
 def one_of(name: str, given: Any, allowed: Sequence[str]) -> ArgumentError:
     """The error for an argument outside its list of words."""
+    plain = {word.replace("_", ""): word for word in allowed}
+    close = get_close_matches(str(given).lower().replace("_", ""), plain, n=1, cutoff=0.75)
+    guess = f" (perhaps {plain[close[0]]!r}?)" if close else ""
     return ArgumentError(
-        f"{name}={given!r} is not known; use one of {', '.join(map(repr, allowed))}."
+        f"{name}={given!r} is not known; use one of {', '.join(map(repr, allowed))}{guess}."
     )
+
+
+def warn(text: str, category: type[ExpfamWarning]) -> None:
+    """Warn at the line of the user's own code that led here."""
+    warnings.warn(text, category, skip_file_prefixes=(_PACKAGE,))

@@ -159,7 +159,7 @@ class GLM:
         ci_prob: float | None = None,
         chains: int = 4,
         draws: int = 1000,
-        random_seed: int = 0,
+        random_seed: int | None = 0,
     ) -> xr.DataTree:
         """Maximum likelihood by iteratively reweighted least squares.
 
@@ -179,7 +179,8 @@ class GLM:
         ci_prob : float, optional
             Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
         chains, draws, random_seed : int
-            Shape and seed of the draws from the asymptotic normal distribution.
+            Shape and seed of the draws from the asymptotic normal distribution. Give the shape of
+            the draws that NUTS made where ArviZ is to draw both in one plot.
 
         Returns
         -------
@@ -233,7 +234,7 @@ class GLM:
         ci_prob: float | None = None,
         chains: int = 4,
         draws: int = 1000,
-        random_seed: int = 0,
+        random_seed: int | None = 0,
     ) -> xr.DataTree:
         """Fit by generalised estimating equations.
 
@@ -263,7 +264,8 @@ class GLM:
         ci_prob : float, optional
             Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
         chains, draws, random_seed : int
-            Shape and seed of the draws from the asymptotic normal distribution.
+            Shape and seed of the draws from the asymptotic normal distribution. Give the shape of
+            the draws that NUTS made where ArviZ is to draw both in one plot.
 
         Returns
         -------

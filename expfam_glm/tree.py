@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,21 @@ class Estimate:
     observed: dict[str, np.ndarray]
     constant: dict[str, np.ndarray]
     attrs: dict[str, str | float | int]
+
+
+def check_options(
+    ci_prob: float | None, chains: int, draws: int, random_seed: int | None
+) -> int:
+    """Refuse bad options before a fit is spent on them; the seed, a fresh one for None."""
+    default_ci_prob(ci_prob)
+    for name, count in (("chains", chains), ("draws", draws)):
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+            raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
+    if random_seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_seed, bool) or not isinstance(random_seed, Integral) or random_seed < 0:
+        raise ArgumentError(f"random_seed={random_seed!r} must be a whole number from 0, or None.")
+    return int(random_seed)
 
 
 def likelihood_tree(

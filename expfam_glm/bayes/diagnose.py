@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import arviz_stats as azs
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import SamplingWarning
+from expfam_glm.errors import SamplingWarning, warn
 
 _LARGEST_RHAT = 1.01  # Vehtari et al. (2021)
 _SMALLEST_ESS = 100.0  # for each chain
@@ -63,16 +61,19 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
         said.append(
             f"the draws are worth only {min(bulk, tail):.0f} independent ones in places; draw more"
         )
+    quiet = "nothing to report"
+    if not enough or posterior.sizes["chain"] == 1:
+        quiet = "one chain or too few draws: whether the chains agree was not assessed"
     text = "; ".join(said)
     if text:
-        warnings.warn(text[0].upper() + text[1:] + ".", SamplingWarning, stacklevel=4)
+        warn(text[0].upper() + text[1:] + ".", SamplingWarning)
     return {
         "n_divergences": divergences,
         "n_max_depth": deepest,
         "max_rhat": float(rhat),
         "min_ess_bulk": float(bulk),
         "min_ess_tail": float(tail),
-        "diagnosis": text or "nothing to report",
+        "diagnosis": text or quiet,
     }
 
 

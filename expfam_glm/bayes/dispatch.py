@@ -22,10 +22,10 @@ from pytensor.link.numba.dispatch.basic import (
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.bayes.draws import FamilyDraw
-from expfam_glm.spec.inverse import MAX_STEPS, Inverse, probe_points
+from expfam_glm.spec.inverse import MAX_STEPS, SETTLED, Inverse, probe_points
 from expfam_glm.spec.simplify import simplify
 
-_VERSION = 3  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
+_VERSION = 4  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 
 
 @numba_funcify.register(FamilyDraw)
@@ -115,10 +115,12 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
             if gap >= 0:
                 right = x
             new = x - gap / (sign * slope)
-            if not (left <= new <= right):
+            inside = left <= new <= right
+            if not inside:
                 new = 0.5 * (left + right)
-            width = 4 * np.spacing(abs(new))
-            done = gap == 0 or abs(new - x) <= width or right - left <= width
+            settled = inside and abs(new - x) <= SETTLED * abs(new)
+            exact = abs(gap) <= np.spacing(abs(aim))
+            done = settled or exact or right - left <= 4 * np.spacing(abs(new))
             x = new
             if done:
                 break

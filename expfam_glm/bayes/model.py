@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from expfam_glm.errors import (
     RankError,
     SamplingError,
     SeparationError,
+    warn,
 )
 from expfam_glm.mle.fit import restrict_columns
 from expfam_glm.mle.rank import aliased
@@ -98,11 +98,10 @@ def check_proper(problem: Problem, applied: Applied) -> None:
         _check_flat(problem, flat)
     if gone.any():
         named = ", ".join(np.array(problem.labels)[gone])
-        warnings.warn(
+        warn(
             f"the column(s) {named} are linear combinations of earlier columns; the data say "
             "nothing about the difference, and the prior alone decides.",
             AliasWarning,
-            stacklevel=4,
         )
     if isinstance(applied.phi, Prior) and applied.phi.distribution == "HalfFlat":
         spare = problem.n - int(np.sum(flat & ~gone))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from numbers import Integral
 from typing import Any
 
@@ -20,8 +19,8 @@ from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, SamplingWarning, one_of
-from expfam_glm.tree import Variables, by_row, common_attrs, group
+from expfam_glm.errors import ArgumentError, SamplingWarning, one_of, warn
+from expfam_glm.tree import Variables, by_row, check_options, common_attrs, group
 
 LARGEST_GROUP = 200e6  # bytes of a group with one number for each draw and row
 _SAMPLERS = ("nutpie", "pymc")
@@ -117,8 +116,7 @@ def sample(
         raise one_of("road", road, _ROADS)
     applied = apply(problem, priors)
     check_proper(problem, applied)
-    if random_seed is None:
-        random_seed = int(np.random.SeedSequence().generate_state(1)[0])
+    random_seed = check_options(None, chains, draws, random_seed)
     chosen = _road(applied, nuts_sampler, road)
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
@@ -200,11 +198,10 @@ def _tree(
     }
     for name in (name for name, want in wanted.items() if want):
         if size > LARGEST_GROUP:
-            warnings.warn(
+            warn(
                 f"the group {name} would take {size / 1e6:.0f} MB and was left out; take fewer "
                 "draws to have it.",
                 SamplingWarning,
-                stacklevel=3,
             )
             continue
         values = makers[name]().reshape(chains, draws, -1)

@@ -8,12 +8,13 @@ of a dictionary array to NumPy puts an arbitrary level where a null was.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -205,7 +206,15 @@ def _read_objects(values: np.ndarray, name: str) -> Column:
         flags = np.where(missing, False, values).astype(bool)
         return Column(name, "boolean", flags, _mask(missing))
     if all(issubclass(kind, Real | Decimal | np.bool_) for kind in kinds):
-        return _number(np.where(missing, np.nan, values).astype(np.float64), name)
+        if not missing.any() and all(issubclass(kind, Integral) for kind in kinds):
+            with contextlib.suppress(OverflowError):
+                return _number(values.astype(np.int64), name)  # labels beyond 2⁵³ stay exact
+        try:
+            return _number(np.where(missing, np.nan, values).astype(np.float64), name)
+        except (OverflowError, ArithmeticError) as error:
+            raise DataError(
+                f"{name!r} holds a number that does not fit a double: {error}."
+            ) from error
     if all(issubclass(kind, str) for kind in kinds):
         return Column(name, "text", values, _mask(missing))
     listed = ", ".join(sorted(kind.__name__ for kind in kinds))

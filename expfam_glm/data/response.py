@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from expfam_glm.data.design import Frame
-from expfam_glm.errors import ArgumentError, DataError, show_rows
-from expfam_glm.numerics.weighting import takes_weights
+from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
+from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_mass
 from expfam_glm.spec import links
+from expfam_glm.spec.families import is_built_in
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -61,8 +62,9 @@ class Problem:
         return _show(self.frame, values, bad, self.used)
 
     def observed_data(self) -> dict[str, np.ndarray]:
-        """The response for the result tree, on the scale of the mean."""
-        return {"y": self.y}
+        """The response for the result tree, on the scale of the mean; counts as integers."""
+        whole = self.family.support.discrete and bool(np.all(self.y == np.floor(self.y)))
+        return {"y": self.y.astype(np.int64) if whole else self.y}
 
     def constant_data(self) -> dict[str, np.ndarray]:
         """Design and columns for the result tree: enough to refit."""
@@ -148,6 +150,14 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
             f"the shape parameter {names} of {family.name!r} has no value; give it with "
             f"family.fix({next(iter(family.shape))}=…)."
         )
+    if not (family.is_quasi or is_built_in(family)):
+        mass, mean = total_mass(family)
+        if not abs(mass - 1) < MASS_TOLERANCE:
+            raise DeclarationError(
+                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}, "
+                "not 1. Check c (a forgotten −log y!, say), b and the support; or declare c=None, "
+                "a quasi family."
+            )
     link.image(family.mean_space)  # refused here if family and link have no mean in common
     columns = frame.columns
     y, X = frame.y, frame.X

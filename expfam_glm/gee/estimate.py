@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, FitWarning, one_of
+from expfam_glm.errors import ArgumentError, FitWarning, one_of, warn
 from expfam_glm.gee import correlation as correlations
 from expfam_glm.gee.clusters import positions
 from expfam_glm.gee.correlation import Correlation
@@ -22,7 +22,7 @@ from expfam_glm.gee.structures import Structure
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.fit import Maximum, find_maximum
 from expfam_glm.mle.fitness import deviance as row_deviance
-from expfam_glm.tree import Estimate, likelihood_tree
+from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 
 def gee(
@@ -40,11 +40,18 @@ def gee(
     ci_prob: float | None = None,
     chains: int = 4,
     draws: int = 1000,
-    random_seed: int = 0,
+    random_seed: int | None = 0,
 ) -> xr.DataTree:
     """Fit by generalised estimating equations; see `GLM.gee`."""
     if cov not in TYPES:
         raise one_of("cov", cov, TYPES)
+    random_seed = check_options(ci_prob, chains, draws, random_seed)
+    if phi is not None and not (isinstance(phi, Real) and np.isfinite(phi) and phi > 0):
+        raise ArgumentError(f"phi={phi!r} must be a positive number, or None to estimate it.")
+    if not (isinstance(tol, Real) and 0 < tol < 1):
+        raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
+    if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
+        raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
     if problem.f is not None:
         raise ArgumentError(
             "freq_weights cannot be used with gee: they say how many rows stand alike, but not "
@@ -127,9 +134,15 @@ def _remarks(structure: Structure, solution: Solution) -> list[str]:
             f"{K} clusters do not carry a robust covariance of {p} coefficients: its rank is at "
             f"most {K - 1}. Use cov='naive', or fewer terms."
         )
+    spread = solution.covariances("robust")
+    if np.any(spread["robust"].diagonal() <= 1e-20 * spread["naive"].diagonal()):
+        notes.append(
+            "the robust covariance is zero in some direction: the scores of every cluster cancel. "
+            "Its standard errors say nothing; use cov='naive'."
+        )
     notes = [note for note in notes if note]
     for note in notes:
-        warnings.warn(note, FitWarning, stacklevel=4)
+        warn(note, FitWarning)
     return notes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
@@ -19,6 +18,7 @@ from expfam_glm.errors import (
     FitWarning,
     SeparationError,
     one_of,
+    warn,
 )
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
@@ -30,7 +30,7 @@ from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, warn_aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
-from expfam_glm.tree import Estimate, likelihood_tree
+from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
 
@@ -95,7 +95,7 @@ def find_maximum(
             "the fit is perfect: the residuals are rounding errors, so the dispersion is zero and "
             "there are no standard errors."
         )
-        warnings.warn(notes[-1], FitWarning, stacklevel=3)
+        warn(notes[-1], FitWarning)
     return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes))
 
 
@@ -140,11 +140,12 @@ def fit(
     ci_prob: float | None = None,
     chains: int = 4,
     draws: int = 1000,
-    random_seed: int = 0,
+    random_seed: int | None = 0,
 ) -> xr.DataTree:
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
+    random_seed = check_options(ci_prob, chains, draws, random_seed)
     maximum = find_maximum(problem, start=start, tol=tol, max_iterations=max_iterations)
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
@@ -161,7 +162,7 @@ def fit(
             "there are as many coefficients as observations: the dispersion cannot be estimated "
             "and there are no standard errors."
         )
-        warnings.warn(notes[-1], FitWarning, stacklevel=3)
+        warn(notes[-1], FitWarning)
     a = float(family.a(phi)) if np.isfinite(phi) and not solution.perfect else np.nan
     covariance = np.full((maximum.aliased.size,) * 2, np.nan)
     kept = np.flatnonzero(~maximum.aliased)

@@ -18,6 +18,8 @@ from expfam_glm.spec.domain import Domain
 
 _EPS = np.finfo(float).eps
 _MOST_HALVINGS = 40
+# The root of the part of the information that may be left, in a direction, of that at the start.
+_VANISHED = 1e-7
 # No shorter step is tried where rounding hides the likelihood: it then hides the decrement too.
 _SHORTEST_HIDDEN = 2.0**-6
 
@@ -153,13 +155,14 @@ class Scoring:
         """
         state = self._start(start, required)
         if start is not None and state.decrement < self.tol:
-            return self._finish(state, 0)
+            return self._finish(state, 0, state)
+        first = state
         previous, last_ratio, stalled = np.inf, 0.0, 0
         for iteration in range(1, self.max_iterations + 1):
             new = self._advance(state)
             if new is None:
                 if self._at_rounding(state):
-                    return self._finish(state, iteration)
+                    return self._finish(state, iteration, first)
                 raise ConvergenceError(
                     self._report(state, iteration, "no step improves the fit"), state
                 )
@@ -174,9 +177,9 @@ class Scoring:
             previous = min(previous, state.decrement)
             state, last_ratio = new, ratio
             if flat and state.decrement * slow < self.tol:
-                return self._finish(state, iteration)
+                return self._finish(state, iteration, first)
             if self._at_rounding(state) or (stalled >= 2 and state.decrement < 1e-4):
-                return self._finish(state, iteration)
+                return self._finish(state, iteration, first)
         raise ConvergenceError(
             self._report(state, self.max_iterations,
                          f"the decrement still shrinks by a factor {last_ratio:.2g} a step"),
@@ -187,15 +190,23 @@ class Scoring:
         """Whether the step is below the rounding error of η itself."""
         return bool(state.factor.length(state.step) <= 64 * _EPS * state.factor.length(state.beta))
 
-    def _finish(self, state: State, iterations: int) -> Solution:
+    def _finish(self, state: State, iterations: int, first: State) -> Solution:
+        # R⁻¹ of the start by R of the end: how much of the information is left in each direction
+        end = state.factor.R * (state.factor.scale / first.factor.scale)
+        left = np.linalg.svd(end @ np.linalg.inv(first.factor.R))[1]
+        if left[-1] < _VANISHED:
+            raise ConvergenceError(
+                self._report(state, iterations, "the information about some direction vanished, "
+                             "as where a mean runs off to the edge of its space"),
+                state,
+            )  # fmt: skip
         perfect = self.problem.family.phi is None and self._at_perfection(state)
         beta = state.beta if perfect else state.beta + state.step
         return Solution(beta, state.factor, state.sums, iterations, float(state.decrement), perfect)
 
     def _at_perfection(self, state: State) -> bool:
         """Whether the residuals are rounding errors of the linear predictor."""
-        size = 1e3 * _EPS * state.factor.length(state.beta)
-        return bool(state.sums.pearson <= self.problem.row_count * size**2)
+        return bool(state.sums.pearson <= (64 * _EPS * state.factor.length(state.beta)) ** 2)
 
     def _advance(self, state: State) -> State | None:
         """The next state: the full step, halved while it leaves the domain or worsens the fit.

@@ -59,8 +59,9 @@ def factor_gram(information: np.ndarray) -> Factor | None:
 
 def factor_triangle(R: np.ndarray) -> Factor | None:
     """The factor from the R of a QR decomposition; None if a column is numerically zero."""
-    scale = np.sqrt(np.sum(R * R, axis=0))
-    if not (np.all(np.isfinite(R)) and np.all(scale > 0)):
+    with np.errstate(over="ignore"):
+        scale = np.sqrt(np.sum(R * R, axis=0))
+    if not (np.all(np.isfinite(scale)) and np.all(scale > 0)):
         return None
     scaled = R / scale
     return Factor(scaled, scale) if np.all(np.diag(scaled) != 0) else None

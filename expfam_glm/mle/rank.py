@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
-from expfam_glm.errors import AliasWarning
+from expfam_glm.errors import AliasWarning, warn
 from expfam_glm.kernels.sums import join, triangle
 
 # A column is aliased if its residual on the earlier kept columns is below this part of its norm.
@@ -60,5 +59,5 @@ def warn_aliased(labels: Sequence[str], mask: np.ndarray) -> str:
         f"the column(s) {named} are linear combinations of earlier columns; their coefficients "
         "are not determined and are reported as NaN."
     )
-    warnings.warn(text, AliasWarning, stacklevel=4)
+    warn(text, AliasWarning)
     return text

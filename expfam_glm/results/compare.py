@@ -79,6 +79,7 @@ def compare(trees: Mapping[str, xr.DataTree], *, ci_prob: float | None = None) -
         )
     if not trees:
         raise ResultError("compare was given no trees; pass at least one, by name.")
+    _same_data(trees)
     models = {str(name): _marginals(tree, str(name)) for name, tree in trees.items()}
     coefs = list(dict.fromkeys(label for m in models.values() for label in m.labels))
     names = dict.fromkeys(["phi", *(name for m in models.values() for name in m.parameters)])
@@ -245,3 +246,27 @@ def format_comparison(table: xr.Dataset) -> str:
         f"spread: standard error over that of {reference}."
     )
     return "\n".join([*columns(lines, left=2), "", *kinds, legend])
+
+
+def _same_data(trees: Mapping[str, xr.DataTree]) -> None:
+    """Refuse trees whose coefficients do not mean the same: other responses, or another link."""
+    seen: tuple[str, np.ndarray | None, str] | None = None
+    for name, tree in trees.items():
+        if not isinstance(tree, xr.DataTree):
+            continue  # refused with its own message
+        y = tree["observed_data"]["y"].values if "observed_data" in tree.children else None
+        link = str(tree.attrs.get("link", ""))
+        if seen is None:
+            seen = (str(name), y, link)
+            continue
+        first, y0, link0 = seen
+        if link and link0 and link != link0:
+            raise ResultError(
+                f"{first!r} has the link {link0} and {name!r} the link {link}: their coefficients "
+                "are on different scales and cannot be compared."
+            )
+        if y is not None and y0 is not None and not (y.shape == y0.shape and np.array_equal(y, y0)):
+            raise ResultError(
+                f"{first!r} and {name!r} are fitted to different responses ({y0.size} and {y.size} "
+                "rows, or other values); compare models of the same data."
+            )

@@ -6,6 +6,8 @@ comes from a safeguarded Newton iteration, the derivative from the implicit func
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from pytensor.graph.op import Op
 
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.expression import Expression
+from expfam_glm.spec.lower import lower
 
 MAX_STEPS = 80
+SETTLED = 1e-9  # a Newton step so short (relative) has doubled its digits to all of them
 
 
 def probe_points(domain: Domain) -> np.ndarray:
@@ -90,30 +94,12 @@ class Inverse(Op):
                 result[rows] = self._solve(flat[0][rows], tuple(sets[:, k]))
         return result.reshape(full[0].shape)
 
-    def _reach(self, shapes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Probe points with finite f, carried to the last finite number on both sides, and f."""
-        grid = probe_points(self.domain)
-        finite = np.isfinite(self.function(grid, *shapes))
-        for inner, outer in _borders(finite):
-            near, far = grid[inner], grid[outer]
-            for _ in range(MAX_STEPS):
-                middle = 0.5 * (near + far)
-                inside = np.isfinite(self.function(middle, *shapes))
-                near, far = (middle, far) if inside else (near, middle)
-            grid[outer], finite[outer] = near, True
-        grid = grid[finite]
-        height = np.asarray(self.function(grid, *shapes))
-        usable = np.isfinite(height)
-        return grid[usable], height[usable]
-
     def _solve(self, target: np.ndarray, shapes: tuple[float, ...]) -> np.ndarray:
-        grid, height = self._reach(shapes)
+        grid, height, sign = _table(self, shapes)
         if grid.size < 2:
             return np.full(target.shape, np.nan)
-        sign = 1.0 if height[-1] > height[0] else -1.0
-        height, aim = sign * height, sign * target
-        rising = np.concatenate([[True], np.diff(np.maximum.accumulate(height)) > 0])
-        grid, height = grid[rising], height[rising]
+        function = _value_and_slope(self)
+        aim = sign * target
         at = np.clip(np.searchsorted(height, aim), 1, grid.size - 1)
         left, right = grid[at - 1].copy(), grid[at].copy()
         reachable = (aim >= height[0]) & (aim <= height[-1])
@@ -124,20 +110,51 @@ class Inverse(Op):
             if active.size == 0:
                 break
             here = x[active]
-            gap = sign * np.asarray(self.function(here, *shapes)) - aim[active]
-            slope = sign * np.asarray(self.slope(here, *shapes))
+            value, slope = function(here, *shapes)
+            gap = sign * value - aim[active]
             left[active] = np.where(gap <= 0, here, left[active])
             right[active] = np.where(gap >= 0, here, right[active])
             with np.errstate(all="ignore"):
-                newton = here - gap / slope
+                newton = here - gap / (sign * slope)
             low, high = left[active], right[active]
             inside = (newton >= low) & (newton <= high) & np.isfinite(newton)
             new = np.where(inside, newton, 0.5 * (low + high))
             x[active] = new
-            width = 4 * np.spacing(np.abs(new))
-            done = (gap == 0) | (np.abs(new - here) <= width) | (high - low <= width)
+            settled = inside & (np.abs(new - here) <= SETTLED * np.abs(new))
+            exact = np.abs(gap) <= np.spacing(np.abs(aim[active]))
+            done = settled | exact | (high - low <= 4 * np.spacing(np.abs(new)))
             active = active[~done]
         return np.where(reachable, x, np.nan)
+
+
+@lru_cache(maxsize=256)
+def _value_and_slope(op: Inverse) -> Callable[..., tuple[np.ndarray, ...]]:
+    """f and f′ in one NumPy function."""
+    return lower(op.function.variables, [op.function.output, op.slope.output])
+
+
+@lru_cache(maxsize=1024)
+def _table(op: Inverse, shapes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Where f is finite and increases: points, heights sign·f and the sign of f′.
+
+    The points are probe points, carried to the last finite number on both sides.
+    """
+    grid = probe_points(op.domain)
+    finite = np.isfinite(op.function(grid, *shapes))
+    for inner, outer in _borders(finite):
+        near, far = grid[inner], grid[outer]
+        for _ in range(MAX_STEPS):
+            middle = 0.5 * (near + far)
+            inside = np.isfinite(op.function(middle, *shapes))
+            near, far = (middle, far) if inside else (near, middle)
+        grid[outer], finite[outer] = near, True
+    grid = grid[finite]
+    height = np.asarray(op.function(grid, *shapes))
+    grid, height = grid[np.isfinite(height)], height[np.isfinite(height)]
+    sign = 1.0 if grid.size < 2 or height[-1] > height[0] else -1.0
+    height = sign * height
+    rising = np.diff(np.maximum.accumulate(height), prepend=-np.inf) > 0
+    return grid[rising], height[rising], sign
 
 
 def _borders(finite: np.ndarray) -> list[tuple[int, int]]:

@@ -372,6 +372,9 @@ def test_bare_numbers_in_a_declaration_are_doubles():
     np.testing.assert_allclose(
         poisson.logpdf(y, mu), stats.poisson.logpmf(y, mu), rtol=1e-12, atol=1e-12
     )
+    value, mean = pt.dscalar("y"), pt.dscalar("mu")
+    graph = poisson.logpdf(value, mean).eval({value: 7.0, mean: 5.0}, mode="FAST_COMPILE")
+    np.testing.assert_allclose(graph, stats.poisson.logpmf(7, 5.0), rtol=1e-12)
     kernel = eg.GLM.from_arrays(y, np.ones(4), family=poisson, link="log").fit()
     beta = kernel["fit"]["beta"].item()
     assert beta == pytest.approx(math.log(12), rel=1e-12)

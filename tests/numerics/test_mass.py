@@ -4,8 +4,8 @@ import pytensor.tensor as pt
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.errors import ArgumentError
-from expfam_glm.numerics.weighting import takes_weights
+from expfam_glm.errors import ArgumentError, DeclarationError
+from expfam_glm.numerics.mass import takes_weights
 
 BUILT_IN = ["normal", "poisson", "binomial", "gamma", "inverse_gaussian", "quasi_poisson"]
 
@@ -56,3 +56,11 @@ def test_weights_are_refused_and_copies_are_not():
     with pytest.raises(ArgumentError, match="only without weights"):
         eg.GLM("y ~ x", data, family=_truncated(), weights="w")
     assert eg.GLM("y ~ x", data, family=_truncated(), freq_weights="w").fit()
+
+
+def test_a_density_without_mass_one_is_refused_at_the_fit():
+    forgotten = eg.Family(
+        "no_factorial", b=pt.exp, c=lambda y, a: 0 * y, support=eg.Integers(0, None), phi=1.0
+    )
+    with pytest.raises(DeclarationError, match="total mass"):
+        eg.GLM("y ~ x", {"y": [1, 2, 0], "x": [0.0, 1.0, 2.0]}, family=forgotten)

@@ -1,4 +1,4 @@
-"""Whether a declared density still is one when a row carries a weight."""
+"""The total mass of a declared density, without weights and with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.inverse import probe_points
 
 _PRECISIONS = (2.0, 3.0)
-_TOLERANCE = 1e-6
+MASS_TOLERANCE = 1e-6
 
 
 @lru_cache(maxsize=128)
@@ -25,7 +25,14 @@ def takes_weights(family: Family) -> bool:
         return True
     mean = _central_mean(family)
     phi = 1.0 if family.phi is None else family.phi
-    return all(abs(_mass(family, mean, phi, w) - 1) < _TOLERANCE for w in _PRECISIONS)
+    return all(abs(_mass(family, mean, phi, w) - 1) < MASS_TOLERANCE for w in _PRECISIONS)
+
+
+@lru_cache(maxsize=128)
+def total_mass(family: Family) -> tuple[float, float]:
+    """The mass of f(y; μ, a(φ)) over the support, and the mean at which it was added up."""
+    mean = _central_mean(family)
+    return _mass(family, mean, 1.0 if family.phi is None else family.phi, 1.0), mean
 
 
 def _central_mean(family: Family) -> float:
@@ -49,7 +56,8 @@ def _mass(family: Family, mean: float, phi: float, weight: float) -> float:
         low = support.low if np.isfinite(support.low) else mean - 2000
         high = support.high if np.isfinite(support.high) else mean + 2000
         y = np.arange(np.ceil(low * precision), np.floor(high * precision) + 1) / precision
-        return float(np.exp(family.logpdf(y, mean, phi, weights=weight)).sum())
+        with np.errstate(over="ignore"):  # an infinite mass is an answer
+            return float(np.exp(family.logpdf(y, mean, phi, weights=weight)).sum())
     from scipy.integrate import quad
 
     sd = np.sqrt(float(family.variance(mean)) / precision)
@@ -57,6 +65,7 @@ def _mass(family: Family, mean: float, phi: float, weight: float) -> float:
     inside = sorted({min(max(cut, support.low), support.high) for cut in cuts})
 
     def density(y: float) -> float:
-        return float(np.exp(family.logpdf(y, mean, phi, weights=weight)))
+        with np.errstate(over="ignore"):
+            return float(np.exp(family.logpdf(y, mean, phi, weights=weight)))
 
     return float(sum(quad(density, a, b, limit=200)[0] for a, b in pairwise(inside)))
