@@ -99,6 +99,7 @@ def _family_logprob(
         theta < domain.high,
         *_between(mu, Domain(family.mean_space.low, family.mean_space.high, "both", False)),
         a > 0,
+        a < np.inf,
         *(test for name, value in named.items() for test in _between(value, family.shape[name])),
         msg=f"theta in {domain}, mu in {family.mean_space}, phi and weights positive",
     )
@@ -126,7 +127,8 @@ def _family_transform(op: FamilyRV, rv: Any) -> Any:
         return transforms.log
     if (low, high) == (0.0, 1.0):
         return transforms.logodds
-    return transforms.Interval(None if np.isinf(low) else low, None if np.isinf(high) else high)
+    bounds = (None if np.isinf(bound) else np.float64(bound) for bound in (low, high))
+    return transforms.Interval(*bounds)
 
 
 def _between(value: Any, domain: Domain) -> list[Any]:

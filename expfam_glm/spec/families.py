@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import pytensor.tensor as pt
 
@@ -17,6 +18,13 @@ from expfam_glm.spec.domain import Integers, Interval, Positive, Real
 from expfam_glm.spec.family import Family
 
 _LOG_2PI = math.log(2 * math.pi)
+
+
+def _log_ratio(y: Any, mu: Any) -> Any:
+    """log(y/μ), to full relative precision for y near μ too."""
+    apart = (y - mu) / mu
+    return pt.switch(pt.abs(apart) < 0.5, pt.log1p(apart), pt.log(y / mu))
+
 
 @cache
 def _built(name: str) -> Family:
@@ -60,7 +68,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         theta_domain=Interval(None, 0),
         theta=lambda mu: -1 / mu,
         link="inverse",
-        deviance=lambda y, mu: 2 * ((y - mu) / mu - pt.log1p((y - mu) / mu)),
+        deviance=lambda y, mu: 2 * ((y - mu) / mu - _log_ratio(y, mu)),
     ),
     "inverse_gaussian": lambda: Family(
         "inverse_gaussian",
