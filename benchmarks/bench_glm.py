@@ -102,9 +102,7 @@ def main(n: int = 1_000_000, p: int = 20) -> None:
     print(f"{'':36s}{'median s':>10s}{'ratio':>8s}{'off by':>10s}")
     print(f"{mine:36s}{statistics.median(times[mine]):10.3f}{'':8s}{'':10s}")
     for name in others:
-        ratio = statistics.median(
-            b / a for a, b in zip(times[mine], times[name], strict=True)
-        )
+        ratio = statistics.median(b / a for a, b in zip(times[mine], times[name], strict=True))
         off = np.max(np.abs((np.asarray(betas[name]) - np.asarray(betas[mine])) / se))
         print(f"{name:36s}{statistics.median(times[name]):10.3f}{ratio:8.2f}{off:10.1e}")
     print(f"{'one read of X':36s}{read:10.3f}")

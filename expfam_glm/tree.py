@@ -76,9 +76,7 @@ class Estimate:
     attrs: dict[str, str | float | int]
 
 
-def check_options(
-    ci_prob: float | None, chains: int, draws: int, random_seed: int | None
-) -> int:
+def check_options(ci_prob: float | None, chains: int, draws: int, random_seed: int | None) -> int:
     """Refuse bad options before a fit is spent on them; the seed, a fresh one for None."""
     default_ci_prob(ci_prob)
     for name, count in (("chains", chains), ("draws", draws)):

@@ -33,9 +33,7 @@ class Fitness:
     has_intercept: bool  # some column of X is constant and not zero
 
 
-def fitness(
-    problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective: float
-) -> Fitness:
+def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective: float) -> Fitness:
     """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known."""
     family = problem.family
     kernel = row_kernel(family, problem.link, ("mu", "pearson"))

@@ -43,9 +43,7 @@ class Domain:
         return f"{kind}{left}{self.low:g}, {self.high:g}{right}"
 
 
-def Interval(
-    low: float | None, high: float | None, closed: Closed = "neither"
-) -> Domain:
+def Interval(low: float | None, high: float | None, closed: Closed = "neither") -> Domain:
     """An interval of the real line.
 
     Parameters

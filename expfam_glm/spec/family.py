@@ -31,66 +31,66 @@ _RESERVED = (
 class Family(Derived):
     """The declaration of an exponential (dispersion) family.
 
-        Parameters
-        ----------
-        name : str
-        b : callable
-            The cumulant function b(θ), written with `pytensor.tensor` functions.
-        c : callable or None
-            The log base measure c(y, a), where a is the *effective* dispersion a(φ)/w of a row.
-            None declares a quasi family: mean and variance without a density.
-        a : callable, optional
-            The dispersion function a(φ); the identity if not given.
-        support : Domain
-            Where y lives at a = 1; for `Integers` the lattice is that of y/a.
-        theta_domain : Domain, optional
-            The canonical parameters with finite b; the real line if not given.
-        theta : callable, optional
-            θ(μ) in closed form. Without it, b′ is inverted numerically.
-        phi : float or None, optional
-            The known dispersion; None (the default) leaves it free.
-        shape : mapping of str to Domain, optional
-            Further parameters, passed by keyword to `b`, `c` and `theta` where they name them.
-        link : str or Link, optional
-            The default link; the canonical one if not given.
-        deviance : callable, optional
-            The unit deviance d(y, μ) in closed form, where that keeps more digits than the derived
-        one.
-        conjugate : callable, optional
-            b*(y) in closed form, for the same reason; with it the density is computed as
-            −d(y, μ)/(2a) + {b*(y)/a + c(y, a)}, where what cancels in the braces is cancelled in
-            the graph.
+    Parameters
+    ----------
+    name : str
+    b : callable
+        The cumulant function b(θ), written with `pytensor.tensor` functions.
+    c : callable or None
+        The log base measure c(y, a), where a is the *effective* dispersion a(φ)/w of a row.
+        None declares a quasi family: mean and variance without a density.
+    a : callable, optional
+        The dispersion function a(φ); the identity if not given.
+    support : Domain
+        Where y lives at a = 1; for `Integers` the lattice is that of y/a.
+    theta_domain : Domain, optional
+        The canonical parameters with finite b; the real line if not given.
+    theta : callable, optional
+        θ(μ) in closed form. Without it, b′ is inverted numerically.
+    phi : float or None, optional
+        The known dispersion; None (the default) leaves it free.
+    shape : mapping of str to Domain, optional
+        Further parameters, passed by keyword to `b`, `c` and `theta` where they name them.
+    link : str or Link, optional
+        The default link; the canonical one if not given.
+    deviance : callable, optional
+        The unit deviance d(y, μ) in closed form, where that keeps more digits than the derived
+    one.
+    conjugate : callable, optional
+        b*(y) in closed form, for the same reason; with it the density is computed as
+        −d(y, μ)/(2a) + {b*(y)/a + c(y, a)}, where what cancels in the braces is cancelled in
+        the graph.
 
-        Raises
-        ------
-        DeclarationError
-            If a function cannot be traced into a scalar graph, b is not convex at a point, θ(μ)
-            does not invert b′, the closed form of the deviance differs from the derived one, or a
-            name clashes.
+    Raises
+    ------
+    DeclarationError
+        If a function cannot be traced into a scalar graph, b is not convex at a point, θ(μ)
+        does not invert b′, the closed form of the deviance differs from the derived one, or a
+        name clashes.
 
-        Notes
-        -----
-        μ = b′(θ), V(μ) = b″(θ(μ)), Var(y) = V(μ) a(φ); the unit deviance is
-        2{b*(y) − yθ(μ) + b(θ(μ))} with b*(y) = sup over θ of yθ − b(θ). All of it is derived from b
-        by differentiation of its graph.
+    Notes
+    -----
+    μ = b′(θ), V(μ) = b″(θ(μ)), Var(y) = V(μ) a(φ); the unit deviance is
+    2{b*(y) − yθ(μ) + b(θ(μ))} with b*(y) = sup over θ of yθ − b(θ). All of it is derived from b
+    by differentiation of its graph.
 
-        References
-        ----------
-        Jørgensen (1997), The Theory of Dispersion Models, chapters 2 and 3.
+    References
+    ----------
+    Jørgensen (1997), The Theory of Dispersion Models, chapters 2 and 3.
 
-        Examples
-        --------
-        >>> import expfam_glm as eg
-        >>> import pytensor.tensor as pt
-        >>> poisson = eg.Family(
-        ...     "my_poisson",
-        ...     b=pt.exp,
-        ...     c=lambda y, a: -pt.gammaln(y + 1),
-        ...     support=eg.Integers(0, None),
-        ...     phi=1.0,
-        ... )
-        >>> round(float(poisson.logpdf(3, mu=2.0)), 6)
-        -1.712318
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> import pytensor.tensor as pt
+    >>> poisson = eg.Family(
+    ...     "my_poisson",
+    ...     b=pt.exp,
+    ...     c=lambda y, a: -pt.gammaln(y + 1),
+    ...     support=eg.Integers(0, None),
+    ...     phi=1.0,
+    ... )
+    >>> round(float(poisson.logpdf(3, mu=2.0)), 6)
+    -1.712318
     """
 
     __slots__ = ("fixed", "link")

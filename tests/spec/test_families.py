@@ -388,7 +388,9 @@ def test_unit_deviance(name):
     ours, reference = family.deviance(y, mu), exact.exactly(DEVIANCES[name], y, mu)
     theta = family.theta_of(mu)
     size = np.maximum(np.abs(y * theta), np.abs(family.b(theta))) + np.abs(family.conjugate(y))
-    slack = ROUNDING * reference + (0 if family.closed_deviance else 8 * EPS * size)
+    # derived, b*(y) − yθ + b(θ) cancels; a closed form may leave the linear part, of size √d
+    lost = np.sqrt(reference) if family.closed_deviance else size
+    slack = ROUNDING * reference + 8 * EPS * lost
     assert np.all(np.abs(ours - reference) <= slack)
     assert np.all(ours >= -slack)
 
