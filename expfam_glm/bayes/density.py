@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -65,7 +66,7 @@ class PriorTerms:
         for k, prior in enumerate(priors):
             key = prior.distribution, tuple(sorted(prior.parameters))
             groups.setdefault(key, []).append(k)
-        self.parts = []
+        self.parts: list[tuple[Any, ...]] = []
         for (distribution, names), where in groups.items():
             kernels = [_prior_kernel(distribution, names, bend) for bend in (False, True)]
             columns = [np.array([priors[k].parameters[name] for k in where]) for name in names]

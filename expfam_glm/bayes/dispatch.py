@@ -23,9 +23,8 @@ from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.bayes.draws import FamilyDraw
 from expfam_glm.spec.inverse import MAX_STEPS, SETTLED, Inverse, probe_points
-from expfam_glm.spec.simplify import simplify
 
-_VERSION = 4  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
+_VERSION = 5  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 
 
 @numba_funcify.register(FamilyDraw)
@@ -57,8 +56,7 @@ def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> 
 def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..., Any], Any]:
     """`Inverse.evaluate` compiled: the same probe points, the same safeguarded Newton."""
     function = op.function
-    graphs = simplify([function.output, op.slope.output], function.variables)
-    both = scalar_graph(function.variables, graphs)
+    both = scalar_graph(function.variables, [function.output, op.slope.output])
     call = both.make_node(*(ps.float64() for _ in function.variables))
     value_and_slope, key = numba_funcify_and_cache_key(both, call)
     n_shapes = len(function.names) - 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
@@ -87,7 +85,7 @@ def default_ci_prob(ci_prob: float | None) -> float:
         from arviz_base import rcParams
 
         ci_prob = rcParams["stats.ci_prob"]
-    if not isinstance(ci_prob, Real) or not 0 < ci_prob < 1:
+    if not isinstance(ci_prob, float | int | np.floating) or not 0 < ci_prob < 1:
         raise ArgumentError(
             f"ci_prob={ci_prob!r} is not a probability between 0 and 1; use 0.95, say."
         )

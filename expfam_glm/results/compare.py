@@ -254,7 +254,7 @@ def _same_data(trees: Mapping[str, xr.DataTree]) -> None:
     for name, tree in trees.items():
         if not isinstance(tree, xr.DataTree):
             continue  # refused with its own message
-        y = tree["observed_data"]["y"].values if "observed_data" in tree.children else None
+        y = np.asarray(tree["observed_data"]["y"]) if "observed_data" in tree.children else None
         link = str(tree.attrs.get("link", ""))
         if seen is None:
             seen = (str(name), y, link)
