@@ -22,9 +22,9 @@ from pytensor.link.numba.dispatch.basic import (
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.bayes.draws import FamilyDraw
-from expfam_glm.spec.inverse import MAX_STEPS, SETTLED, Inverse, probe_points
+from expfam_glm.spec.inverse import MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
 
-_VERSION = 5  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
+_VERSION = 6  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 
 
 @numba_funcify.register(FamilyDraw)
@@ -64,13 +64,19 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
 
     @numba_njit(fastmath=False)  # with fast mathematics NaN would count as finite
     def last_finite(near: Any, far: Any, shapes: Any) -> Any:
+        first = near
         for _ in range(MAX_STEPS):
             middle = 0.5 * (near + far)
             if np.isfinite(value_and_slope(middle, *shapes)[0]):
                 near = middle
             else:
                 far = middle
-        return near, value_and_slope(near, *shapes)[0]
+        start = value_and_slope(first, *shapes)[0]
+        halfway = value_and_slope(0.5 * (first + near), *shapes)[0]
+        end = value_and_slope(near, *shapes)[0]
+        if abs(halfway - start) >= SMOOTH * abs(end - start):
+            return near, end
+        return first, start
 
     @numba_njit(fastmath=False)
     def heights(shapes: Any) -> Any:

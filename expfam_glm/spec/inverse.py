@@ -20,6 +20,7 @@ from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.lower import lower
 
 MAX_STEPS = 80
+SMOOTH = 1e-2  # of a rise must be done half way, or it is a jump
 SETTLED = 1e-9  # a Newton step so short (relative) has doubled its digits to all of them
 
 
@@ -142,12 +143,8 @@ def _table(op: Inverse, shapes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarr
     grid = probe_points(op.domain)
     finite = np.isfinite(op.function(grid, *shapes))
     for inner, outer in _borders(finite):
-        near, far = grid[inner], grid[outer]
-        for _ in range(MAX_STEPS):
-            middle = 0.5 * (near + far)
-            inside = np.isfinite(op.function(middle, *shapes))
-            near, far = (middle, far) if inside else (near, middle)
-        grid[outer], finite[outer] = near, True
+        grid[outer] = _last_finite(op, shapes, grid[inner], grid[outer])
+        finite[outer] = True
     grid = grid[finite]
     height = np.asarray(op.function(grid, *shapes))
     grid, height = grid[np.isfinite(height)], height[np.isfinite(height)]
@@ -155,6 +152,19 @@ def _table(op: Inverse, shapes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarr
     height = sign * height
     rising = np.diff(np.maximum.accumulate(height), prepend=-np.inf) > 0
     return grid[rising], height[rising], sign
+
+
+def _last_finite(op: Inverse, shapes: tuple[float, ...], near: float, far: float) -> float:
+    """The last point from `near` to `far` with finite f, unless f jumps there: an underflow."""
+    first = near
+    for _ in range(MAX_STEPS):
+        middle = 0.5 * (near + far)
+        if np.isfinite(op.function(middle, *shapes)):
+            near = middle
+        else:
+            far = middle
+    start, halfway, end = op.function(np.array([first, 0.5 * (first + near), near]), *shapes)
+    return near if abs(halfway - start) >= SMOOTH * abs(end - start) else first
 
 
 def _borders(finite: np.ndarray) -> list[tuple[int, int]]:
