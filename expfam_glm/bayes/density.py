@@ -51,11 +51,10 @@ def _prior_kernel(distribution: str, names: tuple[str, ...], bend: bool) -> Kern
 
 def _without_checks(graph: Variable) -> Variable:
     """The graph without PyMC's assertions on parameters, which are constants checked before."""
-    replaced: dict[Variable, Variable] = {}
-    for node in toposort([graph]):
-        if isinstance(node.op, CheckParameterValue):
-            replaced[node.outputs[0]] = replaced.get(node.inputs[0], node.inputs[0])
-    return substitute(graph, replaced) if replaced else graph
+    while checks := [n for n in toposort([graph]) if isinstance(n.op, CheckParameterValue)]:
+        first = checks[0]  # one at a time: the graph is rebuilt, and checks may be nested
+        graph = substitute(graph, {first.outputs[0]: first.inputs[0]})
+    return graph
 
 
 class PriorTerms:

@@ -1,0 +1,78 @@
+"""Starting points: near the mode, inside every domain, also where there is no maximum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pymc as pm
+import pytest
+
+import expfam_glm as eg
+from expfam_glm.bayes.priors import Prior, apply
+from expfam_glm.bayes.start import near_mode
+from expfam_glm.errors import SamplingError
+from expfam_glm.mle.fit import fit
+from tests.problems import NAMES, problem
+
+NEAR = 0.05  # posterior standard deviations; chains start one away anyhow
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_under_flat_priors_it_is_near_the_estimate(name: str) -> None:
+    own = problem(name)
+    start, tree = near_mode(own, apply(own, "flat")), fit(own)
+    beta, se = tree["fit"]["beta"].values, tree["fit"]["se"].values
+    assert np.max(np.abs(start.beta - beta) / se) < NEAR
+    np.testing.assert_allclose(np.sqrt(np.sum(start.root**2, axis=1)), se, rtol=NEAR)
+    assert start.phi == pytest.approx(float(tree["fit"]["phi"]), rel=NEAR)
+
+
+def test_under_a_normal_prior_it_is_near_the_posterior_mode() -> None:
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(30, 2)), rng.normal(size=30)
+    own = eg.GLM.from_arrays(y, X, family="normal").problem
+    start = near_mode(own, apply(own, {"beta": Prior("Normal", mu=3, sigma=0.1)}))
+    precision = X.T @ X / start.phi + np.eye(2) / 0.01
+    mode = np.linalg.solve(precision, X.T @ y / start.phi + 3 / 0.01)
+    covariance = np.linalg.inv(precision)
+    assert np.max(np.abs(start.beta - mode) / np.sqrt(np.diagonal(covariance))) < NEAR
+    np.testing.assert_allclose(start.root @ start.root.T, covariance, rtol=1e-8)
+
+
+def test_separated_and_aliased_data_have_a_start_under_priors() -> None:
+    x = np.linspace(-1, 1, 20)
+    X = np.column_stack([np.ones(20), x, x])
+    own = eg.GLM.from_arrays((x > 0) + 0.0, X, family="binomial").problem
+    start = near_mode(own, apply(own, "default"))
+    assert np.all(np.isfinite(start.beta)) and np.all(np.isfinite(start.root))
+    assert start.beta[1] == pytest.approx(start.beta[2])
+    assert start.beta[1] > 1
+
+
+@pytest.mark.parametrize("link", ["identity", "sqrt"])
+def test_it_stays_in_the_domain_of_the_link(link: str) -> None:
+    x = np.arange(10.0)
+    own = eg.GLM("y ~ x", {"y": np.floor(x**1.5), "x": x}, family="poisson", link=link).problem
+    start = near_mode(own, apply(own, "default"))
+    assert np.all(own.X @ start.beta > 0)
+
+
+def test_bounded_priors_start_inside_their_bounds() -> None:
+    own = problem("poisson")  # its third coefficient is estimated to be negative
+    label = own.labels[2]
+    for prior in (Prior("HalfNormal", sigma=1), pm.Uniform.dist(0, 3)):
+        start = near_mode(own, apply(own, {label: prior}))
+        assert start.beta[2] > 0
+
+
+def test_a_joint_prior_starts_at_the_likelihood() -> None:
+    own = problem("binomial")
+    applied = apply(own, {"beta": pm.MvNormal.dist(np.zeros(2), 100 * np.eye(2))})
+    beta = fit(own)["fit"]["beta"].values
+    assert np.max(np.abs(near_mode(own, applied).beta - beta)) < 0.2
+
+
+def test_no_start_is_an_error_with_the_reason() -> None:
+    x = np.array([-2.0, -1.0, 1.0, 2.0])
+    own = eg.GLM.from_arrays([1.0, 2, 1, 2], x, family="poisson", link="identity").problem
+    with pytest.raises(SamplingError, match="no point to start"):
+        near_mode(own, apply(own, "default"))
