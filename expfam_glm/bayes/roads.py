@@ -36,7 +36,7 @@ class Chains:
 
     def log_prior(self, applied: Applied) -> dict[str, np.ndarray]:
         """log π of the draws, on the scale of the parameters."""
-        result = {"beta": _log_prior(applied.vector or applied.beta, self.beta)}
+        result = {"beta": _log_prior(applied.beta or applied.vector, self.beta)}
         if applied.phi is not None and self.phi is not None:
             result["phi"] = _log_prior((applied.phi,), self.phi[..., None])[..., 0]
         return result

@@ -1,0 +1,62 @@
+"""What is said about draws that are not what they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from expfam_glm.bayes.diagnose import diagnose
+from expfam_glm.errors import SamplingWarning
+
+RNG = np.random.default_rng(0)
+
+
+def tree(draws: np.ndarray, diverging: int = 0, deepest: int = 0) -> xr.DataTree:
+    """A posterior and the sampler's flags."""
+    flags = {
+        name: (("chain", "draw"), (np.arange(draws.size) < count).reshape(draws.shape))
+        for name, count in (("diverging", diverging), ("maxdepth_reached", deepest))
+    }
+    return xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset({"beta": (("chain", "draw"), draws)}),
+            "sample_stats": xr.Dataset(flags),
+        }
+    )
+
+
+def test_good_draws_are_reported_silently() -> None:
+    found = diagnose(tree(RNG.normal(size=(4, 500))))
+    assert found["diagnosis"] == "nothing to report"
+    assert found["n_divergences"] == 0
+    assert found["max_rhat"] < 1.01
+    assert found["min_ess_bulk"] > 1500
+
+
+def test_divergences_are_counted() -> None:
+    with pytest.warns(SamplingWarning, match="7 of 2000 draws diverged"):
+        found = diagnose(tree(RNG.normal(size=(4, 500)), diverging=7))
+    assert found["n_divergences"] == 7
+
+
+def test_chains_that_disagree() -> None:
+    apart = RNG.normal(size=(4, 500)) + np.array([[0], [0], [0], [2]])
+    with pytest.warns(SamplingWarning, match="chains do not agree"):
+        assert diagnose(tree(apart))["max_rhat"] > 1.1
+
+
+def test_draws_that_are_worth_little() -> None:
+    with pytest.warns(SamplingWarning, match="independent ones"):
+        diagnose(tree(RNG.normal(size=(4, 30))))
+
+
+def test_trajectories_that_were_cut() -> None:
+    with pytest.warns(SamplingWarning, match="100 of 2000 trajectories"):
+        diagnose(tree(RNG.normal(size=(4, 500)), deepest=100))
+
+
+def test_one_chain_has_no_rhat() -> None:
+    found = diagnose(tree(RNG.normal(size=(1, 2000))))
+    assert np.isnan(found["max_rhat"])
+    assert "not assessed" in str(found["diagnosis"])
