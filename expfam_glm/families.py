@@ -3,9 +3,9 @@
 from typing import Any
 
 from expfam_glm.spec import families as _built_in
-from expfam_glm.spec.families import negative_binomial
+from expfam_glm.spec.families import negative_binomial, tweedie
 
-__all__ = [  # noqa: F822 - all but one are traced when first used
+__all__ = [  # noqa: F822 - most are traced when first used
     "binomial",
     "gamma",
     "gaussian",
@@ -15,6 +15,7 @@ __all__ = [  # noqa: F822 - all but one are traced when first used
     "poisson",
     "quasi_binomial",
     "quasi_poisson",
+    "tweedie",
 ]
 
 

@@ -52,6 +52,13 @@ def gee(
         raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
     if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
+    if problem.family.shape:
+        name = next(iter(problem.family.shape))
+        raise ArgumentError(
+            f"estimating equations have no likelihood to find {', '.join(problem.family.shape)} of "
+            f"{problem.family.name!r} by; give the value with family.fix({name}=…), such as the "
+            "one that fit() estimates under independence."
+        )
     if problem.f is not None:
         raise ArgumentError(
             "freq_weights cannot be used with gee: they say how many rows stand alike, but not "

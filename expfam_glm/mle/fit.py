@@ -23,13 +23,20 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.boundary import refuse_boundary
-from expfam_glm.mle.dispersion import estimate, log_likelihood, maximum_likelihood
+from expfam_glm.mle.dispersion import (
+    elasticity,
+    estimate,
+    given_number,
+    log_likelihood,
+    maximum_likelihood,
+)
 from expfam_glm.mle.fitness import Fitness, deviance, fitness, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, warn_aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
+from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
@@ -39,12 +46,13 @@ INFORMATION = ("expected", "observed")
 class Maximum:
     """β̂ with what was found on the way; arrays are over the columns that are not aliased."""
 
-    problem: Problem  # restricted to the kept columns
+    problem: Problem  # restricted to the kept columns, estimated shapes given
     aliased: np.ndarray  # (all p,)
     solution: Solution
     blocks: MemoryBlocks
     measures: Fitness
     notes: tuple[str, ...]
+    shapes: ShapeEstimates | None = None  # where the family leaves shapes free
 
 
 def find_maximum(
@@ -53,8 +61,11 @@ def find_maximum(
     start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
+    phi: float | None = None,
 ) -> Maximum:
     """β̂, after collinear columns are set apart and the existence of a maximum is known.
+
+    Free shape parameters are estimated with it, at the dispersion `phi` if one is given.
 
     Raises
     ------
@@ -72,7 +83,13 @@ def find_maximum(
     if problem.X.shape[1] == 0:
         raise ArgumentError("the model has no coefficient; add a term to the formula.")
     start = None if start is None else _checked_start(problem, start)
+    shapes = None
     try:
+        if problem.family.shape:
+            shapes = estimate_shapes(
+                problem, phi=phi, start=start, tol=tol, max_iterations=max_iterations
+            )
+            problem, start = shapes.problem, shapes.beta
         solution, mask = maximise(
             problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
         )
@@ -80,7 +97,7 @@ def find_maximum(
         kept = ~aliased(problem.X)
         _refuse_separated(restrict_columns(problem, kept), cause=failure)
         raise
-    notes = []
+    notes = [shapes.note] if shapes is not None and shapes.note else []
     if mask.any():
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
@@ -106,7 +123,7 @@ def find_maximum(
             "there are no standard errors."
         )
         warn(notes[-1], FitWarning)
-    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes))
+    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes), shapes)
 
 
 def _checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
@@ -156,7 +173,10 @@ def fit(
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
     random_seed = check_options(ci_prob, chains, draws, random_seed)
-    maximum = find_maximum(problem, start=start, tol=tol, max_iterations=max_iterations)
+    maximum = find_maximum(
+        problem, start=start, tol=tol, max_iterations=max_iterations, phi=given_number(dispersion)
+    )
+    shapes = maximum.shapes
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
@@ -164,7 +184,7 @@ def fit(
     phi, estimated, log_error = _dispersion(inner, dispersion, measures, blocks, solution)
     factor = solution.factor
     if information == "observed":
-        factor = _observed(inner, blocks, beta)
+        factor = _observed(inner, blocks, beta, shapes)
     family = inner.family
     df = inner.n - beta.size
     if estimated and df <= 0 and dispersion != "ml":
@@ -182,6 +202,8 @@ def fit(
     loglik, parameters, note = _likelihood(inner, measures, phi, estimated, blocks, solution)
     if note:
         notes.append(note)
+    if shapes is not None:
+        parameters += len(shapes.values)
     n = inner.n
     stats: dict[str, float | int] = {
         "deviance": measures.deviance,
@@ -193,11 +215,16 @@ def fit(
         "df_residual": df,
         "df_null": n - (1 if measures.has_intercept else 0),
         "n_observations": n,
-        "n_iterations": solution.iterations,
+        "n_iterations": solution.iterations + (0 if shapes is None else shapes.iterations),
         "converged": 1,
         "decrement": solution.decrement,
     }
     cov_type = "fisher" if information == "expected" else "observed"
+    correlation = None
+    if shapes is not None:
+        log_error, correlation = shapes.dispersion(
+            log_error, elasticity(family, phi), information == "observed"
+        )
     positive = {"phi": (phi, log_error)} if np.isfinite(log_error) else {}
     attrs: dict[str, str | float | int] = {
         **problem.attrs(),
@@ -205,6 +232,8 @@ def fit(
         "dispersion": "known" if family.phi is not None else str(dispersion),
         "warnings": "\n".join(notes),
     }
+    if family.name != problem.family.name:
+        attrs["limit_family"] = family.name  # at the edge of a shape parameter
     return likelihood_tree(
         Estimate(
             kind="maximum likelihood",
@@ -219,6 +248,8 @@ def fit(
             observed=problem.observed_data(),
             constant=problem.constant_data(),
             attrs=attrs,
+            shapes={} if shapes is None else shapes.on_scales(information == "observed"),
+            correlation=correlation,
         ),
         ci_prob=ci_prob,
         chains=chains,
@@ -239,8 +270,13 @@ def _dispersion(
     return estimate(problem, method, measures, blocks)
 
 
-def _observed(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Factor:
-    """The factor of the observed information; refused where it is not positive definite."""
+def _observed(
+    problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, shapes: ShapeEstimates | None
+) -> Factor:
+    """The factor of the observed information, of β and shapes jointly where these are estimated.
+
+    Refused where it is not positive definite.
+    """
     kernel = row_kernel(problem.family, problem.link, ("observed_weight",))
 
     def one(block: Block) -> np.ndarray:
@@ -249,6 +285,8 @@ def _observed(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Facto
         return weighted_gram(block.X, W if block.f is None else W * block.f)
 
     matrix = blocks.reduce(one, lambda a, b: a + b)
+    if shapes is not None:
+        matrix = matrix - shapes.lost
     factor = factor_gram(matrix)
     if factor is None:
         raise ConvergenceError(

@@ -322,7 +322,7 @@ class Family(Derived):
         Raises
         ------
         ArgumentError
-            If a name is no shape parameter or a value lies outside its domain.
+            If a name is no shape parameter, or a value is no number in its domain.
 
         Examples
         --------
@@ -336,10 +336,13 @@ class Family(Derived):
                     f"{key!r} is no shape parameter of {self.name!r}; it has "
                     f"{', '.join(self.shape) or 'none'}."
                 )
-            if not bool(self.shape[key].contains(value)):
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+            if not number or not bool(self.shape[key].contains(value)):
                 raise ArgumentError(
-                    f"{key}={value!r} of {self.name!r} must lie in {self.shape[key]}."
+                    f"{key}={value!r} of {self.name!r} must be a number in {self.shape[key]}."
                 )
+        if not values:
+            return self
         given = {k: float(v) for k, v in values.items()}
         return Family(
             self.name,
