@@ -14,10 +14,13 @@ from typing import Any
 import pytensor.tensor as pt
 
 from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.spec.complex_gamma import log_abs_gamma
 from expfam_glm.spec.domain import Integers, Interval, Positive, Real
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.quasi import quasi
 
 _LOG_2PI = math.log(2 * math.pi)
+_LOG_2, _LOG_PI = math.log(2), math.log(math.pi)
 
 
 def _log_ratio(y: Any, mu: Any) -> Any:
@@ -94,6 +97,25 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         shape={"alpha": Positive},
         link="log",
     ),
+    "hyperbolic_secant": lambda: Family(
+        "hyperbolic_secant",
+        b=lambda theta: -pt.log(pt.cos(theta)),
+        c=lambda y, a: (
+            (1 / a - 2) * _LOG_2
+            - pt.log(a)
+            - _LOG_PI
+            - pt.gammaln(1 / a)
+            + 2 * log_abs_gamma(1 / (2 * a), y / (2 * a))
+        ),
+        support=Real,
+        theta_domain=Interval(-math.pi / 2, math.pi / 2),
+        theta=pt.arctan,
+        link="identity",
+        deviance=lambda y, mu: (
+            2 * y * pt.arctan2(y - mu, 1 + y * mu) + pt.log1p((mu - y) * (mu + y) / (1 + y**2))
+        ),
+        conjugate=lambda y: y * pt.arctan(y) - pt.log1p(y**2) / 2,
+    ),
     "quasi_poisson": lambda: Family(
         "quasi_poisson",
         b=_built("poisson").b,
@@ -162,6 +184,10 @@ def named(family: str | Family) -> Family:
     if family is negative_binomial or str(family) == "negative_binomial":
         raise ArgumentError(
             "the negative binomial needs its alpha: family=families.negative_binomial(alpha=0.5)."
+        )
+    if family is quasi or str(family) == "quasi":
+        raise ArgumentError(
+            "a quasi family needs its variance function: family=families.quasi(variance=…)."
         )
     name = _ALIASES.get(str(family), str(family))
     if name not in _DECLARED or name.startswith("_"):

@@ -207,7 +207,7 @@ class Family(Derived):
 
     def variance(self, mu: Any, **shape: Any) -> Any:
         """V(μ) = b″(θ(μ)), the variance at a(φ) = 1."""
-        return self.variance_function(self.theta(mu, **shape), **shape)
+        return self.variance_of_mean(mu, **shape)
 
     def theta_of(self, mu: Any, **shape: Any) -> Any:
         """θ(μ), the inverse of b′."""
