@@ -352,6 +352,18 @@ class Family(Derived):
 
         return dist(self, name, **keywords)
 
+    def to_bambi(self, link: str | Link | None = None) -> Any:
+        """The family as a `bambi.Family`; see `expfam_glm.interop.bambi`."""
+        from expfam_glm.interop.bambi import to_bambi
+
+        return to_bambi(self, link)
+
+    def to_statsmodels(self, link: str | Link | None = None) -> Any:
+        """The family as one of statsmodels; see `expfam_glm.interop.statsmodels`."""
+        from expfam_glm.interop.statsmodels import to_statsmodels
+
+        return to_statsmodels(self, link)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Family) and (self.name, self.digest, self.link) == (
             other.name,
