@@ -119,7 +119,7 @@ def _slope(function: Expression, order: int) -> Expression:
 def _host_link(link: Link) -> Any:
     """A link of statsmodels; the log is one of its logs, which is asked of where exposure is."""
     base = _links.Log if link == links.named("log") else _links.Link
-    made = type(link.name, (_Link, base), {"declared": link, "__module__": __name__})
+    made: Any = type(link.name, (_Link, base), {"declared": link, "__module__": __name__})
     return made.__new__(made)
 
 
@@ -171,7 +171,7 @@ def _host_family(family: Family, link: Any) -> Any:
     """A family of statsmodels under one of its links."""
     base = _families.Family if family.phi is None else _families.Poisson
     space = family.mean_space
-    made = type(
+    made: Any = type(
         family.name,
         (_Family, base),
         {
