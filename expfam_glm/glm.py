@@ -342,7 +342,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown priors, and for a quasi family, which has no density.
+            For unknown priors.
         RankError
             If coefficients with a flat prior are not determined by the data.
         SeparationError
@@ -359,7 +359,9 @@ class GLM:
         -----
         log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the
         likelihood being the graph of the declaration; −∞ where a linear predictor leaves the domain
-        of the link. For the default priors see `expfam_glm.bayes.scaling`.
+        of the link. For the default priors see `expfam_glm.bayes.scaling`. A quasi family has
+        the quasi-posterior: φ is held at Pearson's estimate and Σ f w [yθ − b(θ)]/a(φ̂) is a
+        potential of the model instead of an observed `y`.
 
         References
         ----------
@@ -426,7 +428,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown words or priors, for counts that are not positive, and for quasi families.
+            For unknown words or priors, and for counts that are not positive.
         RankError, SeparationError, SamplingError
             If flat priors leave the posterior improper, or no starting point is found.
 
@@ -442,6 +444,9 @@ class GLM:
         Chains start near the posterior mode, one posterior standard deviation away in a
         random direction, inside the domain of the link. A free φ is sampled on the log scale. The
         attribute `road` says how the log-posterior was computed; both ways are the same function.
+        A quasi family has the quasi-posterior, see `to_pymc`: the attribute `held_phi` is the
+        estimate at which its φ is held, and there is neither log_likelihood nor
+        posterior_predictive.
 
         References
         ----------

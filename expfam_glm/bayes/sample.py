@@ -16,6 +16,7 @@ from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied, apply
+from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
 from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
@@ -76,7 +77,7 @@ def sample(
     Raises
     ------
     ArgumentError
-        For unknown words or priors, for counts that are not positive, and for quasi families.
+        For unknown words or priors, and for counts that are not positive.
     RankError, SeparationError, SamplingError
         If flat priors leave the posterior improper, or no starting point is found.
 
@@ -91,7 +92,9 @@ def sample(
     -----
     Chains start near the posterior mode, one posterior standard deviation away in a random
     direction, inside the domain of the link. A free φ is sampled on the log scale. The attribute
-    `road` says how the log-posterior was computed; both ways are the same function.
+    `road` says how the log-posterior was computed; both ways are the same function. A quasi family
+    has the quasi-posterior, see `to_pymc`: the attribute `held_phi` is the estimate at which its φ
+    is held, and there is neither log_likelihood nor posterior_predictive.
 
     References
     ----------
@@ -114,6 +117,7 @@ def sample(
         raise one_of("nuts_sampler", nuts_sampler, _SAMPLERS)
     if road not in _ROADS:
         raise one_of("road", road, _ROADS)
+    given, problem = problem, hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
@@ -127,7 +131,12 @@ def sample(
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc}[chosen]
     with threadpool_limits(limits=1):  # one BLAS thread for each chain
         found = sampler(problem, applied, start, settings)
-    wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    quasi = isinstance(problem, QuasiProblem)
+    wanted = (
+        {}
+        if quasi
+        else {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    )
     attrs = common_attrs(
         kind="NUTS",
         estimator="posterior",
@@ -136,7 +145,8 @@ def sample(
         priors=applied.record(),
         random_seed=random_seed,
         tune=tune,
-        **problem.attrs(),
+        **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
+        **given.attrs(),
     )
     return _tree(problem, applied, found, wanted, attrs, random_seed)
 

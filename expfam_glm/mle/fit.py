@@ -181,6 +181,13 @@ def fit(
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
     notes = list(maximum.notes)
+    if np.isinf(measures.deviance):
+        notes.append(
+            f"the deviance is infinite: the variance function of {inner.family.name!r} falls to "
+            "zero too fast at an end of the mean space on which responses lie. Estimates and "
+            "standard errors, which need the variance alone, are not concerned."
+        )
+        warn(notes[-1], FitWarning)
     phi, estimated, log_error = _dispersion(inner, dispersion, measures, blocks, solution)
     factor = solution.factor
     if information == "observed":

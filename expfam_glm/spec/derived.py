@@ -60,10 +60,25 @@ class Derived:
     def variance_function(self) -> Expression:
         """b″(θ)."""
         if "variance" not in self._cache:
-            raw = self.mean_function.derivative("theta")
+            mean = self.mean_function
+            (short,) = simplify([mean.output], mean.variables)
+            raw = Expression(mean.variables, short).derivative("theta")
             (stable,) = simplify([raw.output], raw.variables)
             self._cache["variance"] = Expression(raw.variables, stable)
         return self._cache["variance"]
+
+    @property
+    def variance_of_mean(self) -> Expression:
+        """V(μ) = b″(θ(μ)), simplified as a whole."""
+        if "variance_of_mean" not in self._cache:
+            variables = [scalar("mu"), *(scalar(name) for name in self.shape)]
+            mu, *shapes = variables
+            named = dict(zip(self.shape, shapes, strict=True))
+            composed = self.variance_function(self.theta(mu, **named), **named)
+            self._cache["variance_of_mean"] = Expression(
+                variables, simplify([composed], variables)[0]
+            )
+        return self._cache["variance_of_mean"]
 
     @property
     def mean_space(self) -> Domain:

@@ -16,12 +16,15 @@ import numpy as np
 import pytensor.tensor as pt
 
 from expfam_glm.errors import ArgumentError, DeclarationError, one_of
+from expfam_glm.spec.complex_gamma import log_abs_gamma
 from expfam_glm.spec.compound import LogCompound
 from expfam_glm.spec.domain import Integers, Interval, Positive, Real
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.quasi import quasi
 
 _LOG_2PI = math.log(2 * math.pi)
 _STIRLING = 100.0  # from here on three terms of Stirling's series have all digits
+_LOG_2, _LOG_PI = math.log(2), math.log(math.pi)
 
 
 def _log_ratio(y: Any, mu: Any) -> Any:
@@ -156,6 +159,25 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         link="log",
         deviance=_tweedie_deviance,
         conjugate=lambda y, power: -(y ** (2 - power)) / ((2 - power) * (power - 1)),
+    ),
+    "hyperbolic_secant": lambda: Family(
+        "hyperbolic_secant",
+        b=lambda theta: -pt.log(pt.cos(theta)),
+        c=lambda y, a: (
+            (1 / a - 2) * _LOG_2
+            - pt.log(a)
+            - _LOG_PI
+            - pt.gammaln(1 / a)
+            + 2 * log_abs_gamma(1 / (2 * a), y / (2 * a))
+        ),
+        support=Real,
+        theta_domain=Interval(-math.pi / 2, math.pi / 2),
+        theta=pt.arctan,
+        link="identity",
+        deviance=lambda y, mu: (
+            2 * y * pt.arctan2(y - mu, 1 + y * mu) + pt.log1p((mu - y) * (mu + y) / (1 + y**2))
+        ),
+        conjugate=lambda y: y * pt.arctan(y) - pt.log1p(y**2) / 2,
     ),
     "quasi_poisson": lambda: Family(
         "quasi_poisson",
@@ -310,6 +332,10 @@ def named(family: str | Family) -> Family:
     for free in (negative_binomial, tweedie):
         if family is free:
             return free()
+    if family is quasi or str(family) == "quasi":
+        raise ArgumentError(
+            "a quasi family needs its variance function: family=families.quasi(variance=…)."
+        )
     name = _ALIASES.get(str(family), str(family))
     if name not in _DECLARED:
         raise one_of("family", family, [*_DECLARED, *_ALIASES])

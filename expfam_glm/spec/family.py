@@ -218,7 +218,7 @@ class Family(Derived):
 
     def variance(self, mu: Any, **shape: Any) -> Any:
         """V(μ) = b″(θ(μ)), the variance at a(φ) = 1."""
-        return self.variance_function(self.theta(mu, **shape), **shape)
+        return self.variance_of_mean(mu, **shape)
 
     def theta_of(self, mu: Any, **shape: Any) -> Any:
         """θ(μ), the inverse of b′."""
@@ -418,6 +418,18 @@ class Family(Derived):
         if raise_on_failure and not report.ok:
             raise DeclarationError(str(report), " ".join(report.parts))
         return report
+
+    def to_bambi(self, link: str | Link | None = None) -> Any:
+        """The family as a `bambi.Family`; see `expfam_glm.interop.bambi`."""
+        from expfam_glm.interop.bambi import to_bambi
+
+        return to_bambi(self, link)
+
+    def to_statsmodels(self, link: str | Link | None = None) -> Any:
+        """The family as one of statsmodels; see `expfam_glm.interop.statsmodels`."""
+        from expfam_glm.interop.statsmodels import to_statsmodels
+
+        return to_statsmodels(self, link)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Family) and (self.name, self.digest, self.link) == (
