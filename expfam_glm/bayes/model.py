@@ -92,6 +92,11 @@ def check_proper(problem: Problem, applied: Applied) -> None:
             f"the quasi family {family.name!r} has no likelihood, so there is no posterior; use "
             "the family with the density that you have in mind, or fit() and gee()."
         )
+    if problem.sampling is not None:
+        raise ArgumentError(
+            "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
+            "weights= if they are precisions."
+        )
     flat = applied.flat
     gone = aliased(problem.X)
     if flat.any():

@@ -196,9 +196,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     everything = bool(used.all())
     if not everything:
         y, X = y[used], X[used]
-        w, f, offset, sampling = (
-            None if v is None else v[used] for v in (w, f, offset, sampling)
-        )
+        w, f, offset, sampling = (None if v is None else v[used] for v in (w, f, offset, sampling))
     outside = _outside(family, y, 1.0 if w is None else w)
     if np.any(outside):
         raise DataError(_support_message(frame, family, y, w, outside, used))

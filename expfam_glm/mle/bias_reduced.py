@@ -72,7 +72,9 @@ class BiasReduced:
         """ẽ, √f times that of one row: all copies of a row are alike."""
         f = 1.0 if self.f is None else self.f
         root = np.sqrt(self.rows.weight)
-        return np.sqrt(f) * np.divide(self.rows.score, root, out=np.zeros_like(root), where=root > 0)
+        return np.sqrt(f) * np.divide(
+            self.rows.score, root, out=np.zeros_like(root), where=root > 0
+        )
 
     @cached_property
     def _psi(self) -> np.ndarray:

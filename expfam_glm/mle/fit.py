@@ -25,10 +25,11 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.boundary import refuse_boundary
-from expfam_glm.mle.covariance import Robust, Sandwich, checked_types, layout
+from expfam_glm.mle.covariance import Robust, Sandwich
 from expfam_glm.mle.dispersion import estimate, log_likelihood, maximum_likelihood
 from expfam_glm.mle.fitness import Fitness, deviance, fitness, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
+from expfam_glm.mle.layout import checked_types, layout
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, warn_aliased
