@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison
     from expfam_glm.results.compare import compare
+    from expfam_glm.results.predict import predict
     from expfam_glm.results.summary import summary
     from expfam_glm.spec.domain import Integers, Interval, Positive, Real, UnitInterval
     from expfam_glm.spec.family import Family
@@ -33,6 +34,7 @@ _HOMES = {
     "compare": "results.compare",
     "load_data": "data.load",
     "plot_comparison": "plots",
+    "predict": "results.predict",
     "summary": "results.summary",
 }
 _MODULES = ("correlation", "families", "links")
@@ -53,6 +55,7 @@ __all__ = [
     "links",
     "load_data",
     "plot_comparison",
+    "predict",
     "summary",
 ]
 

@@ -89,6 +89,7 @@ class Problem:
             "family": family.name,
             "family_digest": family.digest,
             "link": self.link.name,
+            "link_digest": self.link.link.digest,
             "response": self.frame.response,
             "formula": self.frame.formula or "",
             "design": self.frame.design,
@@ -171,17 +172,14 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     columns = frame.columns
     y, X = frame.y, frame.X
     n = y.shape[0]
-    w: np.ndarray | None = None
     for role in ("weights", "freq_weights", "sampling_weights"):
         if role in columns:
             _positive(frame, role)
-    if "weights" in columns:
-        w = columns["weights"]
     if "trials" in columns:
-        y, w = _proportions(frame, family, columns, w)
-    offset = columns.get("offset")
+        y = _proportions(frame, family, columns)
     if "exposure" in columns:
-        y, w, offset = _exposed(frame, family, link, y, w, offset)
+        y = _exposed(frame, family, link, y)
+    w, offset = weights_and_offset(columns, link)
     if w is not None and np.any(w[w > 0] != 1) and not takes_weights(family):
         raise ArgumentError(
             f"the density of {family.name!r} has total mass one only without weights: its c(y, a) "
@@ -211,10 +209,33 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     )  # fmt: skip
 
 
-def _proportions(
-    frame: Frame, family: Family, columns: Mapping[str, np.ndarray], w: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Successes out of trials as proportions with weight N."""
+def weights_and_offset(
+    columns: Mapping[str, np.ndarray], link: Link
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The weight w of each row and its offset, from weights, trials, offset and exposure.
+
+    w = weights × trials; an exposure joins the offset by its logarithm under a log link, and
+    otherwise the weights, for the response is a rate then. None where nothing was given.
+    """
+    w: np.ndarray | None = None
+    offset = columns.get("offset")
+    exposure = columns.get("exposure")
+    logged = exposure is not None and exposure_is_offset(link)
+    for values in (columns.get("weights"), columns.get("trials"), None if logged else exposure):
+        if values is not None:
+            w = values if w is None else w * values
+    if exposure is not None and logged:
+        offset = np.log(exposure) if offset is None else offset + np.log(exposure)
+    return w, offset
+
+
+def exposure_is_offset(link: Link) -> bool:
+    """Whether the logarithm of an exposure joins the offset."""
+    return link.link == links.named("log").link
+
+
+def _proportions(frame: Frame, family: Family, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Successes out of trials as proportions."""
     space = family.support
     if not (space.low == 0 and space.high == 1):
         raise ArgumentError(
@@ -237,27 +258,19 @@ def _proportions(
             f"{_show(frame, pairs, bad)}. With trials= the response counts successes; a proportion "
             "goes with weights=."
         )
-    return successes / trials, trials if w is None else w * trials
+    return successes / trials
 
 
-def _exposed(
-    frame: Frame,
-    family: Family,
-    link: Link,
-    y: np.ndarray,
-    w: np.ndarray | None,
-    offset: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Exposure as an offset under the log link, else (Poisson) as rates with weights."""
+def _exposed(frame: Frame, family: Family, link: Link, y: np.ndarray) -> np.ndarray:
+    """The response of rows with an exposure: counts under the log link, else (Poisson) rates."""
     exposure = frame.columns["exposure"]
     bad = ~(exposure > 0)
     if np.any(bad):
         raise DataError(f"exposure must be positive; found {_show(frame, exposure, bad)}.")
-    if link.link == links.named("log").link:
-        logged = np.log(exposure)
-        return y, w, logged if offset is None else offset + logged
+    if exposure_is_offset(link):
+        return y
     if family.name in ("poisson", "quasi_poisson"):
-        return y / exposure, exposure if w is None else w * exposure, offset
+        return y / exposure
     raise ArgumentError(
         f"exposure has a meaning under a log link (its log joins the offset) or for the Poisson "
         f"family (a rate with weight); not for {family.name!r} with the {link.name!r} link."
