@@ -24,9 +24,10 @@ _CHUNK = 1 << 14
 class Problem:
     """A family, a link and the rows that carry information (weight above zero).
 
-    y (n,) on the scale of the mean, X (n, p), prior weights w (trials included), frequency
-    weights f and offset; None stands for all one, or all zero for the offset. `used` marks the
-    rows of the frame that are kept, None for all.
+    y (n,) on the scale of the mean, X (n, p), weights w (prior weights × trials × sampling
+    weights), frequency weights f and offset; None stands for all one, or all zero for the offset.
+    `used` marks the rows of the frame that are kept, None for all. `sampling` holds the sampling
+    weights, scaled to the mean one.
     """
 
     family: Family
@@ -38,6 +39,7 @@ class Problem:
     f: np.ndarray | None
     offset: np.ndarray | None
     used: np.ndarray | None
+    sampling: np.ndarray | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -53,6 +55,13 @@ class Problem:
     def n(self) -> float:
         """How many observations the rows stand for: rows with w > 0, or Σf."""
         return float(self.row_count) if self.f is None else float(self.f.sum())
+
+    @property
+    def precision(self) -> np.ndarray | None:
+        """The part of w that divides the variance: prior weights and trials; None for all one."""
+        if self.w is None or self.sampling is None:
+            return self.w
+        return self.w / self.sampling
 
     def restrict(self, values: np.ndarray) -> np.ndarray:
         """An array over the rows of the frame, at the used rows."""
@@ -166,7 +175,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     columns = frame.columns
     y, X = frame.y, frame.X
     n = y.shape[0]
-    for role in ("weights", "freq_weights"):
+    for role in ("weights", "freq_weights", "sampling_weights"):
         if role in columns:
             _positive(frame, role)
     if "trials" in columns:
@@ -181,23 +190,26 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
             "does not hold for a = 1/2 or 1/3. Declare c for every a, or use freq_weights for rows "
             "that stand for several."
         )
-    f = columns.get("freq_weights")
+    f, sampling = columns.get("freq_weights"), columns.get("sampling_weights")
     used = np.ones(n, bool)
-    for values in (w, f):
+    for values in (w, f, sampling):
         if values is not None:
             used &= values > 0
     everything = bool(used.all())
     if not everything:
         y, X = y[used], X[used]
-        w, f, offset = (None if v is None else v[used] for v in (w, f, offset))
+        w, f, offset, sampling = (None if v is None else v[used] for v in (w, f, offset, sampling))
     outside = _outside(family, y, 1.0 if w is None else w)
     if np.any(outside):
         raise DataError(_support_message(frame, family, y, w, outside, used))
     if y.shape[0] < 1:
         raise DataError("no row is left to fit.")
+    if sampling is not None:
+        sampling = sampling / np.average(sampling, weights=f)
+        w = sampling if w is None else w * sampling
     return Problem(
         family, link, frame, y, np.ascontiguousarray(X), w, f, offset,
-        None if everything else used,
+        None if everything else used, sampling,
     )  # fmt: skip
 
 

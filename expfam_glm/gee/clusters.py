@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from expfam_glm.data.codes import Coded, code
 from expfam_glm.errors import DataError, show_rows
 
 _DAY = np.timedelta64(1, "D")
-
-
-class Coded(NamedTuple):
-    """Distinct values, and for each row the position of its value among them."""
-
-    levels: np.ndarray  # (m,)
-    codes: np.ndarray  # (n,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,24 +82,6 @@ class Clusters:
     def spread(self, values: np.ndarray) -> np.ndarray:
         """One value a cluster, repeated on each of its rows."""
         return np.repeat(values, self.sizes)
-
-
-def code(values: np.ndarray) -> Coded:
-    """Number the distinct values; ascending where they can be sorted, else as they appear."""
-    if values.dtype.kind != "O":
-        levels, codes = np.unique(values, return_inverse=True)
-        return Coded(levels, codes.reshape(-1))
-    listed = values.tolist()
-    found: dict[Any, int] = dict.fromkeys(listed, 0)
-    try:
-        ordered = sorted(found)
-    except TypeError:
-        ordered = list(found)
-    found = {value: number for number, value in enumerate(ordered)}
-    levels = np.empty(len(ordered), dtype=object)
-    levels[:] = ordered
-    codes = np.fromiter((found[value] for value in listed), np.intp, len(listed))
-    return Coded(levels, codes)
 
 
 def positions(groups: np.ndarray) -> np.ndarray:

@@ -64,6 +64,11 @@ def gee(
             "freq_weights cannot be used with gee: they say how many rows stand alike, but not "
             "which of them share a cluster. Repeat the rows (or whole clusters) instead."
         )
+    if problem.sampling is not None:
+        raise ArgumentError(
+            "sampling_weights cannot be used with gee, whose weights are precisions; use fit() "
+            "with cov='CR1' and groups=, the same estimate as under independence."
+        )
     working = correlations.named(correlation)
     labels = problem.frame.column(groups, "groups")
     when = _times(problem, working, labels, time)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,6 +25,7 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.boundary import refuse_boundary
+from expfam_glm.mle.covariance import Robust, Sandwich
 from expfam_glm.mle.dispersion import (
     elasticity,
     estimate,
@@ -32,6 +35,7 @@ from expfam_glm.mle.dispersion import (
 )
 from expfam_glm.mle.fitness import Fitness, deviance, fitness, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
+from expfam_glm.mle.layout import checked_types, layout
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, warn_aliased
@@ -159,6 +163,10 @@ def _refuse_separated(problem: Problem, cause: Exception | None = None) -> None:
 def fit(
     problem: Problem,
     *,
+    cov: str | Sequence[str] | None = None,
+    groups: Any = None,
+    time: Any = None,
+    lags: int | None = None,
     information: str = "expected",
     dispersion: str | float = "pearson",
     start: ArrayLike | None = None,
@@ -172,6 +180,8 @@ def fit(
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
+    types = checked_types(cov, sampled=problem.sampling is not None)
+    arranged = layout(problem, types, groups, time, lags)
     random_seed = check_options(ci_prob, chains, draws, random_seed)
     maximum = find_maximum(
         problem, start=start, tol=tol, max_iterations=max_iterations, phi=given_number(dispersion)
@@ -201,11 +211,20 @@ def fit(
         )
         warn(notes[-1], FitWarning)
     a = float(family.a(phi)) if np.isfinite(phi) and not solution.perfect else np.nan
-    covariance = np.full((maximum.aliased.size,) * 2, np.nan)
-    kept = np.flatnonzero(~maximum.aliased)
-    covariance[np.ix_(kept, kept)] = factor.inverse() * a
-    full = np.full(maximum.aliased.size, np.nan)
-    full[kept] = beta
+    expected_df = np.full(beta.size, float(df) if estimated and df > 0 else np.inf)
+    found = {"fisher": Robust(factor.inverse() * a, expected_df)} if "fisher" in types else {}
+    robust = [name for name in types if name != "fisher"]
+    if robust:
+        sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, arranged)
+        found |= {name: _robust(sandwich, name, np.isfinite(a)) for name in robust}
+        notes += _remarks(sandwich, found)
+    found = {name: found[name] for name in types}
+    covariances = {
+        "observed" if name == "fisher" and information == "observed" else name:
+        expand(one.covariance, maximum.aliased)
+        for name, one in found.items()
+    }  # fmt: skip
+    cov_type, tests = next(iter(covariances)), next(iter(found.values())).df
     loglik, parameters, note = _likelihood(inner, measures, phi, estimated, blocks, solution)
     if note:
         notes.append(note)
@@ -226,7 +245,6 @@ def fit(
         "converged": 1,
         "decrement": solution.decrement,
     }
-    cov_type = "fisher" if information == "expected" else "observed"
     correlation = None
     if shapes is not None:
         log_error, correlation = shapes.dispersion(
@@ -237,6 +255,7 @@ def fit(
         **problem.attrs(),
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
+        **arranged.attrs(),
         "warnings": "\n".join(notes),
     }
     if family.name != problem.family.name:
@@ -245,15 +264,15 @@ def fit(
         Estimate(
             kind="maximum likelihood",
             labels=problem.labels,
-            beta=full,
-            covariances={cov_type: covariance},
-            df=float(df) if estimated and df > 0 else None,
+            beta=expand(beta, maximum.aliased),
+            covariances=covariances,
+            df=None if tests is None else expand(tests, maximum.aliased),
             fit={"phi": ((), phi)},
             fit_coords={},
             positive=positive,
             fit_stats=stats,
             observed=problem.observed_data(),
-            constant=problem.constant_data(),
+            constant=problem.constant_data() | arranged.columns,
             attrs=attrs,
             shapes={} if shapes is None else shapes.on_scales(information == "observed"),
             correlation=correlation,
@@ -263,6 +282,52 @@ def fit(
         draws=draws,
         random_seed=random_seed,
     )
+
+
+def expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
+    """A vector or matrix over the kept coefficients, NaN at the aliased ones."""
+    if not aliased.any():
+        return values
+    kept = np.flatnonzero(~aliased)
+    full = np.full((aliased.size,) * values.ndim, np.nan)
+    full[np.ix_(*[kept] * values.ndim)] = values
+    return full
+
+
+def _robust(sandwich: Sandwich, name: str, determined: bool) -> Robust:
+    """One robust covariance; NaN where the fit leaves no residuals."""
+    p = sandwich.beta.size
+    if not determined or sandwich.problem.n <= p:
+        return Robust(np.full((p, p), np.nan), None)
+    return sandwich.covariance(name)
+
+
+def _remarks(sandwich: Sandwich, found: dict[str, Robust]) -> list[str]:
+    """What must be known about robust covariances; each is also a warning."""
+    notes, p = [], sandwich.beta.size
+    if sandwich.problem.n <= p:
+        notes.append(
+            "there are as many coefficients as observations: the residuals vanish, and robust "
+            "covariances are not defined."
+        )
+    for name, groups in zip(sandwich.layout.names, sandwich.layout.groups, strict=True):
+        K = int(groups.max()) + 1
+        if p >= K:
+            notes.append(
+                f"{K} clusters{f' of {name}' if name else ''} do not carry a covariance of {p} "
+                f"coefficients: its rank is at most {K - 1}. Test few coefficients at a time, or "
+                "use fewer terms."
+            )
+    size = np.sum(sandwich.factor.root**2, axis=1) * sandwich.mean_square
+    for name, one in found.items():
+        if name != "fisher" and np.any(one.covariance.diagonal() <= 1e-20 * size):
+            notes.append(
+                f"the covariance {name!r} is zero in some direction: the scores of every row or "
+                "cluster cancel. Its standard errors say nothing there."
+            )
+    for note in notes:
+        warn(note, FitWarning)
+    return notes
 
 
 def _dispersion(
@@ -314,6 +379,8 @@ def _likelihood(
 ) -> tuple[float, int, str]:
     """ℓ at the maximum-likelihood φ̂, how many further parameters it counts, and a remark."""
     family = problem.family
+    if problem.sampling is not None:
+        return np.nan, 0, "sampling weights leave no likelihood: loglik, AIC and BIC are NaN."
     if family.is_quasi:
         return np.nan, 0, "a quasi family has no likelihood: loglik, AIC and BIC are NaN."
     if solution.perfect or (estimated and measures.deviance <= 0):
