@@ -244,12 +244,12 @@ class GLM:
             The cluster of each row: a column of the data, or labels of any type. Rows may stand in
             any order.
         correlation : str or Correlation
-            "independence", "exchangeable", "ar1", "unstructured", or a value of
+            "independence", "exchangeable", "ar1", "toeplitz", "unstructured", or a value of
             `expfam_glm.correlation`.
         time : str or array_like (n,), optional
-            When each row was observed: numbers or dates for "ar1", labels of any type for
-            "unstructured" and `Fixed`. The order of rows within a cluster, 0, 1, 2, …, if not
-            given.
+            When each row was observed: numbers or dates for "ar1", "toeplitz" and `MDependent`,
+            labels of any type for the others that need it. The order of rows within a cluster, 0,
+            1, 2, …, if not given.
         cov : {"robust", "naive"}
             The covariance for standard errors, tests, intervals and draws; both are stored.
         ddof : {"none", "p", "geepack"}

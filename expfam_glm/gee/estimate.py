@@ -16,8 +16,9 @@ from expfam_glm.gee import correlation as correlations
 from expfam_glm.gee.clusters import positions
 from expfam_glm.gee.correlation import Correlation
 from expfam_glm.gee.covariance import TYPES
+from expfam_glm.gee.equations import Equations
 from expfam_glm.gee.selection import criteria
-from expfam_glm.gee.solve import Equations, Solution
+from expfam_glm.gee.solve import Solution, solve
 from expfam_glm.gee.structures import Structure
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.fit import Maximum, find_maximum
@@ -61,14 +62,17 @@ def gee(
     labels = problem.frame.column(groups, "groups")
     when = _times(problem, working, labels, time)
     used = None if when is None else problem.restrict(when)
-    structure = working.on(problem.restrict(labels), used, given=time is not None)
+    structure = working.on(
+        problem.restrict(labels), used, time is not None,
+        lambda source, role: problem.restrict(problem.frame.column(source, role)),
+    )  # fmt: skip
     maximum = find_maximum(problem, start=start)
     inner = maximum.problem
     equations = Equations(
         problem.family, problem.link, inner.y, inner.X, inner.w, inner.offset, structure, ddof,
         None if phi is None else float(problem.family.a(phi)),
     )  # fmt: skip
-    solution = equations.solve(maximum.solution.beta, tol=tol, max_iterations=max_iterations)
+    solution = solve(equations, maximum.solution.beta, tol=tol, max_iterations=max_iterations)
     notes = [*maximum.notes, *_remarks(structure, solution)]
     constant = problem.constant_data() | {"groups": problem.restrict(labels)}
     if time is not None and when is not None:
@@ -178,18 +182,16 @@ def _statistics(
     problem, state = maximum.problem, solution.state
     clusters = equations.structure.clusters
     deviance = row_deviance(problem, MemoryBlocks(problem), state.beta)
-    found = equations.standardised(state.beta)
-    assert found is not None
     robust = solution.covariances("robust")["robust"]
     return {
         "deviance": deviance,
-        "pearson_chi2": state.pearson,
+        "pearson_chi2": state.rows.pearson,
         "df_residual": problem.n - state.beta.size,
-        **criteria(deviance, found.columns[:, :-1], robust, state.dispersion),
+        **criteria(deviance, equations.information(state.rows), robust, state.dispersion),
         "n_observations": problem.n,
         "n_clusters": clusters.count,
         "max_cluster_size": clusters.largest,
         "n_iterations": solution.iterations,
         "converged": 1,
-        "last_step": state.length,
+        "last_step": solution.length,
     }

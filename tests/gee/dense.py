@@ -66,7 +66,13 @@ def ar1_alpha(products: np.ndarray, distances: np.ndarray, low: float) -> float:
 
 
 def moment(
-    name: str, r: np.ndarray, phi: float, groups: np.ndarray, time: np.ndarray, lost: int
+    name: str,
+    r: np.ndarray,
+    phi: float,
+    groups: np.ndarray,
+    time: np.ndarray,
+    lost: int,
+    key: Callable[[int, int], Any] | None = None,
 ) -> Any:
     """α from Pearson residuals."""
     pairs = pairs_within(groups)
@@ -79,25 +85,35 @@ def moment(
         )
         low = -1.0 if np.all(distances == np.rint(distances)) else 0.0
         return ar1_alpha(products, distances, low)
-    if name == "unstructured":
-        found: dict[tuple, list[float]] = {}
+    if key is not None:
+        found: dict[Any, list[float]] = {}
         for i, j in pairs:
-            found.setdefault(tuple(sorted((time[i], time[j]))), []).append(r[i] * r[j] / phi)
-        return {key: sum(values) / (len(values) - lost) for key, values in found.items()}
+            if key(i, j) is not None:
+                found.setdefault(key(i, j), []).append(r[i] * r[j] / phi)
+        return {which: sum(values) / (len(values) - lost) for which, values in found.items()}
     return None
 
 
-def matrix(name: str, alpha: Any, time: np.ndarray) -> np.ndarray:
-    """R of one cluster with these times; for "fixed" alpha is a matrix over 0, 1, 2, …"""
-    R = np.eye(len(time))
-    for i, j in combinations(range(len(time)), 2):
+def matrix(
+    name: str,
+    alpha: Any,
+    time: np.ndarray,
+    rows: np.ndarray,
+    key: Callable[[int, int], Any] | None = None,
+) -> np.ndarray:
+    """R of the rows of one cluster; for "fixed" alpha is a matrix over 0, 1, 2, …"""
+    R = np.eye(len(rows))
+    for i, j in combinations(range(len(rows)), 2):
+        if key is not None:
+            which = key(rows[i], rows[j])
+            R[i, j] = R[j, i] = 0.0 if which is None else alpha[which]
+            continue
         R[i, j] = R[j, i] = {
             "independence": lambda *_: 0.0,
             "exchangeable": lambda *_: alpha,
             "ar1": lambda s, t: alpha ** abs(s - t),
-            "unstructured": lambda s, t: alpha[tuple(sorted((s, t)))],
             "fixed": lambda s, t: alpha[int(s), int(t)],
-        }[name](time[i], time[j])
+        }[name](time[rows[i]], time[rows[j]])
     return R
 
 
@@ -115,8 +131,14 @@ def dense_gee(
     ddof: str = "none",
     phi: float | None = None,
     fixed: np.ndarray | None = None,
+    key: Callable[[int, int], Any] | None = None,
 ) -> Dense:
-    """Solve the equations from a start near the solution; steps almost to rounding."""
+    """Solve the equations from a start near the solution; steps almost to rounding.
+
+    `key` names the parameter that two rows of a cluster share, None for no correlation.
+    """
+    if name == "unstructured":
+        key = lambda i, j: tuple(sorted((time[i], time[j])))  # noqa: E731
     mean, slope, variance = MODELS[model]
     n, p = X.shape
     w = np.ones(n) if w is None else w
@@ -129,12 +151,12 @@ def dense_gee(
         r = (y - mu) / np.sqrt(A)
         pearson = float(np.sum(r**2))
         spread = pearson / (n if ddof == "geepack" else n - p) if phi is None else phi
-        alpha = moment(name, r, spread, groups, time, p if ddof == "p" else 0)
+        alpha = moment(name, r, spread, groups, time, p if ddof == "p" else 0, key)
         B, C, U = np.zeros((p, p)), np.zeros((p, p)), np.zeros(p)
         for group in np.unique(groups):
             rows = np.flatnonzero(groups == group)
             D = X[rows] * slope(eta[rows])[:, None]
-            R = matrix(name, fixed if name == "fixed" else alpha, time[rows])
+            R = matrix(name, fixed if name == "fixed" else alpha, time, rows, key)
             V = spread * np.diag(np.sqrt(A[rows])) @ R @ np.diag(np.sqrt(A[rows]))
             u = D.T @ np.linalg.inv(V) @ (y[rows] - mu[rows])
             U += u
