@@ -81,7 +81,7 @@ class Clusters:
         """All rows as one piece."""
         return self._piece(0, self.count)
 
-    def pieces(self, most: int, *, equal: bool = False) -> list[Piece]:
+    def pieces(self, most: int, *, equal: bool = False, clusters: int | None = None) -> list[Piece]:
         """Runs of whole clusters with at most so many rows, unless one cluster has more.
 
         Parameters
@@ -89,6 +89,8 @@ class Clusters:
         most : int
         equal : bool
             Whether all clusters of a piece must have the same size.
+        clusters : int, optional
+            The most clusters of a piece.
         """
         ends = np.append(self.starts, self.order.shape[0])
         stops = [self.count]
@@ -99,7 +101,7 @@ class Clusters:
         for stop in stops:
             while first < stop:
                 last = int(np.searchsorted(ends, ends[first] + most, side="right")) - 1
-                last = min(max(last, first + 1), stop)
+                last = min(max(last, first + 1), stop, first + (clusters or stop))
                 pieces.append(self._piece(first, last))
                 first = last
         return pieces

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from expfam_glm.errors import CorrelationError
 from expfam_glm.gee.clusters import Piece
 from expfam_glm.gee.lags import Lags, grid_of
 from expfam_glm.gee.rate import Chains, OnChains, OnLags, best_rate
@@ -82,6 +84,17 @@ class Decay(Structure):
 
     def alpha(self, parameter: np.ndarray) -> np.ndarray:
         return np.copysign(np.exp(-np.abs(parameter)), parameter)
+
+    def given_alpha(self, alpha: ArrayLike) -> np.ndarray:
+        value = super().given_alpha(alpha)
+        low = -1 if self.whole else 0
+        if not (low < value < 1 or value == 0):
+            raise CorrelationError(
+                f"the AR(1) working correlation needs {low} < alpha < 1"
+                f"{'' if self.whole else ' (0 included) between real times'}; got {value:g}."
+            )
+        with np.errstate(divide="ignore"):
+            return np.copysign(-np.log(np.abs(value)), value)
 
     def remark(self, parameter: np.ndarray) -> str:
         if np.isfinite(parameter) or self.whole:

@@ -98,16 +98,20 @@ class Equations:
         offset = None if self.offset is None else self.offset[rows]
         return self.y[rows], np.ascontiguousarray(self.X[rows].T), w, offset
 
+    @property
+    def most(self) -> int:
+        """How many rows of [D | r] fit into the cache."""
+        return max(512, _PIECE_DOUBLES // (self.X.shape[1] + 1))
+
     @cached_property
     def pieces(self) -> list[Piece]:
         """Clusters whose rows of [D | r] fit into the cache."""
-        most = max(512, _PIECE_DOUBLES // (self.X.shape[1] + 1))
-        return self.structure.clusters.pieces(most, equal=self.structure.equal_sizes)
+        return self.structure.clusters.pieces(self.most, equal=self.structure.equal_sizes)
 
     @cached_property
     def _workspace(self) -> np.ndarray:
         """Memory for [D | r] of the largest piece: fresh pages cost more than arithmetic."""
-        most = max(piece.rows.stop - piece.rows.start for piece in self.pieces)
+        most = min(self.y.shape[0], max(self.most, self.structure.clusters.largest))
         return np.empty((self.X.shape[1] + 1) * most)
 
     def rows(self, beta: np.ndarray) -> Rows | None:
@@ -165,11 +169,13 @@ class Equations:
         product: np.ndarray = self.sorted[1] @ weighted
         return product
 
-    def whitened(self, rows: Rows, root: Root) -> Iterator[tuple[Piece, np.ndarray]]:
+    def whitened(
+        self, rows: Rows, root: Root, pieces: list[Piece] | None = None
+    ) -> Iterator[tuple[Piece, np.ndarray]]:
         """[W | e]ᵀ (p + 1, rows) of one piece after another, in the same memory."""
         X = self.sorted[1]
         p = X.shape[0]
-        for piece in self.pieces:
+        for piece in pieces or self.pieces:
             count = piece.rows.stop - piece.rows.start
             columns = self._workspace[: (p + 1) * count].reshape(p + 1, count)
             scale = root.scaled(piece)

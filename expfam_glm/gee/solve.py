@@ -29,15 +29,6 @@ class Solution(NamedTuple):
     iterations: int
     length: float  # of the last step, in robust standard errors: the largest over coefficients
 
-    def covariances(self, first: str) -> dict[str, np.ndarray]:
-        """Every covariance of β̂ (p, p), the chosen one first."""
-        state = self.state
-        found = {
-            "robust": covariance.robust(state.bread, state.scores),
-            "naive": covariance.naive(state.bread, state.dispersion),
-        }
-        return {first: found[first]} | found
-
 
 class Ruler:
     """The length of a step in the standard errors of one state."""

@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from expfam_glm.errors import CorrelationError
+from expfam_glm.errors import ArgumentError, CorrelationError
 from expfam_glm.gee.clusters import Clusters, Piece
 
 # The matrix shown in the result has at most this many rows.
@@ -60,6 +61,21 @@ class Structure(ABC):
     def alpha(self, parameter: np.ndarray) -> np.ndarray:
         """α as it is reported, where the parameter is another function of it."""
         return parameter
+
+    def given_alpha(self, alpha: ArrayLike) -> np.ndarray:
+        """The parameter for an α of the user's."""
+        if self.alpha_dims is None:
+            raise ArgumentError("alpha= was given, but this working correlation has no alpha.")
+        count = len(self.alpha_labels())
+        shape = (count,) if self.alpha_dims else ()
+        try:
+            values = np.asarray(alpha, dtype=float)
+        except (TypeError, ValueError):
+            values = np.array([np.nan])
+        if values.shape != shape or not np.all(np.isfinite(values)):
+            wanted = f"{count} numbers, for {', '.join(self.alpha_labels()[:8])}" if count else ""
+            raise ArgumentError(f"alpha={alpha!r} must be {wanted or 'a number'}.")
+        return values
 
     def alpha_labels(self) -> list[str]:
         """Names of the elements of α, where it is a vector."""

@@ -140,7 +140,7 @@ def test_what_a_custom_function_may_not_return(seizures, function, says):
 
 def test_large_clusters_of_consecutive_times():
     rng = np.random.default_rng(7)
-    sizes = [300, 120, 120, 40, 1]
+    sizes = [70, 40, 40, 9, 1]
     groups = np.repeat(np.arange(5), sizes)
     time = np.concatenate([np.arange(size) for size in sizes])
     e = np.concatenate([chain(rng, np.arange(size), 0.4) for size in sizes])
