@@ -16,6 +16,7 @@ from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_disp
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import (
     AliasWarning,
+    ArgumentError,
     RankError,
     SamplingError,
     SeparationError,
