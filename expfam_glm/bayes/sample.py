@@ -15,6 +15,7 @@ from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied, apply
+from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
 from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.settings import check_settings
 from expfam_glm.bayes.start import near_mode
@@ -50,6 +51,7 @@ def sample(
         raise one_of("nuts_sampler", nuts_sampler, _SAMPLERS)
     if road not in _ROADS:
         raise one_of("road", road, _ROADS)
+    given, problem = problem, hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
@@ -62,7 +64,12 @@ def sample(
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc}[chosen]
     with threadpool_limits(limits=1):  # one BLAS thread for each chain
         found = sampler(problem, applied, start, settings)
-    wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    quasi = isinstance(problem, QuasiProblem)
+    wanted = (
+        {}
+        if quasi
+        else {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    )
     attrs = common_attrs(
         kind="NUTS",
         estimator="posterior",
@@ -71,7 +78,8 @@ def sample(
         priors=applied.record(),
         random_seed=random_seed,
         tune=tune,
-        **problem.attrs(),
+        **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
+        **given.attrs(),
     )
     return _tree(problem, applied, found, wanted, attrs, random_seed)
 
