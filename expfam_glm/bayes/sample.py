@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from expfam_glm.bayes.density import has_fast_lane
+from expfam_glm.bayes.density import has_fast_lane, sums_in_rows
 from expfam_glm.bayes.diagnose import diagnose
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
@@ -55,7 +55,7 @@ def sample(
     applied = apply(problem, priors)
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
-    chosen = _road(applied, nuts_sampler, road)
+    chosen = _road(problem, applied, nuts_sampler, road)
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
         "progressbar": progressbar, **check_settings(nuts_sampler, keywords, int(chains)),
@@ -84,9 +84,9 @@ def sample(
     return _tree(problem, applied, found, wanted, attrs, random_seed)
 
 
-def _road(applied: Applied, nuts_sampler: str, road: str) -> str:
+def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> str:
     """Which function samples."""
-    possible = has_fast_lane(applied)
+    possible = has_fast_lane(applied, problem.family.shape)
     if nuts_sampler == "pymc":
         if road == "kernels":
             raise ArgumentError("road='kernels' goes with nuts_sampler='nutpie'.")
@@ -94,8 +94,11 @@ def _road(applied: Applied, nuts_sampler: str, road: str) -> str:
     if road == "kernels" and not possible:
         raise ArgumentError(
             "road='kernels' needs univariate priors, each a Prior(…) on the whole real line (on "
-            "the positive numbers for phi); use road='graph' or 'auto'."
+            "the positive numbers for phi, on the whole domain for a shape parameter); use "
+            "road='graph' or 'auto'."
         )
+    if road == "auto" and sums_in_rows(problem.family):
+        return "graph"
     return "kernels" if possible and road != "graph" else "graph"
 
 
@@ -121,22 +124,24 @@ def _tree(
     posterior: Variables = {"beta": ((*each, "coef"), found.beta)}
     if found.phi is not None:
         posterior["phi"] = (each, found.phi)
+    posterior |= {name: (each, values) for name, values in found.shapes.items()}
     groups = {
         "posterior": group(posterior, coords, kind="NUTS"),
         "sample_stats": found.stats.assign_attrs(sampler=attrs["sampler"]),
         "log_prior": group(
             {name: ((*each, *(("coef",) if v.ndim == 3 else ())), v)
-             for name, v in found.log_prior(applied).items()},
+             for name, v in found.log_prior(problem, applied).items()},
             coords,
         ),
     }  # fmt: skip
     flat_beta = found.beta.reshape(-1, p)
     flat_phi = float(problem.family.phi or 1.0) if found.phi is None else found.phi.ravel()
+    flat_shapes = {name: values.ravel() for name, values in found.shapes.items()}
     size = 8.0 * flat_beta.shape[0] * problem.row_count
     makers = {
-        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi),
+        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi, **flat_shapes),
         "posterior_predictive": lambda: predictive(
-            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1])
+            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1]), **flat_shapes
         ),
     }
     for name in (name for name, want in wanted.items() if want):

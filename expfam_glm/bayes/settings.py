@@ -70,8 +70,8 @@ def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> 
             hint = f"did you mean {meant!r}?" if meant else close_to(name, [*_OWN, *sorted(known)])
             raise ArgumentError(f"sample() takes no argument {name!r}; {hint}")
     cores, accept = given.get("cores", 1), given.get("target_accept", 0.8)
-    if not (isinstance(cores, Integral) and cores >= 1):
+    if not (isinstance(cores, Integral) and int(cores) >= 1):
         raise ArgumentError(f"cores={cores!r} must be a whole number from 1.")
-    if not (isinstance(accept, Real) and 0 < accept < 1):
+    if not (isinstance(accept, Real) and 0 < float(accept) < 1):
         raise ArgumentError(f"target_accept={accept!r} must be a number in (0, 1).")
     return {"cores": min(chains, os.cpu_count() or 1), **given}
