@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expfam_glm import correlation, families, links
+    from expfam_glm.bayes.calibrate import calibrate
     from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison
     from expfam_glm.results.compare import compare
     from expfam_glm.results.influence import influence
+    from expfam_glm.results.loo import loo
     from expfam_glm.results.predict import predict
     from expfam_glm.results.residuals import residuals
     from expfam_glm.results.summary import summary
@@ -33,9 +35,11 @@ _HOMES = {
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
     "Prior": "bayes.prior",
+    "calibrate": "bayes.calibrate",
     "compare": "results.compare",
     "influence": "results.influence",
     "load_data": "data.load",
+    "loo": "results.loo",
     "plot_comparison": "plots",
     "predict": "results.predict",
     "residuals": "results.residuals",
@@ -53,12 +57,14 @@ __all__ = [
     "Prior",
     "Real",
     "UnitInterval",
+    "calibrate",
     "compare",
     "correlation",
     "families",
     "influence",
     "links",
     "load_data",
+    "loo",
     "plot_comparison",
     "predict",
     "residuals",

@@ -141,7 +141,9 @@ def link_of(tree: xr.DataTree, family: Family | None, link: str | Link | None) -
                 f"link= is {given.name!r}, but the model was fitted with another link, {name!r}."
             )
         return given
-    candidates = [] if family is None else [family.link, family.canonical_link]
+    candidates = [] if family is None else [family.link]
+    if family is not None and not family.shape:  # which the canonical link may depend on
+        candidates.append(family.canonical_link)
     try:
         candidates.insert(0, links.named(name))
     except ArgumentError:
