@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import ArgumentError, DataError, show_rows
+from expfam_glm.numerics.tables import Distributions
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.verify import check_parameters
 
 
 def refuse_quasi(family: Family, consequence: str) -> None:
@@ -45,3 +48,49 @@ def given_shapes(family: Family, shape: Mapping[str, ArrayLike]) -> dict[str, np
                 f"{show_rows(np.ravel(array), np.ravel(bad))}."
             )
     return values
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The arguments of a distribution function, checked, broadcast and flat."""
+
+    family: Family
+    first: np.ndarray  # y or probabilities
+    mean: np.ndarray
+    theta: np.ndarray
+    a: np.ndarray
+    shapes: Mapping[str, np.ndarray]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        family: Family,
+        first: ArrayLike,
+        mu: ArrayLike,
+        phi: ArrayLike | None,
+        weights: ArrayLike,
+        shape: Mapping[str, ArrayLike],
+        consequence: str,
+    ) -> Columns:
+        """Read the arguments; `consequence` is what a quasi family lacks."""
+        refuse_quasi(family, consequence)
+        shapes = given_shapes(family, shape)
+        a = effective_dispersion(family, phi, weights)
+        mean = np.asarray(mu, dtype=float)
+        check_parameters(family, mean, a)
+        full = np.broadcast_arrays(np.asarray(first, float), mean, a, *shapes.values())
+        y, mean, a, *values = (np.array(v.ravel()) for v in full)
+        shapes = dict(zip(shapes, values, strict=True))
+        theta = np.asarray(family.theta_of(mean, **shapes))
+        return cls(family, y, mean, theta, a, shapes, full[0].shape)
+
+    @property
+    def inner(self) -> np.ndarray:
+        """Where the mean is not at an edge, which would hold all the mass."""
+        return np.isfinite(self.theta) & self.family.mean_space.contains(self.mean)
+
+    def distributions(self, rows: np.ndarray) -> Distributions:
+        """The distributions of some rows."""
+        shapes = {name: values[rows] for name, values in self.shapes.items()}
+        return Distributions.of(self.family, self.theta[rows], self.a[rows], shapes)

@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import DataError, show_rows
-from expfam_glm.numerics.arguments import effective_dispersion, given_shapes, refuse_quasi
+from expfam_glm.numerics.arguments import Columns
 from expfam_glm.numerics.closed import closed_form
 from expfam_glm.numerics.continuum import continuous_tails
 from expfam_glm.numerics.lattice import lattice_tails
 from expfam_glm.numerics.tables import Distributions, refuse_mass
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.verify import check_parameters
 
 _ROWS = 2**13  # distributions at a time
 
@@ -57,39 +56,28 @@ def log_tails(
     their total, so that rounding in b(θ) cancels. A mean at the edge of the mean space has all
     its mass there.
     """
-    refuse_quasi(family, "it has no distribution function")
-    shapes = given_shapes(family, shape)
-    a = effective_dispersion(family, phi, weights)
-    y, mean = np.asarray(y, dtype=float), np.asarray(mu, dtype=float)
-    check_parameters(family, mean, a)
+    columns = Columns.of(family, y, mu, phi, weights, shape, "it has no distribution function")
+    y, mean = columns.first, columns.mean
     bad = np.isnan(y)
     if np.any(bad):
-        raise DataError(f"y must not be NaN; found {show_rows(np.ravel(y), np.ravel(bad))}.")
-    y, mean, a, *values = np.broadcast_arrays(y, mean, a, *shapes.values())
-    full = y.shape
-    y, mean, a, *values = (v.ravel() for v in (y, mean, a, *values))
-    shapes = dict(zip(shapes, values, strict=True))
-    theta = np.asarray(family.theta_of(mean, **shapes))
-    inner = np.isfinite(theta) & family.mean_space.contains(mean)
+        raise DataError(f"y must not be NaN; found {show_rows(y, bad)}.")
     with np.errstate(divide="ignore"):
         lower, upper = (np.log(side.astype(float)) for side in (y >= mean, y < mean))
-    some = np.flatnonzero(inner)
+    some = np.flatnonzero(columns.inner)
     for begin in range(0, some.size, _ROWS):
         rows = some[begin : begin + _ROWS]
-        part = {name: v[rows] for name, v in shapes.items()}
-        lower[rows], upper[rows] = _tails(
-            family, y[rows], mean[rows], Distributions(family, theta[rows], a[rows], part)
-        )
-    return lower.reshape(full), upper.reshape(full)
+        lower[rows], upper[rows] = tails_of(columns.distributions(rows), y[rows], mean[rows])
+    return lower.reshape(columns.shape), upper.reshape(columns.shape)
 
 
-def _tails(
-    family: Family, y: np.ndarray, mean: np.ndarray, distributions: Distributions
+def tails_of(
+    distributions: Distributions, y: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The two logarithms where the mean is inside the mean space."""
+    """The two logarithms for distributions whose mean is inside the mean space."""
+    family = distributions.family
     closed = closed_form(family)
-    if closed is not None and closed.tails is not None:
-        with np.errstate(divide="ignore"):
+    if closed is not None:
+        with np.errstate(all="ignore"):
             tails = closed.tails(y, mean, 1 / distributions.a, **distributions.shapes)
             return np.log(tails[0]), np.log(tails[1])
     solve = lattice_tails if family.support.discrete else continuous_tails

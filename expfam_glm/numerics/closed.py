@@ -6,6 +6,7 @@ follows from the declared density. r = 1/a.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,6 +21,7 @@ from expfam_glm.spec.family import Family
 type Sampler = Callable[..., np.ndarray]  # (rng, μ, r, size)
 type Tails = Callable[..., tuple[np.ndarray, np.ndarray]]  # (y, μ, r): P(Y ≤ y) and P(Y > y)
 
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(16)
 _WHOLE = 2.0**53  # beyond this a float64 cannot hold every integer
 
 
@@ -28,7 +30,7 @@ class Closed:
     """What is known of a family beside its declaration."""
 
     sampler: Sampler
-    tails: Tails | None
+    tails: Tails
 
 
 @lru_cache(maxsize=256)
@@ -39,11 +41,7 @@ def closed_form(family: Family) -> Closed | None:
     original, closed = _BUILT_IN[family.name]
     if getattr(families, original).fix(**family.fixed).digest != family.digest:
         return None
-    tails = closed.tails
-    return Closed(
-        partial(closed.sampler, **family.fixed),
-        None if tails is None else partial(tails, **family.fixed),
-    )
+    return Closed(partial(closed.sampler, **family.fixed), partial(closed.tails, **family.fixed))
 
 
 # ---- draws -------------------------------------------------------------------------------------
@@ -143,6 +141,24 @@ def _gamma_tails(y: np.ndarray, mu: Any, r: Any) -> tuple[np.ndarray, np.ndarray
     return gammainc(r, scaled), gammaincc(r, scaled)
 
 
+def _inverse_gaussian_tails(y: np.ndarray, mu: Any, r: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Through erfcx, in which e^(2r/μ) cancels; its difference as an integral of its slope."""
+    from scipy.special import erfcx
+
+    root, part = np.sqrt(r / y / 2), y / mu
+    near, far = root * (part - 1), root * (part + 1)
+    common = 0.5 * np.exp(-(near**2))
+    left = common * (erfcx(-near) + erfcx(far))  # where y < μ
+    half = 0.5 * (far - near)
+    x = near + half * (1 + _NODES[:, None])
+    slope = 2 / math.sqrt(math.pi) - 2 * x * erfcx(x)
+    apart = np.where(half < 0.3, half * (_NODE_WEIGHTS @ slope), erfcx(near) - erfcx(far))
+    right = common * apart  # where y > μ
+    below = np.where(y <= 0, 0.0, np.where(near < 0, left, 1 - right))
+    above = np.where(y <= 0, 1.0, np.where(near < 0, 1 - left, right))
+    return np.where(y == np.inf, 1.0, below), np.where(y == np.inf, 0.0, above)
+
+
 # By name: the attribute of `families` with the original declaration, and its closed forms.
 _BUILT_IN: dict[str, tuple[str, Closed]] = {
     "normal": (
@@ -154,7 +170,7 @@ _BUILT_IN: dict[str, tuple[str, Closed]] = {
     "gamma": ("gamma", Closed(lambda rng, mu, r, size: rng.gamma(r, mu / r, size), _gamma_tails)),
     "inverse_gaussian": (
         "inverse_gaussian",
-        Closed(lambda rng, mu, r, size: rng.wald(mu, r, size), None),
+        Closed(lambda rng, mu, r, size: rng.wald(mu, r, size), _inverse_gaussian_tails),
     ),
     "negative_binomial": (
         "_negative_binomial",

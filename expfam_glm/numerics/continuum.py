@@ -8,8 +8,7 @@ from expfam_glm.numerics.coordinate import Coordinate
 from expfam_glm.numerics.panels import Panels
 from expfam_glm.numerics.tables import LOG_TAIL, Distributions, refuse_mass
 
-_QUANTILE = 1e-11  # of the last terms of a series that is integrated from one end to any point
-_INTEGRAL = 1e-9  # of one that is integrated as a whole, which squares the error
+_INTEGRAL = 1e-9  # of the last terms of a series integrated as a whole: its square is the error
 _SCALES = 2.0 ** np.arange(-8, 7)  # of a window, in standard deviations
 _SCALES = np.concatenate([-_SCALES[::-1], [0.0], _SCALES])
 _FAR_SCALES = 2.0 ** np.arange(7, 31)
@@ -18,25 +17,26 @@ _CUTS = np.arange(1, 6) / 6  # between the last point with mass and the next one
 
 
 class Continuum:
-    """m continuous distributions."""
+    """m continuous distributions, whose probabilities are wanted to a tolerance."""
 
-    def __init__(self, distributions: Distributions) -> None:
+    def __init__(self, distributions: Distributions, tolerance: float) -> None:
         self.distributions = distributions
+        self.tolerance = tolerance
         self.sizes = np.full(len(distributions), _PANEL_ENTRIES)
 
     def table(self, rows: slice) -> ContinuousTable:
         """The distribution functions of some of them."""
-        return ContinuousTable(self.distributions[rows])
+        return ContinuousTable(self.distributions[rows], self.tolerance)
 
 
 class ContinuousTable:
     """The distribution functions of m continuous distributions."""
 
-    def __init__(self, distributions: Distributions) -> None:
+    def __init__(self, distributions: Distributions, tolerance: float) -> None:
         self.distributions = distributions
         self.density = Density(distributions)
         ends = np.full(len(distributions), np.inf)
-        self.panels, shift = self.density.integrate(-ends, ends, _QUANTILE)
+        self.panels, shift = self.density.integrate(-ends, ends, tolerance)
         self.atom = distributions.atom_mass()
         with np.errstate(over="ignore"):
             self.mass = self.panels.total * np.exp(shift)
@@ -66,7 +66,7 @@ class Density:
         """log g at z (j, k) of the distributions `rows` (k,); −∞ where y has rounded to an end."""
         y, support = self.coordinate.y(z), self.coordinate.support
         value = self.distributions[rows].log_density(y) + self.coordinate.log_slope(z)
-        if self.coordinate.bounded:
+        if self.coordinate.bounded and not (y.min() > support.low and y.max() < support.high):
             value = np.where((y > support.low) & (y < support.high), value, -np.inf)
         return np.fmax(value, -np.inf, out=value)  # no mass where log f is not a number
 
@@ -103,7 +103,8 @@ class Density:
         inner, outer = _last_above(z, height, top + LOG_TAIL)
         far = np.flatnonzero((height[-1] > top + LOG_TAIL) & (z[-1] != limit))
         if far.size:
-            reach = self.centre[far] + sign * self.step[far] * _FAR_SCALES[:, None]
+            centre = z[_SCALES.size // 2, far]
+            reach = centre + sign * self.step[far] * _FAR_SCALES[:, None]
             reach = np.vstack([z[-1, far], reach])
             reach = (np.minimum if sign > 0 else np.maximum)(reach, limit[far])
             beyond = self.log_g(reach, far)
@@ -135,6 +136,9 @@ def continuous_tails(distributions: Distributions, y: np.ndarray) -> tuple[np.nd
     for below in (True, False):
         value = np.full(z.shape, -np.inf)
         some = np.flatnonzero(z > -np.inf if below else z < np.inf)
+        if some.size == 0:
+            logs.append(value)
+            continue
         ends = np.full(some.size, np.inf)
         first, last = (-ends, z[some]) if below else (z[some], ends)
         part = density if some.size == z.size else Density(distributions[some])

@@ -14,6 +14,7 @@ from expfam_glm.numerics.continuum import Continuum
 from expfam_glm.numerics.lattice import Lattice
 from expfam_glm.numerics.tables import Distributions
 
+_EXACT = 1e-11  # of a probability
 _HELD = 2**21  # entries of the tables that are held at a time
 _ROWS = 2**12  # of them; more would take digits from their keys
 
@@ -53,14 +54,14 @@ def quantiles(distributions: Distributions, u: np.ndarray) -> np.ndarray:
     --------
     >>> from expfam_glm.spec.families import poisson
     >>> ones = np.ones(3)
-    >>> quantiles(Distributions(poisson, np.log(4) * ones, ones, {}), np.array([0.1, 0.5, 0.9]))
+    >>> quantiles(Distributions.of(poisson, np.log(4) * ones, ones, {}), np.array([0.1, 0.5, 0.9]))
     array([2., 4., 7.])
     """
     y = np.empty(u.shape)
     if u.size == 0:
         return y
     order, which, first = distinct(distributions)
-    planned = plan(distributions[order[first]])
+    planned = plan(distributions[order[first]], _EXACT)
     counts = np.searchsorted(which, np.arange(first.size + 1))
     for rows in chunks(planned.sizes, np.zeros(first.size, bool)):
         slots = slice(counts[rows.start], counts[rows.stop])
@@ -69,9 +70,11 @@ def quantiles(distributions: Distributions, u: np.ndarray) -> np.ndarray:
     return y
 
 
-def plan(distributions: Distributions) -> Lattice | Continuum:
-    """How the distribution functions will be tabulated."""
-    return (Lattice if distributions.family.support.discrete else Continuum)(distributions)
+def plan(distributions: Distributions, tolerance: float) -> Lattice | Continuum:
+    """How the distribution functions will be tabulated; discrete ones are exact anyway."""
+    if distributions.family.support.discrete:
+        return Lattice(distributions)
+    return Continuum(distributions, tolerance)
 
 
 def distinct(distributions: Distributions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,8 @@ from expfam_glm.errors import DataError, DeclarationError
 from expfam_glm.numerics.tables import LOG_TAIL, Distributions, blocks, refuse_mass
 
 _SCALES = 2.0 ** np.arange(-16, 1)
-_REFINED = 2.0 ** (np.arange(1, 5) / 4)
+_FAR_SCALES = 2.0 ** np.arange(1, 64, 2)  # towards a finite end of the θ-domain
+_REFINED = 2.0 ** np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0])
 _FARTHEST = 2048.0  # of a tilt: a factor e²⁰⁴⁸ from one point of the lattice to the next
 _NEAR = 1e-9  # a count is an integer to within this, as in Family.contains
 _MOST = 2**25  # points of one distribution
@@ -82,12 +83,12 @@ def _reach(distributions: Distributions, sign: int, level: np.ndarray) -> np.nda
             reached = (sign * t * mean - value + base) / a >= level
             return reached & np.isfinite(mean), mean
 
-    columns = np.arange(theta.size)
     with np.errstate(over="ignore"):
         normal = np.sqrt(2 * level) * a / sd  # exact for a normal tail
-    t = np.minimum(64 * normal, _FARTHEST) * _SCALES[:, None]
+    scales = _SCALES if np.isinf(end) else np.concatenate([_SCALES, _FAR_SCALES])
+    t = np.minimum(64 * normal, _FARTHEST) * scales[:, None]
     reached, _ = bound(t)
-    found = reached.any(axis=0)
+    found, columns = reached.any(axis=0), np.arange(theta.size)
     before = t[np.maximum(np.argmax(reached, axis=0) - 1, 0), columns]
     reached, mean = bound(before * _REFINED[:, None])
     closer = np.where(reached.any(axis=0), np.argmax(reached, axis=0), _REFINED.size - 1)

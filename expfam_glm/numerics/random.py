@@ -152,6 +152,6 @@ def _from_tables(
     if not inner.all() and not family.support.discrete:
         raise DataError(f"means of {family.name!r} lie at the edge of {family.mean_space}.")
     flat = [np.broadcast_to(v, size)[inner] for v in (theta, a, *shapes.values())]
-    chosen = Distributions(family, flat[0], flat[1], dict(zip(shapes, flat[2:], strict=True)))
+    chosen = Distributions.of(family, flat[0], flat[1], dict(zip(shapes, flat[2:], strict=True)))
     y[inner] = draws(chosen, rng)
     return y

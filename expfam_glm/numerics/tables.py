@@ -8,9 +8,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import toposort
 
 from expfam_glm.errors import DeclarationError
-from expfam_glm.spec.expression import scalar
+from expfam_glm.spec.expression import scalar, substitute
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.lower import lower
 
@@ -21,23 +23,38 @@ _MASS_TOLERANCE = 1e-6  # cancellation in yθ − b(θ) for large means stays be
 
 @dataclass(frozen=True)
 class Distributions:
-    """A family at m parameter values: θ, effective dispersion a and shapes, each (m,)."""
+    """A family at m parameter values: θ, effective dispersion a and shapes, each (m,).
+
+    Made by `Distributions.of`.
+    """
 
     family: Family
     theta: np.ndarray
     a: np.ndarray
     shapes: Mapping[str, np.ndarray]
+    constants: tuple[np.ndarray, ...]  # what of log f does not depend on y
+
+    @classmethod
+    def of(
+        cls, family: Family, theta: np.ndarray, a: np.ndarray, shapes: Mapping[str, np.ndarray]
+    ) -> Distributions:
+        """The distributions with the constants of their log-densities."""
+        constants = _density(family)[0](theta, a, *shapes.values())
+        constants = tuple(np.broadcast_to(v, theta.shape) for v in constants)
+        return cls(family, theta, a, shapes, constants)
 
     def __len__(self) -> int:
         return self.theta.size
 
     def __getitem__(self, rows: np.ndarray | slice) -> Distributions:
         shapes = {name: values[rows] for name, values in self.shapes.items()}
-        return Distributions(self.family, self.theta[rows], self.a[rows], shapes)
+        constants = tuple(values[rows] for values in self.constants)
+        return Distributions(self.family, self.theta[rows], self.a[rows], shapes, constants)
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """log f at y (…, m), one column a distribution."""
-        value = _density(self.family)(y, self.theta, self.a, *self.shapes.values())[0]
+        density = _density(self.family)[1]
+        (value,) = density(y, self.theta, self.a, *self.shapes.values(), *self.constants)
         return np.broadcast_to(value, y.shape)
 
     def cumulant(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,13 +88,25 @@ class Distributions:
 
 
 @lru_cache(maxsize=256)
-def _density(family: Family) -> Callable[..., tuple[Any, ...]]:
-    """log f as a NumPy function of (y, θ, a, shapes): what y does not enter is computed once."""
+def _density(family: Family) -> tuple[Callable[..., tuple[Any, ...]], ...]:
+    """NumPy functions: constants of (θ, a, shapes), and log f of (y, θ, a, shapes, constants)."""
     y, theta, a = scalar("y"), scalar("theta"), scalar("a")
     shapes = {name: scalar(name) for name in family.shape}
+    parameters = [theta, a, *shapes.values()]
     mu = family.mean_function(theta, **shapes)
     density = family.logpdf_at(y, mu, theta, a, **shapes)
-    return lower([y, theta, a, *shapes.values()], [density])
+    of_y: set[Variable] = {y}
+    constants: dict[Variable, Variable] = {}
+    for node in toposort([density], blockers=[y, *parameters]):
+        if of_y.isdisjoint(node.inputs):
+            continue
+        of_y.update(node.outputs)
+        for v in node.inputs:
+            if v.owner is not None and v not in of_y and v not in constants:
+                constants[v] = v.type()
+    remaining = substitute(density, constants)
+    prepare = lower(parameters, list(constants))
+    return prepare, lower([y, *parameters, *constants.values()], [remaining])
 
 
 @lru_cache(maxsize=256)

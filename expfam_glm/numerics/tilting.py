@@ -22,6 +22,7 @@ from expfam_glm.numerics.tables import Distributions
 type Find = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _APART = 0.7  # standard deviations from knot to knot: 19 in 20 proposals are accepted
+_TOLERANCE = 1e-8  # of a probability; 10¹⁶ draws would be needed to see it
 _ROUNDS = 100  # of rejection; more are needed only where b loses its digits
 
 
@@ -50,7 +51,7 @@ def draws(distributions: Distributions, rng: np.random.Generator) -> np.ndarray:
     Examples
     --------
     >>> from expfam_glm.spec.families import poisson
-    >>> many = Distributions(poisson, np.linspace(0, 3, 1000), np.ones(1000), {})
+    >>> many = Distributions.of(poisson, np.linspace(0, 3, 1000), np.ones(1000), {})
     >>> draws(many, np.random.default_rng(1)).shape
     (1000,)
     """
@@ -60,7 +61,7 @@ def draws(distributions: Distributions, rng: np.random.Generator) -> np.ndarray:
     order, which, first = distinct(distributions)
     several = distributions[order[first]]
     knots, glued, left = _knots(several)
-    planned = plan(several[knots])
+    planned = plan(several[knots], _TOLERANCE)
     ratio = _log_ratio_at_zero(several, knots)
     owner = left[which]  # of each row: the knot at it or before it
     cuts = np.searchsorted(owner, np.arange(knots.size + 1))

@@ -387,6 +387,82 @@ class Family(Derived):
 
         return sf(self, y, mu, phi, weights=weights, **shape)
 
+    def ppf(self, q: Any, mu: Any, phi: Any = None, *, weights: Any = 1.0, **shape: Any) -> Any:
+        """The quantile function: the smallest y with P(Y ≤ y) ≥ q.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities in [0, 1].
+        mu : array_like, response scale
+        phi : array_like, optional
+            The dispersion; the family's own if it is known.
+        weights : array_like, optional
+            Prior weights w; for the binomial the numbers of trials.
+        **shape : array_like
+            Values of the shape parameters.
+
+        Returns
+        -------
+        float or ndarray
+            On the scale of the mean, broadcast over the arguments.
+
+        Raises
+        ------
+        ArgumentError
+            If the family has no density, or φ is free and not given.
+        DataError
+            If q lies outside [0, 1], or a mean, dispersion or weight is not one that the family
+            can have.
+        DeclarationError
+            If the probabilities of the declaration do not add up to one.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> eg.families.poisson.ppf([0.025, 0.975], mu=4.0)
+        array([1., 8.])
+        """
+        from expfam_glm.numerics.quantile import quantile
+
+        return quantile(self, q, mu, phi, weights=weights, **shape)
+
+    def to_scipy(self, mu: Any, phi: Any = None, *, weights: Any = 1.0, **shape: Any) -> Any:
+        """The distributions with given parameters, frozen, as `scipy.stats` has them.
+
+        Parameters
+        ----------
+        mu : array_like, response scale
+        phi : array_like, optional
+            The dispersion; the family's own if it is known.
+        weights : array_like, optional
+            Prior weights w; for the binomial the numbers of trials.
+        **shape : array_like
+            Values of the shape parameters.
+
+        Returns
+        -------
+        FrozenDistribution
+            With pdf or pmf, cdf, sf, ppf, isf, rvs, mean, var, std, support, interval, …
+
+        Raises
+        ------
+        ArgumentError
+            If the family has no density, or φ is free and not given.
+        DataError
+            If a mean, dispersion or weight is not one that the family can have.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> frozen = eg.families.gamma.to_scipy(mu=2.0, phi=0.5)
+        >>> round(float(frozen.cdf(2.0)), 6)
+        0.593994
+        """
+        from expfam_glm.interop.scipy import FrozenDistribution
+
+        return FrozenDistribution(self, mu, phi, weights, shape)
+
     def deviance(self, y: Any, mu: Any, **shape: Any) -> Any:
         """The unit deviance d(y, μ) = 2{b*(y) − yθ(μ) + b(θ(μ))} ≥ 0.
 
