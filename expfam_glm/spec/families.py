@@ -152,7 +152,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         "tweedie",
         b=lambda theta, power: (-(power - 1) * theta) ** (-(2 - power) / (power - 1)) / (2 - power),
         c=_tweedie_base,
-        support=Interval(0, None, closed="left", atoms=[0.0]),
+        support=Interval(0, None, closed="left", atom=0.0),
         theta_domain=Interval(None, 0),
         theta=lambda mu, power: -(mu ** (1 - power)) / (power - 1),
         shape={"power": Interval(1, 2)},
