@@ -58,7 +58,8 @@ def sample(
     road : {"auto", "kernels", "graph"}
         How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which need
         no compilation but plain priors, or from the compiled graph of the PyMC model. "auto"
-        takes the kernels where it can, and the graph where each row is a sum of many terms (Tweedie).
+        takes the kernels where it can, and the graph where each row is a sum of many terms
+        (Tweedie).
     progressbar : bool
     log_likelihood, posterior_predictive : bool
         Whether to add these groups. They are left out, with a warning, above 200 MB.
