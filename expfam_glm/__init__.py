@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expfam_glm import correlation, families, links
-    from expfam_glm.bayes.priors import Prior
+    from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison
@@ -32,7 +32,7 @@ _HOMES = {
     "Positive": "spec.domain",
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
-    "Prior": "bayes.priors",
+    "Prior": "bayes.prior",
     "compare": "results.compare",
     "influence": "results.influence",
     "load_data": "data.load",

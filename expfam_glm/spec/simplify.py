@@ -53,6 +53,8 @@ def _factor(v: Variable) -> tuple[float, Variable | None]:
                 others.append(rest)
         if len(others) == 1:
             return number, others[0]
+        if others and number != 1.0:
+            return number, pt.mul(*others)
     return 1.0, v
 
 

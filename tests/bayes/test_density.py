@@ -13,7 +13,8 @@ import expfam_glm as eg
 from expfam_glm.bayes import density
 from expfam_glm.bayes.density import LogPosterior, PriorTerms, has_fast_lane
 from expfam_glm.bayes.model import build
-from expfam_glm.bayes.priors import Prior, apply
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DeclarationError
