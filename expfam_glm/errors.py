@@ -22,7 +22,11 @@ class ExpfamError(Exception):
 
 
 class DeclarationError(ExpfamError, ValueError):
-    """A family, link or domain is declared in a way that cannot hold."""
+    """A family, link or domain is declared in a way that cannot hold; `.part` says which part."""
+
+    def __init__(self, message: str, part: str = "") -> None:
+        super().__init__(message)
+        self.part = part
 
 
 class DataError(ExpfamError, ValueError):

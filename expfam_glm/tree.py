@@ -18,7 +18,9 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasIndex
 
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.normal_draws import matched_normals, square_root
@@ -155,19 +157,16 @@ def likelihood_tree(
     }
     observed = by_row(estimate.observed)
     constant = by_row(estimate.constant)
-    labels = np.array(estimate.labels, dtype=str)
-    coords = xr.Coordinates(
-        {
-            "chain": np.arange(chains),
-            "draw": np.arange(draws),
-            "coef": labels,
-            "coef2": labels,
-            "cov_type": np.array(list(estimate.covariances), dtype=str),
-            "ci_bound": ["lower", "upper"],
-            "obs_id": np.arange(next((len(y) for y in estimate.observed.values()), 0)),
-        }
-        | {dim: np.asarray(values) for dim, values in estimate.fit_coords.items()}
-    )
+    dims: dict[str, Sequence] = {
+        "chain": range(chains),
+        "draw": range(draws),
+        "coef": estimate.labels,
+        "coef2": estimate.labels,
+        "cov_type": list(estimate.covariances),
+        "ci_bound": ["lower", "upper"],
+        "obs_id": range(next((len(y) for y in estimate.observed.values()), 0)),
+    }
+    coords = coordinates(dims | estimate.fit_coords)
     groups = {
         "posterior": group(posterior, coords, kind=kind),
         "fit": group(fit, coords, ci_prob=prob),
@@ -262,6 +261,26 @@ def by_row(columns: Mapping[str, Any]) -> Variables:
         name: (("obs_id", "coef") if name == "X" else ("obs_id",), _storable(values))
         for name, values in columns.items()
     }
+
+
+def coordinates(dims: Mapping[str, Sequence]) -> xr.Coordinates:
+    """Labelled dimensions; from plain arrays xarray would first load every array library it knows.
+
+    Parameters
+    ----------
+    dims : dict of str to sequence
+        The labels along each dimension.
+    """
+    indexes = {}
+    for dim, labels in dims.items():
+        if isinstance(labels, range):
+            indexes[dim] = PandasIndex(pd.RangeIndex(labels.start, labels.stop, labels.step), dim)
+            continue
+        array = np.asarray(labels)
+        kind = object if array.dtype.kind == "U" else None
+        indexes[dim] = PandasIndex(pd.Index(array, dtype=kind), dim, coord_dtype=array.dtype)
+    variables = {dim: index.create_variables()[dim] for dim, index in indexes.items()}
+    return xr.Coordinates(variables, indexes=indexes)
 
 
 def group(variables: Variables, coords: xr.Coordinates, **attrs: str | float) -> xr.Dataset:

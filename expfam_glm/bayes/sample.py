@@ -21,7 +21,7 @@ from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingWarning, one_of, warn
-from expfam_glm.tree import Variables, by_row, check_options, common_attrs, group
+from expfam_glm.tree import Variables, by_row, check_options, common_attrs, coordinates, group
 
 LARGEST_GROUP = 200e6  # bytes of a group with one number for each draw and row
 _SAMPLERS = ("nutpie", "pymc")
@@ -176,12 +176,12 @@ def _tree(
 ) -> xr.DataTree:
     """The groups of the result, in the layout of every result tree."""
     chains, draws, p = found.beta.shape
-    coords = xr.Coordinates(
+    coords = coordinates(
         {
-            "chain": np.arange(chains),
-            "draw": np.arange(draws),
-            "coef": np.array(problem.labels, dtype=str),
-            "obs_id": np.arange(problem.row_count),
+            "chain": range(chains),
+            "draw": range(draws),
+            "coef": problem.labels,
+            "obs_id": range(problem.row_count),
         }
     )
     each = ("chain", "draw")

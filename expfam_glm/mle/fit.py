@@ -86,6 +86,16 @@ def find_maximum(
     kept_problem = restrict_columns(problem, ~mask)
     blocks = MemoryBlocks(kept_problem)
     measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective)
+    if not solution.confirmed:
+        family, step = problem.family, solution.factor.solve(measures.score)
+        known = family.phi is not None
+        spread = float(family.a(family.phi)) if known else measures.pearson / kept_problem.n
+        decrement = solution.factor.length(step) / np.sqrt(spread)
+        if not decrement < tol:
+            return find_maximum(
+                problem, start=solution.beta, tol=tol, max_iterations=max_iterations
+            )
+        solution = replace(solution, decrement=float(decrement))
     if measures.near_edge:
         _refuse_separated(kept_problem)
     if measures.near_edge or not np.isfinite(measures.deviance):

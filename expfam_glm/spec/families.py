@@ -13,7 +13,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 
-from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.errors import ArgumentError, DeclarationError, one_of
 from expfam_glm.spec.complex_gamma import log_abs_gamma
 from expfam_glm.spec.domain import Integers, Interval, Positive, Real
 from expfam_glm.spec.family import Family
@@ -29,9 +29,16 @@ def _log_ratio(y: Any, mu: Any) -> Any:
     return pt.switch(pt.abs(apart) < 0.5, pt.log1p(apart), pt.log(y / mu))
 
 
+_being_built: list[str] = []  # these may bear a built-in name
+
+
 @cache
 def _built(name: str) -> Family:
-    return _DECLARED[name]()
+    _being_built.append(name)
+    try:
+        return _DECLARED[name]()
+    finally:
+        _being_built.remove(name)
 
 
 _DECLARED: dict[str, Callable[[], Family]] = {
@@ -175,6 +182,20 @@ def is_built_in(family: Family) -> bool:
         return family.fixed.keys() == {"alpha"} and family == negative_binomial(**family.fixed)
     known = family.name in _DECLARED and not family.shape
     return known and family.digest == _built(family.name).digest
+
+
+def refuse_namesake(family: Family) -> None:
+    """The error for another family under the name of a built-in one."""
+    name = _ALIASES.get(family.name, family.name)
+    builder = name if name in _DECLARED else f"_{name}"
+    if _being_built or builder not in _DECLARED or family.digest == _built(builder).digest:
+        return
+    raise DeclarationError(
+        f"family {family.name!r}: this is the name of a built-in family with another declaration "
+        f"(b, c, a, support, theta_domain, phi or shape); choose another name, such as "
+        f"{'my_' + family.name!r}.",
+        "name",
+    )
 
 
 def named(family: str | Family) -> Family:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.configdefaults import config
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, dfs_rewriter, node_rewriter
@@ -218,6 +219,7 @@ def _stable_forms() -> GraphRewriter:
     return _STABLE
 
 
+@config.change_flags(traceback__limit=0)  # a third of the time goes into origins nobody reads
 def simplify(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Variable]:
     """The same functions in canonical and numerically stable form."""
     graph = FunctionGraph(list(inputs), list(outputs), clone=True)
