@@ -3,7 +3,7 @@
 from typing import Any
 
 from expfam_glm.spec import families as _built_in
-from expfam_glm.spec.families import negative_binomial
+from expfam_glm.spec.families import negative_binomial, tweedie
 from expfam_glm.spec.quasi import quasi
 
 __all__ = [  # noqa: F822 - most are traced when first used
@@ -18,6 +18,7 @@ __all__ = [  # noqa: F822 - most are traced when first used
     "quasi",
     "quasi_binomial",
     "quasi_poisson",
+    "tweedie",
 ]
 
 

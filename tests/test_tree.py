@@ -288,4 +288,3 @@ def test_arviz_reads_the_tree() -> None:
     np.testing.assert_allclose(table["sd"], tree["fit"]["se"], rtol=1e-9)
     assert (table["r_hat"] < 1.01).all()
     assert (table["ess_bulk"] > 3000).all()
-

@@ -16,6 +16,7 @@ from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_disp
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import (
     AliasWarning,
+    ArgumentError,
     RankError,
     SamplingError,
     SeparationError,
@@ -89,6 +90,11 @@ def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
 
 def check_proper(problem: Problem, applied: Applied) -> None:
     """Refuse what has no proper posterior; warn of coefficients left to the prior."""
+    if problem.sampling is not None:
+        raise ArgumentError(
+            "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
+            "weights= if they are precisions."
+        )
     flat = applied.flat
     gone = aliased(problem.X)
     if flat.any():

@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
 from expfam_glm.errors import ArgumentError
-from expfam_glm.spec.domain import Domain
+from expfam_glm.spec.domain import Domain, inner_point
 from expfam_glm.spec.expression import Expression, scalar, substitute
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.simplify import simplify
@@ -175,7 +175,7 @@ class Derived:
                 at_edge = {edge: pt.eq(y, edge) for edge in edges}
                 safe = y
                 for edge in edges:
-                    safe = pt.switch(at_edge[edge], _inside(self.mean_space), safe)
+                    safe = pt.switch(at_edge[edge], inner_point(self.mean_space), safe)
                 inner = substitute(inner, {y: safe})
                 for edge, limit in edges.items():
                     inner = pt.switch(at_edge[edge], limit, inner)
@@ -228,13 +228,3 @@ class Derived:
                 "variance are all there is."
             )
         return self.c(y, a, **shape)
-
-
-def _inside(domain: Domain) -> float:
-    """Some point of an open interval."""
-    low, high = domain.low, domain.high
-    if np.isfinite(low) and np.isfinite(high):
-        return 0.5 * (low + high)
-    if np.isfinite(low):
-        return low + 1.0
-    return high - 1.0 if np.isfinite(high) else 0.0
