@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from expfam_glm.bayes.priors import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
-    from expfam_glm.plots import plot_comparison
+    from expfam_glm.plots import plot_comparison, plot_profile
     from expfam_glm.results.compare import compare
+    from expfam_glm.results.deviance_table import deviance_table
+    from expfam_glm.results.hypotheses import hypotheses
     from expfam_glm.results.predict import predict
+    from expfam_glm.results.profile import profile
     from expfam_glm.results.summary import summary
     from expfam_glm.spec.domain import Integers, Interval, Positive, Real, UnitInterval
     from expfam_glm.spec.family import Family
@@ -32,9 +35,13 @@ _HOMES = {
     "UnitInterval": "spec.domain",
     "Prior": "bayes.priors",
     "compare": "results.compare",
+    "deviance_table": "results.deviance_table",
+    "hypotheses": "results.hypotheses",
     "load_data": "data.load",
     "plot_comparison": "plots",
+    "plot_profile": "plots",
     "predict": "results.predict",
+    "profile": "results.profile",
     "summary": "results.summary",
 }
 _MODULES = ("correlation", "families", "links")
@@ -51,11 +58,15 @@ __all__ = [
     "UnitInterval",
     "compare",
     "correlation",
+    "deviance_table",
     "families",
+    "hypotheses",
     "links",
     "load_data",
     "plot_comparison",
+    "plot_profile",
     "predict",
+    "profile",
     "summary",
 ]
 
