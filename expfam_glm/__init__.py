@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from expfam_glm.results.compare import compare
     from expfam_glm.results.deviance_table import deviance_table
     from expfam_glm.results.hypotheses import hypotheses
+    from expfam_glm.results.influence import influence
     from expfam_glm.results.predict import predict
     from expfam_glm.results.profile import profile
+    from expfam_glm.results.residuals import residuals
     from expfam_glm.results.summary import summary
     from expfam_glm.spec.domain import Integers, Interval, Positive, Real, UnitInterval
     from expfam_glm.spec.family import Family
@@ -37,11 +39,13 @@ _HOMES = {
     "compare": "results.compare",
     "deviance_table": "results.deviance_table",
     "hypotheses": "results.hypotheses",
+    "influence": "results.influence",
     "load_data": "data.load",
     "plot_comparison": "plots",
     "plot_profile": "plots",
     "predict": "results.predict",
     "profile": "results.profile",
+    "residuals": "results.residuals",
     "summary": "results.summary",
 }
 _MODULES = ("correlation", "families", "links")
@@ -61,12 +65,14 @@ __all__ = [
     "deviance_table",
     "families",
     "hypotheses",
+    "influence",
     "links",
     "load_data",
     "plot_comparison",
     "plot_profile",
     "predict",
     "profile",
+    "residuals",
     "summary",
 ]
 

@@ -264,9 +264,11 @@ class GLM:
         correlation: str | Correlation = "exchangeable",
         *,
         time: str | ArrayLike | None = None,
-        cov: str = "robust",
+        cov: str | Sequence[str] = "robust",
+        df: str = "z",
         ddof: str = "none",
         phi: float | None = None,
+        alpha: ArrayLike | None = None,
         start: ArrayLike | None = None,
         tol: float = 1e-8,
         max_iterations: int = 200,
@@ -283,18 +285,26 @@ class GLM:
             The cluster of each row: a column of the data, or labels of any type. Rows may stand in
             any order.
         correlation : str or Correlation
-            "independence", "exchangeable", "ar1", "unstructured", or a value of
+            "independence", "exchangeable", "ar1", "toeplitz", "unstructured", or a value of
             `expfam_glm.correlation`.
         time : str or array_like (n,), optional
-            When each row was observed: numbers or dates for "ar1", labels of any type for
-            "unstructured" and `Fixed`. The order of rows within a cluster, 0, 1, 2, …, if not
-            given.
-        cov : {"robust", "naive"}
-            The covariance for standard errors, tests, intervals and draws; both are stored.
+            When each row was observed: numbers or dates for "ar1", "toeplitz" and `MDependent`,
+            labels of any type for the others that need it. The order of rows within a cluster, 0,
+            1, 2, …, if not given.
+        cov : str or sequence of str
+            "robust", "naive", "mancl-derouen", "kauermann-carroll", "fay-graubard",
+            "morel-bokossa-neerchal", "pan", "jackknife" (a fit without each cluster) or
+            "jackknife-one-step". The first one is used for standard errors, tests, intervals and
+            draws; all of them are stored, and "robust" and "naive" always.
+        df : {"z", "t", "satterthwaite"}
+            What tests and intervals refer to: the normal distribution, t with K − p degrees of
+            freedom for K clusters, or t with Satterthwaite's degrees of freedom.
         ddof : {"none", "p", "geepack"}
             How moments are counted, see Notes.
         phi : float, optional
             The dispersion, if it is to be held instead of estimated.
+        alpha : float or array_like, optional
+            The association, if it is to be held: as `alpha` in the group `fit` of the result.
         start : array_like (p,), optional
             Where the fit under independence begins, link scale.
         tol : float
@@ -356,9 +366,10 @@ class GLM:
         """
         from expfam_glm.gee.estimate import gee
 
-        return gee(self.problem, groups, correlation, time=time, cov=cov, ddof=ddof, phi=phi,
-                   start=start, tol=tol, max_iterations=max_iterations, ci_prob=ci_prob,
-                   chains=chains, draws=draws, random_seed=random_seed)  # fmt: skip
+        return gee(self.problem, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
+                   phi=phi, alpha=alpha, start=start, tol=tol, max_iterations=max_iterations,
+                   ci_prob=ci_prob, chains=chains, draws=draws,
+                   random_seed=random_seed)  # fmt: skip
 
     def to_pymc(self, priors: Any = "default") -> Any:
         """The model as a `pymc.Model`, to sample, extend or inspect.
@@ -381,7 +392,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown priors, and for a quasi family, which has no density.
+            For unknown priors.
         RankError
             If coefficients with a flat prior are not determined by the data.
         SeparationError
@@ -398,7 +409,9 @@ class GLM:
         -----
         log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the
         likelihood being the graph of the declaration; −∞ where a linear predictor leaves the domain
-        of the link. For the default priors see `expfam_glm.bayes.scaling`.
+        of the link. For the default priors see `expfam_glm.bayes.scaling`. A quasi family has
+        the quasi-posterior: φ is held at Pearson's estimate and Σ f w [yθ − b(θ)]/a(φ̂) is a
+        potential of the model instead of an observed `y`.
 
         References
         ----------
@@ -465,7 +478,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown words or priors, for counts that are not positive, and for quasi families.
+            For unknown words or priors, and for counts that are not positive.
         RankError, SeparationError, SamplingError
             If flat priors leave the posterior improper, or no starting point is found.
 
@@ -481,6 +494,9 @@ class GLM:
         Chains start near the posterior mode, one posterior standard deviation away in a
         random direction, inside the domain of the link. A free φ is sampled on the log scale. The
         attribute `road` says how the log-posterior was computed; both ways are the same function.
+        A quasi family has the quasi-posterior, see `to_pymc`: the attribute `held_phi` is the
+        estimate at which its φ is held, and there is neither log_likelihood nor
+        posterior_predictive.
 
         References
         ----------

@@ -17,8 +17,8 @@ import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.plots import PALETTE, plot_comparison, plot_profile
 from expfam_glm.results.compare import compare
-from expfam_glm.tree import likelihood_tree
 from expfam_glm.results.profile import profile
+from expfam_glm.tree import likelihood_tree
 from tests.fabricated import LABELS, aliased, made_up, made_up_gee, sampled, three_roads
 
 

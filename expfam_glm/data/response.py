@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from expfam_glm.data.design import Frame
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_mass
 from expfam_glm.spec import links
+from expfam_glm.spec.domain import inner_point
 from expfam_glm.spec.families import is_built_in
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -99,6 +100,11 @@ class Problem:
         return named
 
 
+def _at(values: Mapping[str, float], names: Iterable[str]) -> str:
+    """The values of shape parameters as text."""
+    return "".join(f", {name} = {values[name]:g}" for name in names)
+
+
 def _show(frame: Frame, values: np.ndarray, bad: np.ndarray, used: np.ndarray | None = None) -> str:
     """The offending values with the row numbers of the data as given."""
     rows = np.arange(frame.y.size) if frame.kept is None else np.flatnonzero(frame.kept)
@@ -139,7 +145,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     ----------
     frame : Frame
     family : Family
-        All shape parameters known.
+        Shape parameters that have no value are free.
     link : Link
 
     Returns
@@ -154,17 +160,14 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     ArgumentError
         For roles that the family does not take together.
     """
-    if family.shape:
-        names = ", ".join(family.shape)
-        raise ArgumentError(
-            f"the shape parameter {names} of {family.name!r} has no value; give it with "
-            f"family.fix({next(iter(family.shape))}=…)."
-        )
+    somewhere = family
     if not (family.is_quasi or is_built_in(family)):
-        mass, mean = total_mass(family)
+        somewhere = family.fix(**{name: inner_point(d) for name, d in family.shape.items()})
+        mass, mean = total_mass(somewhere)
         if not abs(mass - 1) < MASS_TOLERANCE:
             raise DeclarationError(
-                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}, "
+                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}"
+                f"{_at(somewhere.fixed, family.shape)}, "
                 "not 1. Check c (a forgotten −log y!, say), b and the support; or declare c=None, "
                 "a quasi family."
             )
@@ -180,7 +183,8 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     if "exposure" in columns:
         y = _exposed(frame, family, link, y)
     w, offset = weights_and_offset(columns, link)
-    if w is not None and np.any(w[w > 0] != 1) and not takes_weights(family):
+    weighted = w is not None and bool(np.any(w[w > 0] != 1))
+    if weighted and not (is_built_in(family) or takes_weights(somewhere)):
         raise ArgumentError(
             f"the density of {family.name!r} has total mass one only without weights: its c(y, a) "
             "does not hold for a = 1/2 or 1/3. Declare c for every a, or use freq_weights for rows "

@@ -26,7 +26,13 @@ from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.boundary import refuse_boundary
 from expfam_glm.mle.covariance import Robust, Sandwich
-from expfam_glm.mle.dispersion import estimate, log_likelihood, maximum_likelihood
+from expfam_glm.mle.dispersion import (
+    elasticity,
+    estimate,
+    given_number,
+    log_likelihood,
+    maximum_likelihood,
+)
 from expfam_glm.mle.fitness import Fitness, deviance, fitness, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
 from expfam_glm.mle.layout import checked_types, layout
@@ -34,6 +40,7 @@ from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, warn_aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
+from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
@@ -43,12 +50,13 @@ INFORMATION = ("expected", "observed")
 class Maximum:
     """β̂ with what was found on the way; arrays are over the columns that are not aliased."""
 
-    problem: Problem  # restricted to the kept columns
+    problem: Problem  # restricted to the kept columns, estimated shapes given
     aliased: np.ndarray  # (all p,)
     solution: Solution
     blocks: MemoryBlocks
     measures: Fitness
     notes: tuple[str, ...]
+    shapes: ShapeEstimates | None = None  # where the family leaves shapes free
 
 
 def find_maximum(
@@ -57,8 +65,11 @@ def find_maximum(
     start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
+    phi: float | None = None,
 ) -> Maximum:
     """β̂, after collinear columns are set apart and the existence of a maximum is known.
+
+    Free shape parameters are estimated with it, at the dispersion `phi` if one is given.
 
     Raises
     ------
@@ -76,7 +87,13 @@ def find_maximum(
     if problem.X.shape[1] == 0:
         raise ArgumentError("the model has no coefficient; add a term to the formula.")
     start = None if start is None else _checked_start(problem, start)
+    shapes = None
     try:
+        if problem.family.shape:
+            shapes = estimate_shapes(
+                problem, phi=phi, start=start, tol=tol, max_iterations=max_iterations
+            )
+            problem, start = shapes.problem, shapes.beta
         solution, mask = maximise(
             problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
         )
@@ -84,7 +101,7 @@ def find_maximum(
         kept = ~aliased(problem.X)
         _refuse_separated(restrict_columns(problem, kept), cause=failure)
         raise
-    notes = []
+    notes = [shapes.note] if shapes is not None and shapes.note else []
     if mask.any():
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
@@ -110,7 +127,7 @@ def find_maximum(
             "there are no standard errors."
         )
         warn(notes[-1], FitWarning)
-    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes))
+    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes), shapes)
 
 
 def _checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
@@ -165,16 +182,31 @@ def fit(
         raise one_of("information", information, INFORMATION)
     types = checked_types(cov, sampled=problem.sampling is not None)
     arranged = layout(problem, types, groups, time, lags)
+    if problem.sampling is not None and problem.family.shape:
+        raise ArgumentError(
+            f"the shape of {problem.family.name!r} is estimated by likelihood, which "
+            "sampling_weights do not leave; give it with family.fix(…)."
+        )
     random_seed = check_options(ci_prob, chains, draws, random_seed)
-    maximum = find_maximum(problem, start=start, tol=tol, max_iterations=max_iterations)
+    maximum = find_maximum(
+        problem, start=start, tol=tol, max_iterations=max_iterations, phi=given_number(dispersion)
+    )
+    shapes = maximum.shapes
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
     notes = list(maximum.notes)
+    if np.isinf(measures.deviance):
+        notes.append(
+            f"the deviance is infinite: the variance function of {inner.family.name!r} falls to "
+            "zero too fast at an end of the mean space on which responses lie. Estimates and "
+            "standard errors, which need the variance alone, are not concerned."
+        )
+        warn(notes[-1], FitWarning)
     phi, estimated, log_error = _dispersion(inner, dispersion, measures, blocks, solution)
     factor = solution.factor
     if information == "observed":
-        factor = _observed(inner, blocks, beta)
+        factor = _observed(inner, blocks, beta, shapes)
     family = inner.family
     df = inner.n - beta.size
     if estimated and df <= 0 and dispersion != "ml":
@@ -201,6 +233,8 @@ def fit(
     loglik, parameters, note = _likelihood(inner, measures, phi, estimated, blocks, solution)
     if note:
         notes.append(note)
+    if shapes is not None:
+        parameters += len(shapes.values)
     n = inner.n
     stats: dict[str, float | int] = {
         "deviance": measures.deviance,
@@ -212,10 +246,15 @@ def fit(
         "df_residual": df,
         "df_null": n - (1 if measures.has_intercept else 0),
         "n_observations": n,
-        "n_iterations": solution.iterations,
+        "n_iterations": solution.iterations + (0 if shapes is None else shapes.iterations),
         "converged": 1,
         "decrement": solution.decrement,
     }
+    correlation = None
+    if shapes is not None:
+        log_error, correlation = shapes.dispersion(
+            log_error, elasticity(family, phi), information == "observed"
+        )
     positive = {"phi": (phi, log_error)} if np.isfinite(log_error) else {}
     attrs: dict[str, str | float | int] = {
         **problem.attrs(),
@@ -224,6 +263,8 @@ def fit(
         **arranged.attrs(),
         "warnings": "\n".join(notes),
     }
+    if family.name != problem.family.name:
+        attrs["limit_family"] = family.name  # at the edge of a shape parameter
     return likelihood_tree(
         Estimate(
             kind="maximum likelihood",
@@ -238,6 +279,8 @@ def fit(
             observed=problem.observed_data(),
             constant=problem.constant_data() | arranged.columns,
             attrs=attrs,
+            shapes={} if shapes is None else shapes.on_scales(information == "observed"),
+            correlation=correlation,
         ),
         ci_prob=ci_prob,
         chains=chains,
@@ -304,8 +347,13 @@ def _dispersion(
     return estimate(problem, method, measures, blocks)
 
 
-def _observed(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Factor:
-    """The factor of the observed information; refused where it is not positive definite."""
+def _observed(
+    problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, shapes: ShapeEstimates | None
+) -> Factor:
+    """The factor of the observed information, of β and shapes jointly where these are estimated.
+
+    Refused where it is not positive definite.
+    """
     kernel = row_kernel(problem.family, problem.link, ("observed_weight",))
 
     def one(block: Block) -> np.ndarray:
@@ -314,6 +362,8 @@ def _observed(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Facto
         return weighted_gram(block.X, W if block.f is None else W * block.f)
 
     matrix = blocks.reduce(one, lambda a, b: a + b)
+    if shapes is not None:
+        matrix = matrix - shapes.lost
     factor = factor_gram(matrix)
     if factor is None:
         raise ConvergenceError(

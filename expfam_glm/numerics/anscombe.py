@@ -11,9 +11,9 @@ _ENTRIES = 2**20  # rows × nodes at a time
 
 def _finite_nodes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nodes of tanh-sinh quadrature on (0, 1) as distances from both ends, and weights."""
-    s = np.arange(-256, 257) / 64
+    s = np.arange(-384, 385) / 96
     far = np.pi * np.sinh(s)
-    weights = np.pi * np.cosh(s) / (4 * np.cosh(far / 2) ** 2) / 64
+    weights = np.pi * np.cosh(s) / (4 * np.cosh(far / 2) ** 2) / 96
     return 1 / (1 + np.exp(-far)), 1 / (1 + np.exp(far)), weights
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from expfam_glm.data.response import weights_and_offset
+from expfam_glm.data.design import Frame
+from expfam_glm.data.frames import Table
+from expfam_glm.data.response import Problem, weights_and_offset
 from expfam_glm.data.rows import ROLES
 from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.spec import families, links
@@ -222,6 +224,20 @@ def rows_of(tree: xr.DataTree, link: Link) -> Rows:
     return Rows(
         data["X"].transpose("obs_id", "coef").values, offset, w, columns.get("freq_weights")
     )
+
+
+def problem_of(
+    rows: Rows, found: Coefficients, family: Family, link: Link, y: np.ndarray | None = None
+) -> Problem:
+    """Rows as a problem over the coefficients that are determined; y zero where there is none."""
+    X = np.ascontiguousarray(rows.X[:, found.kept])
+    labels = tuple(str(label) for label in np.array(found.labels)[found.kept])
+    response = np.zeros(len(X)) if y is None else y
+    frame = Frame(
+        y=response, X=X, labels=labels, response="", formula=None, columns={}, design="",
+        n_dropped=0, kept=None, table=Table((), lambda name: None),
+    )  # fmt: skip
+    return Problem(family, link, frame, response, X, rows.w, rows.f, rows.offset, None)
 
 
 def roles_of(tree: xr.DataTree) -> dict[str, str | None]:

@@ -216,7 +216,8 @@ def _degrees(
 ) -> tuple[np.ndarray, float]:
     """Degrees of freedom of each hypothesis and of all jointly (for CR2: η)."""
     if cov_type == "CR2":
-        sandwich = refit_of(tree, "the test with CR2", family, link).sandwich(beta, "CR2")
+        refit = refit_of(tree, "the test with CR2", family, link, refits=False)
+        sandwich = refit.sandwich(beta, "CR2")
         contrasts = sandwich.inward(C.T)
         reduced = sandwich.bias_reduced
         return reduced.degrees_of_freedom(contrasts), reduced.wishart_df(contrasts)

@@ -87,14 +87,22 @@ class Refit:
 
 
 def refit_of(
-    tree: xr.DataTree, function: str, family: str | Family | None, link: str | Link | None
+    tree: xr.DataTree,
+    function: str,
+    family: str | Family | None,
+    link: str | Link | None,
+    *,
+    refits: bool = True,
 ) -> Refit:
     """A fit with the problem that its tree describes.
+
+    `refits` says whether models are fitted anew, so that estimated shapes could change.
 
     Raises
     ------
     ResultError
-        If the tree is not one of `fit`, or was fitted in a way that has no likelihood.
+        If the tree is not one of `fit`, or was fitted in a way that has no likelihood, or with
+        estimated shape parameters that would have to be estimated again.
     ArgumentError
         If the family or link was declared and is not given.
     """
@@ -104,12 +112,22 @@ def refit_of(
             f"{function} needs the likelihood, and so a tree of fit(), not of "
             f"{tree.attrs.get('estimator') or 'sample'}()."
         )
-    if "sampling_weights" in tree["constant_data"]:
+    if refits and "sampling_weights" in tree["constant_data"]:
         raise ResultError(
             f"{function} needs a likelihood, which sampling weights do not leave; use the Wald "
             "test, or a Wald interval, with a robust covariance."
         )
     declared = need_family(tree, family_of(tree, family), function)
+    if declared.shape:
+        values = {name: float(tree["fit"][name]) for name in declared.shape}
+        if refits:
+            given = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
+            raise ResultError(
+                f"{function} compares fits of one family, but {', '.join(values)} was estimated "
+                f"and would be another in each. Fit with family.fix({given}), or compare the "
+                "log-likelihoods of two fits."
+            )
+        declared = declared.fix(**values)
     problem = problem_of(tree, declared, link_of(tree, declared, link))
     beta = tree["fit"].to_dataset()["beta"].values
     kept = np.isfinite(beta)
@@ -133,4 +151,8 @@ def problem_of(tree: xr.DataTree, family: Family, link: Link) -> Problem:
         table=open_table({}),
     )
     X = np.ascontiguousarray(rows.X, dtype=float)
-    return Problem(family, link, frame, y, X, rows.w, rows.f, rows.offset, None)
+    sampling, w = frame.columns.get("sampling_weights"), rows.w
+    if sampling is not None:
+        sampling = sampling / np.average(sampling, weights=rows.f)
+        w = sampling if w is None else w * sampling
+    return Problem(family, link, frame, y, X, w, rows.f, rows.offset, None, sampling)

@@ -8,12 +8,9 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.bayes.pointwise import predictive
-from expfam_glm.data.design import Frame
-from expfam_glm.data.frames import Table
-from expfam_glm.data.response import Problem
 from expfam_glm.errors import ResultError
 from expfam_glm.numerics.normal_draws import matched_normals, square_root
-from expfam_glm.results.fitted import Coefficients, Rows
+from expfam_glm.results.fitted import Coefficients, Rows, problem_of
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -63,12 +60,5 @@ def new_responses(
     rows: Rows, found: Coefficients, draws: Draws, family: Family, link: Link, seed: int, part: int
 ) -> np.ndarray:
     """One response for each draw and row (S, m); `part` numbers the blocks of rows."""
-    m = len(rows.X)
-    X = np.ascontiguousarray(rows.X[:, found.kept])
-    labels = tuple(np.array(found.labels)[found.kept])
-    nothing = Frame(
-        y=np.zeros(m), X=X, labels=labels, response="", formula=None, columns={}, design="",
-        n_dropped=0, kept=None, table=Table((), lambda name: None),
-    )  # fmt: skip
-    problem = Problem(family, link, nothing, nothing.y, X, rows.w, None, rows.offset, None)
+    problem = problem_of(rows, found, family, link)
     return predictive(problem, draws.beta, draws.phi, np.random.default_rng([seed, 1, part]))

@@ -87,7 +87,7 @@ one <- function(id, data, formula, family, link, new, alpha = NULL, trials = NUL
     residuals = residual,
     rstandard = sapply(c("deviance", "pearson"), function(kind)
       I(unname(rstandard(fit, type = kind)) * sqrt(reported / phi)), simplify = FALSE),
-    rstudent = I(unname(rstudent(fit))), hat = I(unname(influence$hat)),
+    hat = I(unname(influence$hat)),
     cooks_distance = I(unname(cooks.distance(fit, dispersion = phi))),
     dfbeta = unname(influence$coefficients[, kept[colnames(influence$coefficients)], drop = FALSE]),
     dfbetas = unname(measures[, coefs, drop = FALSE]),
