@@ -220,6 +220,26 @@ def test_unreadable_hypotheses(text, error, message):
         contrasts_of(text, LABELS)
 
 
+def test_an_estimated_shape_is_held_or_refused():
+    quine = eg.load_data("quine")
+    tree = eg.GLM("days ~ sex + age", quine, family="negative_binomial").fit(
+        cov=["CR2", "fisher"], groups=np.arange(len(quine)) // 2
+    )
+    alpha = float(tree["fit"]["alpha"])
+    held = eg.GLM("days ~ sex + age", quine, family=eg.families.negative_binomial(alpha)).fit(
+        cov="CR2", groups=np.arange(len(quine)) // 2
+    )
+    first, second = (eg.hypotheses(t, "age[F1] = age[F2] = 0") for t in (tree, held))
+    assert first.df_denominator == pytest.approx(second.df_denominator, rel=1e-6)
+    for call in (
+        lambda: eg.hypotheses(tree, "sex[M]", cov_type="fisher", test="lr"),
+        lambda: eg.profile(tree),
+        lambda: eg.deviance_table(tree),
+    ):
+        with pytest.raises(ResultError, match=r"alpha was estimated .* family.fix\(alpha=0.87"):
+            call()
+
+
 def test_refusals():
     seizures = eg.load_data("seizures")
     model = eg.GLM("seizures ~ lbase + age", seizures, family="poisson")
