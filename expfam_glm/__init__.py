@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
-    from expfam_glm.plots import plot_comparison
+    from expfam_glm.plots import plot_comparison, plot_profile
     from expfam_glm.results.compare import compare
+    from expfam_glm.results.deviance_table import deviance_table
+    from expfam_glm.results.hypotheses import hypotheses
     from expfam_glm.results.influence import influence
     from expfam_glm.results.predict import predict
+    from expfam_glm.results.profile import profile
     from expfam_glm.results.residuals import residuals
     from expfam_glm.results.summary import summary
     from expfam_glm.spec.domain import Integers, Interval, Positive, Real, UnitInterval
@@ -34,10 +37,14 @@ _HOMES = {
     "UnitInterval": "spec.domain",
     "Prior": "bayes.prior",
     "compare": "results.compare",
+    "deviance_table": "results.deviance_table",
+    "hypotheses": "results.hypotheses",
     "influence": "results.influence",
     "load_data": "data.load",
     "plot_comparison": "plots",
+    "plot_profile": "plots",
     "predict": "results.predict",
+    "profile": "results.profile",
     "residuals": "results.residuals",
     "summary": "results.summary",
 }
@@ -55,12 +62,16 @@ __all__ = [
     "UnitInterval",
     "compare",
     "correlation",
+    "deviance_table",
     "families",
+    "hypotheses",
     "influence",
     "links",
     "load_data",
     "plot_comparison",
+    "plot_profile",
     "predict",
+    "profile",
     "residuals",
     "summary",
 ]

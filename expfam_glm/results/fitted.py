@@ -97,12 +97,13 @@ def family_of(tree: xr.DataTree, family: str | Family | None) -> Family | None:
                 f"{f' ({known})' if known else ''}; pass the family of the fit."
             )
         return given
-    found: Family | None
-    try:
-        found = families.named(name)
-    except ArgumentError:
-        found = _with_shapes(tree, name)
-    return found if found is not None and found.digest == digest else None
+    found = _with_shapes(tree, name)
+    if found is None:
+        try:
+            found = families.named(name)
+        except ArgumentError:
+            return None
+    return found if found.digest == digest else None
 
 
 def _with_shapes(tree: xr.DataTree, name: str) -> Family | None:
