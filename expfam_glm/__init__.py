@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison
     from expfam_glm.results.compare import compare
+    from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
     from expfam_glm.results.influence import influence
     from expfam_glm.results.predict import predict
     from expfam_glm.results.residuals import residuals
@@ -33,9 +34,12 @@ _HOMES = {
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
     "Prior": "bayes.priors",
+    "adjusted_predictions": "results.effects",
     "compare": "results.compare",
+    "comparisons": "results.effects",
     "influence": "results.influence",
     "load_data": "data.load",
+    "marginal_effects": "results.effects",
     "plot_comparison": "plots",
     "predict": "results.predict",
     "residuals": "results.residuals",
@@ -53,12 +57,15 @@ __all__ = [
     "Prior",
     "Real",
     "UnitInterval",
+    "adjusted_predictions",
     "compare",
+    "comparisons",
     "correlation",
     "families",
     "influence",
     "links",
     "load_data",
+    "marginal_effects",
     "plot_comparison",
     "predict",
     "residuals",
