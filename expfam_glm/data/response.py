@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from expfam_glm.data.design import Frame
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_mass
 from expfam_glm.spec import links
+from expfam_glm.spec.domain import inner_point
 from expfam_glm.spec.families import is_built_in
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -23,9 +24,10 @@ _CHUNK = 1 << 14
 class Problem:
     """A family, a link and the rows that carry information (weight above zero).
 
-    y (n,) on the scale of the mean, X (n, p), prior weights w (trials included), frequency
-    weights f and offset; None stands for all one, or all zero for the offset. `used` marks the
-    rows of the frame that are kept, None for all.
+    y (n,) on the scale of the mean, X (n, p), weights w (prior weights × trials × sampling
+    weights), frequency weights f and offset; None stands for all one, or all zero for the offset.
+    `used` marks the rows of the frame that are kept, None for all. `sampling` holds the sampling
+    weights, scaled to the mean one.
     """
 
     family: Family
@@ -37,6 +39,7 @@ class Problem:
     f: np.ndarray | None
     offset: np.ndarray | None
     used: np.ndarray | None
+    sampling: np.ndarray | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,6 +55,13 @@ class Problem:
     def n(self) -> float:
         """How many observations the rows stand for: rows with w > 0, or Σf."""
         return float(self.row_count) if self.f is None else float(self.f.sum())
+
+    @property
+    def precision(self) -> np.ndarray | None:
+        """The part of w that divides the variance: prior weights and trials; None for all one."""
+        if self.w is None or self.sampling is None:
+            return self.w
+        return self.w / self.sampling
 
     def restrict(self, values: np.ndarray) -> np.ndarray:
         """An array over the rows of the frame, at the used rows."""
@@ -88,6 +98,11 @@ class Problem:
         }
         named.update({f"family_{key}": value for key, value in family.fixed.items()})
         return named
+
+
+def _at(values: Mapping[str, float], names: Iterable[str]) -> str:
+    """The values of shape parameters as text."""
+    return "".join(f", {name} = {values[name]:g}" for name in names)
 
 
 def _show(frame: Frame, values: np.ndarray, bad: np.ndarray, used: np.ndarray | None = None) -> str:
@@ -130,7 +145,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     ----------
     frame : Frame
     family : Family
-        All shape parameters known.
+        Shape parameters that have no value are free.
     link : Link
 
     Returns
@@ -145,17 +160,14 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     ArgumentError
         For roles that the family does not take together.
     """
-    if family.shape:
-        names = ", ".join(family.shape)
-        raise ArgumentError(
-            f"the shape parameter {names} of {family.name!r} has no value; give it with "
-            f"family.fix({next(iter(family.shape))}=…)."
-        )
+    somewhere = family
     if not (family.is_quasi or is_built_in(family)):
-        mass, mean = total_mass(family)
+        somewhere = family.fix(**{name: inner_point(d) for name, d in family.shape.items()})
+        mass, mean = total_mass(somewhere)
         if not abs(mass - 1) < MASS_TOLERANCE:
             raise DeclarationError(
-                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}, "
+                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}"
+                f"{_at(somewhere.fixed, family.shape)}, "
                 "not 1. Check c (a forgotten −log y!, say), b and the support; or declare c=None, "
                 "a quasi family."
             )
@@ -163,7 +175,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     columns = frame.columns
     y, X = frame.y, frame.X
     n = y.shape[0]
-    for role in ("weights", "freq_weights"):
+    for role in ("weights", "freq_weights", "sampling_weights"):
         if role in columns:
             _positive(frame, role)
     if "trials" in columns:
@@ -171,29 +183,33 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     if "exposure" in columns:
         y = _exposed(frame, family, link, y)
     w, offset = weights_and_offset(columns, link)
-    if w is not None and np.any(w[w > 0] != 1) and not takes_weights(family):
+    weighted = w is not None and bool(np.any(w[w > 0] != 1))
+    if weighted and not (is_built_in(family) or takes_weights(somewhere)):
         raise ArgumentError(
             f"the density of {family.name!r} has total mass one only without weights: its c(y, a) "
             "does not hold for a = 1/2 or 1/3. Declare c for every a, or use freq_weights for rows "
             "that stand for several."
         )
-    f = columns.get("freq_weights")
+    f, sampling = columns.get("freq_weights"), columns.get("sampling_weights")
     used = np.ones(n, bool)
-    for values in (w, f):
+    for values in (w, f, sampling):
         if values is not None:
             used &= values > 0
     everything = bool(used.all())
     if not everything:
         y, X = y[used], X[used]
-        w, f, offset = (None if v is None else v[used] for v in (w, f, offset))
+        w, f, offset, sampling = (None if v is None else v[used] for v in (w, f, offset, sampling))
     outside = _outside(family, y, 1.0 if w is None else w)
     if np.any(outside):
         raise DataError(_support_message(frame, family, y, w, outside, used))
     if y.shape[0] < 1:
         raise DataError("no row is left to fit.")
+    if sampling is not None:
+        sampling = sampling / np.average(sampling, weights=f)
+        w = sampling if w is None else w * sampling
     return Problem(
         family, link, frame, y, np.ascontiguousarray(X), w, f, offset,
-        None if everything else used,
+        None if everything else used, sampling,
     )  # fmt: skip
 
 

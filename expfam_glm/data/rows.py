@@ -11,7 +11,7 @@ import numpy as np
 from expfam_glm.data.frames import Column, Table, read
 from expfam_glm.errors import DataError, one_of, show_rows
 
-ROLES = ("weights", "freq_weights", "trials", "offset", "exposure")
+ROLES = ("weights", "freq_weights", "sampling_weights", "trials", "offset", "exposure")
 FILL_OR_DROP = "Fill them in, or pass missing='drop' to leave these rows out"
 
 

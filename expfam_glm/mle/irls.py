@@ -56,6 +56,7 @@ class Scoring:
     tol: float
     max_iterations: int
     use_qr: bool = False
+    shapes: tuple[float, ...] = ()  # values of the family's free shape parameters
 
     @cached_property
     def space(self) -> Domain:
@@ -99,7 +100,9 @@ class Scoring:
     def _kernel(self) -> RowKernel:
         """(η, y, w) → u, W and the terms of the objective."""
         objective = "weighted_deviance" if self._closed else "kernel"
-        return row_kernel(self.problem.family, self.problem.link, ("score", "weight", objective))
+        outputs = ("score", "weight", objective)
+        kernel = row_kernel(self.problem.family, self.problem.link, outputs)
+        return lambda eta, y, w: kernel(eta, y, w, *self.shapes)
 
     @cached_property
     def _known(self) -> float:

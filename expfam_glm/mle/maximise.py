@@ -33,6 +33,7 @@ def maximise(
     tol: float = 1e-8,
     max_iterations: int = 100,
     check_rank: Callable[[np.ndarray], np.ndarray],
+    shapes: tuple[float, ...] = (),
 ) -> tuple[Solution, np.ndarray]:
     """β̂ of the columns that are not aliased, and the mask of those that are.
 
@@ -46,16 +47,18 @@ def maximise(
     max_iterations : int
     check_rank : callable
         X → mask of aliased columns; asked only where the Gram matrix is in doubt.
+    shapes : tuple of float
+        Values of the family's free shape parameters, held here.
 
     Returns
     -------
     Solution, ndarray of bool, shape (p,)
     """
-    scoring = partial(Scoring, tol=tol, max_iterations=max_iterations)
+    scoring = partial(Scoring, tol=tol, max_iterations=max_iterations, shapes=shapes)
     everything = np.zeros(problem.X.shape[1], bool)
     blocks = MemoryBlocks(problem)
     try:
-        if start is not None or problem.row_count < _SUBSAMPLE_FROM:
+        if start is not None or shapes or problem.row_count < _SUBSAMPLE_FROM:
             return scoring(problem, blocks).solve(start), everything
         # over so short a way the information changes by less than the tolerance
         near = tol * np.sqrt(problem.row_count / problem.X.shape[1])

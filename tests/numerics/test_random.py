@@ -155,7 +155,7 @@ def test_a_shape_parameter_may_vary_by_row() -> None:
 
 
 def test_a_renamed_copy_is_drawn_from_its_own_declaration() -> None:
-    other = Family("poisson", b=pt.exp, c=lambda y, a: -pt.gammaln(y + 1),
+    other = Family("my_poisson", b=pt.exp, c=lambda y, a: -pt.gammaln(y + 1),
                    support=Integers(0, None), phi=1.0)  # fmt: skip
     y = draw(other, 3.0, None, rng(), N)
     assert fits_counts(y, stats.poisson(3.0).pmf)
