@@ -97,18 +97,19 @@ def family_of(tree: xr.DataTree, family: str | Family | None) -> Family | None:
                 f"{f' ({known})' if known else ''}; pass the family of the fit."
             )
         return given
-    found: Family | None
     try:
-        found = families.named(name)
+        found = families.named(name).fix(**known_shapes(tree))
     except ArgumentError:
-        found = _with_shapes(tree, name)
-    return found if found is not None and found.digest == digest else None
+        return None
+    return found if found.digest == digest else None
 
 
-def _with_shapes(tree: xr.DataTree, name: str) -> Family | None:
-    """A built-in family with shape parameters, fixed at the values of the tree."""
-    maker, known = getattr(families, name, None), known_shapes(tree)
-    return maker(**known) if callable(maker) and known else None
+def at_estimate(tree: xr.DataTree, family: Family) -> Family:
+    """The family with its free shape parameters at their estimate, or at their posterior mean."""
+    if "limit_family" in tree.attrs:
+        return families.named(str(tree.attrs["limit_family"]))
+    group = tree["fit" if "fit" in tree.children else "posterior"].to_dataset()
+    return family.fix(**{name: float(group[name].mean()) for name in family.shape})
 
 
 def known_shapes(tree: xr.DataTree) -> dict[str, float]:
@@ -141,7 +142,9 @@ def link_of(tree: xr.DataTree, family: Family | None, link: str | Link | None) -
                 f"link= is {given.name!r}, but the model was fitted with another link, {name!r}."
             )
         return given
-    candidates = [] if family is None else [family.link, family.canonical_link]
+    candidates = [] if family is None else [family.link]
+    if family is not None and not family.shape:
+        candidates.append(family.canonical_link)
     try:
         candidates.insert(0, links.named(name))
     except ArgumentError:
