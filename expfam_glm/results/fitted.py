@@ -184,11 +184,17 @@ def coefficients_of(tree: xr.DataTree, cov_type: str | None = None) -> Coefficie
 
 def _degrees_of_freedom(tree: xr.DataTree, chosen: str, first: str) -> float:
     """Degrees of freedom for a linear combination: the smallest of the coefficients' own."""
-    if chosen == first:
-        df = np.asarray(tree["fit"]["df"])
+    df = np.asarray(tree["fit"]["df"])
+    own = tree.attrs.get("df") == "satterthwaite" or "CR2" in (chosen, first)
+    if chosen == first or (tree.attrs.get("df") == "t" and not own):
         return float(np.nanmin(df)) if np.isfinite(df).any() else np.inf
-    if chosen in MODEL_BASED and estimated_dispersion(tree):
-        return float(tree["fit_stats"]["df_residual"])
+    if chosen in MODEL_BASED:
+        return float(tree["fit_stats"]["df_residual"]) if estimated_dispersion(tree) else np.inf
+    if chosen == "CR2" or tree.attrs.get("df") == "satterthwaite":
+        raise ArgumentError(
+            f"the tree has no degrees of freedom of {chosen!r}, which each coefficient has its own "
+            f"of; name it first when fitting, cov=[{chosen!r}, …]."
+        )
     return np.inf
 
 

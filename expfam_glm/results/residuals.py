@@ -108,7 +108,7 @@ def dispersion_of(tree: xr.DataTree, family: Family) -> float:
 
 def need_likelihood(tree: xr.DataTree, what: str) -> None:
     """Refuse what only a likelihood fit has."""
-    if tree.attrs.get("estimator") != "maximum likelihood":
+    if not str(tree.attrs.get("estimator")).startswith("maximum"):
         other = (
             "for draws az.loo finds the rows that matter"
             if "fit" not in tree.children
