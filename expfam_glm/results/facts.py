@@ -22,7 +22,6 @@ def of_family(family: Family) -> Sheet:
     Family poisson
     built in
     <BLANKLINE>
-    what                    is
     response y              integers in [0, inf)
     mean μ                  (0, inf)
     canonical parameter θ   (-inf, inf)
@@ -35,7 +34,6 @@ def of_family(family: Family) -> Sheet:
     quasi = "; a quasi family: mean and variance, no density" if family.is_quasi else ""
     return Sheet(
         cells=[
-            ("what", "is"),
             ("response y", str(family.support)),
             ("mean μ", str(family.mean_space)),
             ("canonical parameter θ", str(family.theta_domain)),
@@ -45,6 +43,7 @@ def of_family(family: Family) -> Sheet:
         ],
         above=[f"Family {family.name}{known}", f"{kind}{quasi}"],
         left=2,
+        header=False,
     )
 
 
@@ -63,7 +62,6 @@ def of_model(problem: Problem) -> Sheet:
     free = "".join(f", {name} free" for name in problem.family.shape)
     return Sheet(
         cells=[
-            ("what", "is"),
             ("family", f"{problem.family.name}{known}{free}"),
             ("link", problem.link.name),
             ("response", f"{frame.response}, from {y.min():.6g} to {y.max():.6g}"),
@@ -73,6 +71,7 @@ def of_model(problem: Problem) -> Sheet:
         ],
         above=[f"GLM {frame.formula or ''}".rstrip()],
         left=2,
+        header=False,
     )
 
 

@@ -9,24 +9,28 @@ from dataclasses import dataclass
 from expfam_glm.results.text import columns
 
 _WARNING = "border-left: 4px solid #E69F00; padding-left: 0.6em; margin: 0.4em 0;"
-_NUMBER = "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;"
-_LABEL = "text-align: left; white-space: nowrap;"
+_CELL = "padding: 0.1em 0.6em; white-space: nowrap;"
+_NUMBER = f"text-align: right; font-variant-numeric: tabular-nums; {_CELL}"
+_LABEL = f"text-align: left; {_CELL}"
+_RULE = " border-bottom: 1px solid;"
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of texts, its header first, with what stands around it in print.
+    """A table of texts with what stands around it in print.
 
     Parameters
     ----------
     cells : sequence of tuple of str
-        The header and one line for each row.
+        One line for each row, the header first if there is one.
     above, below : sequence of str
         Lines of text; the first one above is the title.
     warnings : sequence of str
         What must be known, set apart from the lines below.
     left : int
         How many columns are flush left.
+    header : bool
+        Whether the first line of the table is its header.
     """
 
     cells: Sequence[tuple[str, ...]]
@@ -34,6 +38,7 @@ class Sheet:
     below: Sequence[str] = ()
     warnings: Sequence[str] = ()
     left: int = 1
+    header: bool = True
 
     def __str__(self) -> str:
         lines = [*self.above, *([""] if self.above else []), *columns(self.cells, left=self.left)]
@@ -55,17 +60,19 @@ class Sheet:
 
     def _table(self) -> str:
         """The table as HTML."""
-        head, *body = self.cells
-        rows = "\n".join(f"<tr>{self._row(line, 'td')}</tr>" for line in body)
+        start = int(self.header)
+        head = "".join(f"<tr>{self._row(line, 'th', _RULE)}</tr>" for line in self.cells[:start])
+        body = "\n".join(f"<tr>{self._row(line, 'td')}</tr>" for line in self.cells[start:])
         return (
-            f"<table>\n<thead><tr>{self._row(head, 'th')}</tr></thead>\n"
-            f"<tbody>\n{rows}\n</tbody>\n</table>"
+            '<table style="border-collapse: collapse;">\n'
+            f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
         )
 
-    def _row(self, line: tuple[str, ...], tag: str) -> str:
+    def _row(self, line: tuple[str, ...], tag: str, more: str = "") -> str:
         """The cells of one line."""
         return "".join(
-            f'<{tag} style="{_LABEL if place < self.left else _NUMBER}">{html.escape(cell)}</{tag}>'
+            f'<{tag} style="{_LABEL if place < self.left else _NUMBER}{more}">'
+            f"{html.escape(cell)}</{tag}>"
             for place, cell in enumerate(line)
         )
 
