@@ -540,6 +540,11 @@ class GLM:
             f"{self.problem.row_count} rows>"
         )
 
+    def _repr_html_(self) -> str:
+        from expfam_glm.results.facts import of_model
+
+        return of_model(self.problem)._repr_html_()
+
 
 def _roles(
     weights: Any, freq_weights: Any, sampling_weights: Any, trials: Any, offset: Any, exposure: Any

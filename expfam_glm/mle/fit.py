@@ -267,7 +267,7 @@ def fit(
         attrs["limit_family"] = family.name  # at the edge of a shape parameter
     return likelihood_tree(
         Estimate(
-            kind="maximum likelihood",
+            kind="maximum quasi-likelihood" if family.is_quasi else "maximum likelihood",
             labels=problem.labels,
             beta=expand(beta, maximum.aliased),
             covariances=covariances,

@@ -654,6 +654,11 @@ class Family(Derived):
             f"link {self.link.name}>"
         )
 
+    def _repr_html_(self) -> str:
+        from expfam_glm.results.facts import of_family
+
+        return of_family(self)._repr_html_()
+
 
 def _rebuild(state: dict[str, Any]) -> Family:
     return Family(**state, _verified=True)
