@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison
     from expfam_glm.results.compare import compare
+    from expfam_glm.results.influence import influence
+    from expfam_glm.results.predict import predict
+    from expfam_glm.results.residuals import residuals
     from expfam_glm.results.summary import summary
     from expfam_glm.spec.domain import Integers, Interval, Positive, Real, UnitInterval
     from expfam_glm.spec.family import Family
@@ -31,8 +34,11 @@ _HOMES = {
     "UnitInterval": "spec.domain",
     "Prior": "bayes.priors",
     "compare": "results.compare",
+    "influence": "results.influence",
     "load_data": "data.load",
     "plot_comparison": "plots",
+    "predict": "results.predict",
+    "residuals": "results.residuals",
     "summary": "results.summary",
 }
 _MODULES = ("correlation", "families", "links")
@@ -50,9 +56,12 @@ __all__ = [
     "compare",
     "correlation",
     "families",
+    "influence",
     "links",
     "load_data",
     "plot_comparison",
+    "predict",
+    "residuals",
     "summary",
 ]
 

@@ -36,6 +36,9 @@ class GLM:
         Prior (precision) weights w: Var(y) = V(μ) a(φ)/w.
     freq_weights : str or array_like, shape (n,), optional
         How many rows each row stands for.
+    sampling_weights : str or array_like, shape (n,), optional
+        Inverse probabilities of selection, in any unit: they weight the estimating equations, are
+        no part of a likelihood, and leave robust covariances only.
     trials : str or array_like, shape (n,), optional
         Numbers of trials; the response is then the number of successes.
     offset : str or array_like, shape (n,), optional
@@ -83,12 +86,13 @@ class GLM:
         link: str | Link | None = None,
         weights: str | ArrayLike | None = None,
         freq_weights: str | ArrayLike | None = None,
+        sampling_weights: str | ArrayLike | None = None,
         trials: str | ArrayLike | None = None,
         offset: str | ArrayLike | None = None,
         exposure: str | ArrayLike | None = None,
         missing: str = "raise",
     ) -> None:
-        roles = _roles(weights, freq_weights, trials, offset, exposure)
+        roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
         self._set(from_formula(formula, data, roles, missing), family, link)
 
     @classmethod
@@ -102,6 +106,7 @@ class GLM:
         labels: Sequence[str] | None = None,
         weights: ArrayLike | None = None,
         freq_weights: ArrayLike | None = None,
+        sampling_weights: ArrayLike | None = None,
         trials: ArrayLike | None = None,
         offset: ArrayLike | None = None,
         exposure: ArrayLike | None = None,
@@ -117,7 +122,7 @@ class GLM:
             Design matrix.
         labels : sequence of str, optional
             Names of the columns; those of the data frame, or x0, x1, … if not given.
-        family, link, weights, freq_weights, trials, offset, exposure, missing
+        family, link, weights, freq_weights, sampling_weights, trials, offset, exposure, missing
             As for `GLM`, arrays only.
 
         Returns
@@ -139,7 +144,7 @@ class GLM:
         ['one', 'x']
         """
         model = cls.__new__(cls)
-        roles = _roles(weights, freq_weights, trials, offset, exposure)
+        roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
         model._set(from_arrays(y, X, roles, labels, missing), family, link)
         return model
 
@@ -151,6 +156,10 @@ class GLM:
     def fit(
         self,
         *,
+        cov: str | Sequence[str] | None = None,
+        groups: Any = None,
+        time: str | ArrayLike | None = None,
+        lags: int | None = None,
         information: str = "expected",
         dispersion: str | float = "pearson",
         start: ArrayLike | None = None,
@@ -165,8 +174,20 @@ class GLM:
 
         Parameters
         ----------
+        cov : str or sequence of str, optional
+            Covariances of the estimate: "fisher" (the default; "HC0" with sampling weights), robust
+            to a wrong variance "HC0", "HC1", "HC2", "HC3", to dependence within groups "CR0",
+            "CR1", "CR1S", "CR2", "CR3", to serial correlation "HAC". All are stored along
+            `cov_type`; the first is used for tests, intervals and draws.
+        groups : str, array_like (n,), or a list of them, optional
+            The cluster of each row, for CR0 to CR3, or several ways of clustering at once for
+            CR0, CR1 and CR1S; with "HAC" the series that a row belongs to.
+        time : str or array_like (n,), optional
+            The order of the rows for "HAC"; their order in the data if not given.
+        lags : int, optional
+            L, the longest lag of "HAC"; ⌊4 (n/100)^(2/9)⌋ if not given.
         information : {"expected", "observed"}
-            Which information the standard errors come from.
+            Which information the standard errors come from, and the bread of robust ones.
         dispersion : {"pearson", "deviance", "ml"} or float
             How a free φ is estimated: X²/(n − p), D/(n − p), or by maximum likelihood. A number
             is used as given.
@@ -193,17 +214,34 @@ class GLM:
             If no finite maximum exists.
         ConvergenceError
             If the rule is not met, or the observed information is not positive definite.
+        RankError
+            If HC2, HC3 or CR3 does not exist: a row or cluster determines a coefficient by itself.
+        DataError
+            For missing groups or times, one cluster only, or times that occur twice.
         ArgumentError
-            For unknown words.
+            For unknown words, and for groups, time or lags that no covariance asked for uses.
 
         Notes
         -----
-        β ← β + I(β)⁻¹U(β), halved while the likelihood falls or η leaves its domain. Tests are z
-        tests where φ is known and t tests with n − p degrees of freedom where it is estimated.
+        β ← β + I(β)⁻¹U(β), halved while the likelihood falls or η leaves its domain. Tests from
+        "fisher" are z tests where φ is known and t tests with n − p degrees of freedom where it is
+        estimated. Robust covariances are I⁻¹ M I⁻¹, with h the leverage of a row, K clusters, and
+        u_k the sum of a cluster's scores:
+
+            HC0 M = Σ u_i²x_ixᵢᵀ   HC1 n/(n−p)   HC2 u²/(1−h)   HC3 u²/(1−h)²
+            CR0 M = Σ u_k u_kᵀ   CR1 K/(K−1)   CR1S K/(K−1) · (n−1)/(n−p)
+            CR2, CR3: residuals corrected by their expected covariance, or by (I − H_kk)⁻¹
+            HAC M = Σ_j (1 − j/(L+1)) (Γ_j + Γ_jᵀ), Γ_j = Σ_t u_{t+j} x_{t+j} x_tᵀ u_t
+
+        Their tests are z tests, but for CR2: t tests with Satterthwaite's degrees of freedom. With
+        several groupings the covariances by every intersection are added and subtracted in turn.
 
         References
         ----------
-        McCullagh and Nelder (1989), section 2.5.
+        McCullagh and Nelder (1989), section 2.5; Zeileis (2006), Object-oriented computation of
+        sandwich estimators, J. Stat. Softw. 16(9); Cameron, Gelbach and Miller (2011), J. Bus.
+        Econ. Stat. 29, 238-249; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36, 672-683;
+        Newey and West (1987), Econometrica 55, 703-708.
 
         Examples
         --------
@@ -215,8 +253,9 @@ class GLM:
         """
         from expfam_glm.mle.fit import fit
 
-        return fit(self.problem, information=information, dispersion=dispersion, start=start,
-                   tol=tol, max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
+        return fit(self.problem, cov=cov, groups=groups, time=time, lags=lags,
+                   information=information, dispersion=dispersion, start=start, tol=tol,
+                   max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
                    draws=draws, random_seed=random_seed)  # fmt: skip
 
     def gee(
@@ -225,9 +264,11 @@ class GLM:
         correlation: str | Correlation = "exchangeable",
         *,
         time: str | ArrayLike | None = None,
-        cov: str = "robust",
+        cov: str | Sequence[str] = "robust",
+        df: str = "z",
         ddof: str = "none",
         phi: float | None = None,
+        alpha: ArrayLike | None = None,
         start: ArrayLike | None = None,
         tol: float = 1e-8,
         max_iterations: int = 200,
@@ -244,18 +285,26 @@ class GLM:
             The cluster of each row: a column of the data, or labels of any type. Rows may stand in
             any order.
         correlation : str or Correlation
-            "independence", "exchangeable", "ar1", "unstructured", or a value of
+            "independence", "exchangeable", "ar1", "toeplitz", "unstructured", or a value of
             `expfam_glm.correlation`.
         time : str or array_like (n,), optional
-            When each row was observed: numbers or dates for "ar1", labels of any type for
-            "unstructured" and `Fixed`. The order of rows within a cluster, 0, 1, 2, …, if not
-            given.
-        cov : {"robust", "naive"}
-            The covariance for standard errors, tests, intervals and draws; both are stored.
+            When each row was observed: numbers or dates for "ar1", "toeplitz" and `MDependent`,
+            labels of any type for the others that need it. The order of rows within a cluster, 0,
+            1, 2, …, if not given.
+        cov : str or sequence of str
+            "robust", "naive", "mancl-derouen", "kauermann-carroll", "fay-graubard",
+            "morel-bokossa-neerchal", "pan", "jackknife" (a fit without each cluster) or
+            "jackknife-one-step". The first one is used for standard errors, tests, intervals and
+            draws; all of them are stored, and "robust" and "naive" always.
+        df : {"z", "t", "satterthwaite"}
+            What tests and intervals refer to: the normal distribution, t with K − p degrees of
+            freedom for K clusters, or t with Satterthwaite's degrees of freedom.
         ddof : {"none", "p", "geepack"}
             How moments are counted, see Notes.
         phi : float, optional
             The dispersion, if it is to be held instead of estimated.
+        alpha : float or array_like, optional
+            The association, if it is to be held: as `alpha` in the group `fit` of the result.
         start : array_like (p,), optional
             Where the fit under independence begins, link scale.
         tol : float
@@ -317,9 +366,10 @@ class GLM:
         """
         from expfam_glm.gee.estimate import gee
 
-        return gee(self.problem, groups, correlation, time=time, cov=cov, ddof=ddof, phi=phi,
-                   start=start, tol=tol, max_iterations=max_iterations, ci_prob=ci_prob,
-                   chains=chains, draws=draws, random_seed=random_seed)  # fmt: skip
+        return gee(self.problem, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
+                   phi=phi, alpha=alpha, start=start, tol=tol, max_iterations=max_iterations,
+                   ci_prob=ci_prob, chains=chains, draws=draws,
+                   random_seed=random_seed)  # fmt: skip
 
     def to_pymc(self, priors: Any = "default") -> Any:
         """The model as a `pymc.Model`, to sample, extend or inspect.
@@ -342,7 +392,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown priors, and for a quasi family, which has no density.
+            For unknown priors.
         RankError
             If coefficients with a flat prior are not determined by the data.
         SeparationError
@@ -359,7 +409,9 @@ class GLM:
         -----
         log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the
         likelihood being the graph of the declaration; −∞ where a linear predictor leaves the domain
-        of the link. For the default priors see `expfam_glm.bayes.scaling`.
+        of the link. For the default priors see `expfam_glm.bayes.scaling`. A quasi family has
+        the quasi-posterior: φ is held at Pearson's estimate and Σ f w [yθ − b(θ)]/a(φ̂) is a
+        potential of the model instead of an observed `y`.
 
         References
         ----------
@@ -426,7 +478,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown words or priors, for counts that are not positive, and for quasi families.
+            For unknown words or priors, and for counts that are not positive.
         RankError, SeparationError, SamplingError
             If flat priors leave the posterior improper, or no starting point is found.
 
@@ -442,6 +494,9 @@ class GLM:
         Chains start near the posterior mode, one posterior standard deviation away in a
         random direction, inside the domain of the link. A free φ is sampled on the log scale. The
         attribute `road` says how the log-posterior was computed; both ways are the same function.
+        A quasi family has the quasi-posterior, see `to_pymc`: the attribute `held_phi` is the
+        estimate at which its φ is held, and there is neither log_likelihood nor
+        posterior_predictive.
 
         References
         ----------
@@ -472,8 +527,10 @@ class GLM:
         )
 
 
-def _roles(weights: Any, freq_weights: Any, trials: Any, offset: Any, exposure: Any) -> Mapping:
+def _roles(
+    weights: Any, freq_weights: Any, sampling_weights: Any, trials: Any, offset: Any, exposure: Any
+) -> Mapping:
     return {
-        "weights": weights, "freq_weights": freq_weights, "trials": trials, "offset": offset,
-        "exposure": exposure,
+        "weights": weights, "freq_weights": freq_weights, "sampling_weights": sampling_weights,
+        "trials": trials, "offset": offset, "exposure": exposure,
     }  # fmt: skip

@@ -19,20 +19,38 @@ from pytensor.link.numba.dispatch.basic import (
     numba_njit,
     register_funcify_and_cache_key,
 )
+from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_op_cache_key
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.bayes.draws import FamilyDraw
+from expfam_glm.spec.complex_gamma import ComplexGamma
+from expfam_glm.spec.integral import Integral
 from expfam_glm.spec.inverse import MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
 
 _VERSION = 6  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 
 
 @numba_funcify.register(FamilyDraw)
-def _numba_draw(op: FamilyDraw, node: Any, **keywords: Any) -> Callable[..., Any]:
-    """Draws are NumPy's work: numba calls back, and need not warn that it does."""
+@numba_funcify.register(Integral)
+def _by_numpy(op: Any, node: Any, **keywords: Any) -> Callable[..., Any]:
+    """Draws and quadrature are NumPy's work: numba calls back, and need not warn that it does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Numba will use object mode", UserWarning)
         return generate_fallback_impl(op, node, **keywords)
+
+
+@register_scalar_funcify(ComplexGamma)
+def _numba_complex_gamma(op: ComplexGamma, node: Any, **keywords: Any) -> tuple[Any, str]:
+    """The lines that NumPy runs, compiled."""
+    function = numba_njit(op.function)
+    real = op.part == "real"
+
+    @numba_njit
+    def complex_gamma(u: Any, v: Any) -> Any:
+        value = function(complex(u, v))
+        return value.real if real else value.imag
+
+    return complex_gamma, scalar_op_cache_key(op, version=1, order=op.order, part=op.part)
 
 
 def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> ps.Composite:
@@ -56,6 +74,8 @@ def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> 
 def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..., Any], Any]:
     """`Inverse.evaluate` compiled: the same probe points, the same safeguarded Newton."""
     function = op.function
+    if any(isinstance(inner.op, Integral) for inner in toposort([function.output])):
+        return _by_numpy(op, node, **keywords), None
     both = scalar_graph(function.variables, [function.output, op.slope.output])
     call = both.make_node(*(ps.float64() for _ in function.variables))
     value_and_slope, key = numba_funcify_and_cache_key(both, call)

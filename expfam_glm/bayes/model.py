@@ -12,6 +12,7 @@ from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.distribution import FamilyDistribution
 from expfam_glm.bayes.priors import Applied, Prior, apply
+from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import (
     AliasWarning,
@@ -48,7 +49,7 @@ def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
     Raises
     ------
     ArgumentError
-        For unknown priors, and for a quasi family, which has no density.
+        For unknown priors.
     RankError
         If coefficients with a flat prior are not determined by the data.
     SeparationError
@@ -65,7 +66,9 @@ def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
     -----
     log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the likelihood being the
     graph of the declaration; −∞ where a linear predictor leaves the domain of the link. For the
-    default priors see `expfam_glm.bayes.scaling`.
+    default priors see `expfam_glm.bayes.scaling`. A quasi family has the quasi-posterior: φ is
+    held at Pearson's estimate and Σ f w [yθ − b(θ)]/a(φ̂) is a potential of the model instead of
+    an observed `y`.
 
     References
     ----------
@@ -79,18 +82,18 @@ def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
     >>> to_pymc(model.problem).basic_RVs
     [beta, y]
     """
+    problem = hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     return build(problem, applied)
 
 
 def check_proper(problem: Problem, applied: Applied) -> None:
-    """Refuse what has no density or no proper posterior; warn of coefficients left to the prior."""
-    family = problem.family
-    if family.is_quasi:
+    """Refuse what has no proper posterior; warn of coefficients left to the prior."""
+    if problem.sampling is not None:
         raise ArgumentError(
-            f"the quasi family {family.name!r} has no likelihood, so there is no posterior; use "
-            "the family with the density that you have in mind, or fit() and gee()."
+            "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
+            "weights= if they are precisions."
         )
     flat = applied.flat
     gone = aliased(problem.X)
@@ -143,11 +146,14 @@ def build(problem: Problem, applied: Applied) -> pm.Model:
         eta = pt.dot(X, beta)
         if problem.offset is not None:
             eta = eta + pm.Data("offset", problem.offset, dims="obs_id")
-        theta, mu = family.theta_of_eta(link)[0](eta), link.inverse(eta)
         image = link.image(family.mean_space)
+        a = family.a(phi) / (1.0 if problem.w is None else problem.w)
+        if isinstance(problem, QuasiProblem):
+            add_quasi_likelihood(problem, eta, _inside(eta, image.low, image.high), a)
+            return model
+        theta, mu = family.theta_of_eta(link)[0](eta), link.inverse(eta)
         for inside in _inside(eta, image.low, image.high):
             theta = pt.switch(inside, theta, np.nan)  # no θ, and so a log-density of −∞
-        a = family.a(phi) / (1.0 if problem.w is None else problem.w)
         y = FamilyDistribution(
             "y", family, mu, theta, pt.as_tensor(a), dtype="float64", observed=problem.y,
             dims="obs_id",

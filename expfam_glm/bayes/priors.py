@@ -205,6 +205,8 @@ def apply(problem: Problem, priors: str | Mapping[str, Any]) -> Applied:
         For unknown words and keys, and for values that are no prior of what they name.
     """
     family, labels = problem.family, problem.labels
+    if family.shape:
+        raise ArgumentError(f"give {', '.join(family.shape)} of {family.name!r} a value.")
     default = weakly_informative(problem)
     given: dict[str, Any] = {}
     if isinstance(priors, str):

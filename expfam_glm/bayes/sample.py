@@ -16,11 +16,12 @@ from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied, apply
+from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
 from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingWarning, one_of, warn
-from expfam_glm.tree import Variables, by_row, check_options, common_attrs, group
+from expfam_glm.tree import Variables, by_row, check_options, common_attrs, coordinates, group
 
 LARGEST_GROUP = 200e6  # bytes of a group with one number for each draw and row
 _SAMPLERS = ("nutpie", "pymc")
@@ -76,7 +77,7 @@ def sample(
     Raises
     ------
     ArgumentError
-        For unknown words or priors, for counts that are not positive, and for quasi families.
+        For unknown words or priors, and for counts that are not positive.
     RankError, SeparationError, SamplingError
         If flat priors leave the posterior improper, or no starting point is found.
 
@@ -91,7 +92,9 @@ def sample(
     -----
     Chains start near the posterior mode, one posterior standard deviation away in a random
     direction, inside the domain of the link. A free φ is sampled on the log scale. The attribute
-    `road` says how the log-posterior was computed; both ways are the same function.
+    `road` says how the log-posterior was computed; both ways are the same function. A quasi family
+    has the quasi-posterior, see `to_pymc`: the attribute `held_phi` is the estimate at which its φ
+    is held, and there is neither log_likelihood nor posterior_predictive.
 
     References
     ----------
@@ -114,6 +117,7 @@ def sample(
         raise one_of("nuts_sampler", nuts_sampler, _SAMPLERS)
     if road not in _ROADS:
         raise one_of("road", road, _ROADS)
+    given, problem = problem, hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
@@ -127,7 +131,12 @@ def sample(
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc}[chosen]
     with threadpool_limits(limits=1):  # one BLAS thread for each chain
         found = sampler(problem, applied, start, settings)
-    wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    quasi = isinstance(problem, QuasiProblem)
+    wanted = (
+        {}
+        if quasi
+        else {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    )
     attrs = common_attrs(
         kind="NUTS",
         estimator="posterior",
@@ -136,7 +145,8 @@ def sample(
         priors=applied.record(),
         random_seed=random_seed,
         tune=tune,
-        **problem.attrs(),
+        **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
+        **given.attrs(),
     )
     return _tree(problem, applied, found, wanted, attrs, random_seed)
 
@@ -166,12 +176,12 @@ def _tree(
 ) -> xr.DataTree:
     """The groups of the result, in the layout of every result tree."""
     chains, draws, p = found.beta.shape
-    coords = xr.Coordinates(
+    coords = coordinates(
         {
-            "chain": np.arange(chains),
-            "draw": np.arange(draws),
-            "coef": np.array(problem.labels, dtype=str),
-            "obs_id": np.arange(problem.row_count),
+            "chain": range(chains),
+            "draw": range(draws),
+            "coef": problem.labels,
+            "obs_id": range(problem.row_count),
         }
     )
     each = ("chain", "draw")

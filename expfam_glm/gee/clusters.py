@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
+from expfam_glm.data.codes import Coded, code
 from expfam_glm.errors import DataError, show_rows
+from expfam_glm.gee.times import numbers
 
-_DAY = np.timedelta64(1, "D")
-
-
-class Coded(NamedTuple):
-    """Distinct values, and for each row the position of its value among them."""
-
-    levels: np.ndarray  # (m,)
-    codes: np.ndarray  # (n,)
+_LONGEST = 1e150  # beyond, products of distances are no longer numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +60,7 @@ class Clusters:
     def instants(self) -> np.ndarray:
         """(n,) times as numbers; dates in days since the first one."""
         assert self.time is not None
-        return _numbers(self.time)
+        return numbers(self.time)
 
     @cached_property
     def gaps(self) -> np.ndarray:
@@ -75,38 +70,77 @@ class Clusters:
         gaps[self.starts] = np.inf
         return gaps
 
-    def sums(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Sums over the rows of each cluster, times weights; (n, q) is best in Fortran order."""
-        n = self.order.shape[0]
-        members = csr_array(
-            (np.ones(n) if weights is None else weights, np.arange(n), np.append(self.starts, n)),
-            shape=(self.count, n),
+    @cached_property
+    def whole(self) -> Piece:
+        """All rows as one piece."""
+        return self._piece(0, self.count)
+
+    def pieces(self, most: int, *, equal: bool = False, clusters: int | None = None) -> list[Piece]:
+        """Runs of whole clusters with at most so many rows, unless one cluster has more.
+
+        Parameters
+        ----------
+        most : int
+        equal : bool
+            Whether all clusters of a piece must have the same size.
+        clusters : int, optional
+            The most clusters of a piece.
+        """
+        ends = np.append(self.starts, self.order.shape[0])
+        stops = [self.count]
+        if equal:
+            stops = np.flatnonzero(np.diff(self.sizes, append=0)).tolist()
+            stops = [stop + 1 for stop in stops]
+        pieces, first = [], 0
+        for stop in stops:
+            while first < stop:
+                last = int(np.searchsorted(ends, ends[first] + most, side="right")) - 1
+                last = min(max(last, first + 1), stop, first + (clusters or stop))
+                pieces.append(self._piece(first, last))
+                first = last
+        return pieces
+
+    def _piece(self, first: int, last: int) -> Piece:
+        sizes = self.sizes[first:last]
+        low = int(self.starts[first])
+        return Piece(
+            slice(low, low + int(sizes.sum())),
+            slice(first, last),
+            int(sizes[0]) if sizes[0] == sizes[-1] else 0,
+            self.starts[first:last] - low,
+            sizes,
         )
-        if values.ndim == 1:
-            return members @ values
-        return np.stack([members @ column for column in values.T], axis=1)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the rows (the last axis) of each cluster."""
+        return self.whole.sums(values)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """One value a cluster, repeated on each of its rows."""
         return np.repeat(values, self.sizes)
 
 
-def code(values: np.ndarray) -> Coded:
-    """Number the distinct values; ascending where they can be sorted, else as they appear."""
-    if values.dtype.kind != "O":
-        levels, codes = np.unique(values, return_inverse=True)
-        return Coded(levels, codes.reshape(-1))
-    listed = values.tolist()
-    found: dict[Any, int] = dict.fromkeys(listed, 0)
-    try:
-        ordered = sorted(found)
-    except TypeError:
-        ordered = list(found)
-    found = {value: number for number, value in enumerate(ordered)}
-    levels = np.empty(len(ordered), dtype=object)
-    levels[:] = ordered
-    codes = np.fromiter((found[value] for value in listed), np.intp, len(listed))
-    return Coded(levels, codes)
+class Piece(NamedTuple):
+    """Some clusters that stand side by side."""
+
+    rows: slice
+    clusters: slice
+    size: int  # of each cluster; 0 if they differ
+    starts: np.ndarray  # the first row of each cluster, counted from the first of the piece
+    sizes: np.ndarray
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the rows (the last axis) of each cluster."""
+        if not self.size:
+            return np.add.reduceat(values, self.starts, axis=-1)
+        if self.size == 1:
+            return values
+        rows = np.ascontiguousarray(values).reshape(-1, self.size)
+        return (rows @ np.ones(self.size)).reshape(*values.shape[:-1], -1)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values of clusters (the last axis) repeated on each of their rows."""
+        return np.repeat(values, self.size or self.sizes, axis=-1)
 
 
 def positions(groups: np.ndarray) -> np.ndarray:
@@ -121,7 +155,11 @@ def positions(groups: np.ndarray) -> np.ndarray:
 
 
 def arrange(
-    groups: np.ndarray, time: np.ndarray | None = None, *, metric: bool = False
+    groups: np.ndarray,
+    time: np.ndarray | None = None,
+    *,
+    metric: bool = False,
+    within: Sequence[np.ndarray] = (),
 ) -> Clusters:
     """Sort rows into clusters.
 
@@ -133,6 +171,9 @@ def arrange(
         Times, or labels of occasions; None where the order within a cluster has no meaning.
     metric : bool
         Whether distances between times have a meaning, so that they must be numbers or dates.
+    within : sequence of ndarray (n,)
+        Labels by which the rows of a cluster are sorted, if there is no time; the first counts
+        most.
 
     Returns
     -------
@@ -160,7 +201,8 @@ def arrange(
     cluster = rank[codes]
     waves = None
     if time is None:
-        order = np.argsort(cluster, kind="stable")
+        keys = [code(np.asarray(labels)).codes for labels in within]
+        order = np.lexsort((*reversed(keys), cluster))
     else:
         time = np.asarray(time)
         _refuse_missing(time, "time")
@@ -184,6 +226,8 @@ def arrange(
         waves=waves,
     )
     _refuse_twice(arranged)
+    if metric:
+        _refuse_extremes(arranged)
     return arranged
 
 
@@ -224,9 +268,18 @@ def _refuse_twice(clusters: Clusters) -> None:
         )
 
 
-def _numbers(time: np.ndarray) -> np.ndarray:
-    """Times as float64 since the first one, dates in days; whole numbers stay exact."""
-    since = time - time.min() if time.dtype.kind in "iMm" else time
-    if since.dtype.kind == "m":
-        return since / _DAY
-    return since.astype(np.float64)
+def _refuse_extremes(clusters: Clusters) -> None:
+    """Distances in time must be numbers with which one can calculate."""
+    with np.errstate(over="ignore"):
+        gaps = clusters.gaps
+        reach = clusters.instants.max() - clusters.instants.min()
+    bad = (gaps <= 1 / _LONGEST) | (np.isinf(gaps) & (clusters.position > 0))
+    assert clusters.time is not None
+    if bad.any() or not reach < _LONGEST:
+        first = int(np.argmax(bad)) if bad.any() else int(np.argmax(clusters.instants))
+        raise DataError(
+            f"distances in time cannot be calculated with: {clusters.time[first]!s} in cluster "
+            f"{clusters.labels[clusters.cluster[first]]!s} (row {clusters.order[first]}) is too "
+            "near to the time before it, or too far from the other times, for floating-point "
+            "numbers. Give times in another unit, or since a later origin."
+        )

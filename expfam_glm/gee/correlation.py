@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from abc import ABC
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_glm.errors import ArgumentError, CorrelationError, DataError, one_of
+from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.gee.clusters import Clusters, arrange
-from expfam_glm.gee.structures import Common, Decay, Identity, Structure
+from expfam_glm.gee.decay import Decay
+from expfam_glm.gee.lagged import Lagged
+from expfam_glm.gee.nested import Cells
+from expfam_glm.gee.structures import Common, Identity, Structure
 from expfam_glm.gee.table import Table
+from expfam_glm.gee.times import numbers
 
-_ROUNDING = 1e-8  # allowed asymmetry of a given matrix
+Fetch = Callable[[Any, str], np.ndarray]
 
 
 class Correlation(ABC):
@@ -25,7 +29,13 @@ class Correlation(ABC):
     needs_time: ClassVar[bool] = False
     metric: ClassVar[bool] = False  # whether distances in time matter
 
-    def on(self, groups: np.ndarray, time: np.ndarray | None, given: bool = True) -> Structure:
+    def on(
+        self,
+        groups: np.ndarray,
+        time: np.ndarray | None,
+        given: bool = True,
+        column: Fetch | None = None,
+    ) -> Structure:
         """The structure on the clusters of a data set.
 
         Parameters
@@ -35,12 +45,14 @@ class Correlation(ABC):
             Not used by structures in which the order of rows has no meaning.
         given : bool
             Whether the times are the user's; if not, they are positions within clusters.
+        column : callable, optional
+            (source, role) → ndarray (n,), where a structure needs further columns.
         """
         clusters = arrange(groups, time if self.needs_time else None, metric=self.metric)
         return self._on(clusters, given)
 
-    @abstractmethod
-    def _on(self, clusters: Clusters, given: bool) -> Structure: ...
+    def _on(self, clusters: Clusters, given: bool) -> Structure:
+        raise AssertionError(f"{self.name} builds its structure in `on`")
 
 
 @dataclass(frozen=True)
@@ -151,110 +163,178 @@ class Unstructured(Correlation):
     needs_time: ClassVar[bool] = True
 
     def _on(self, clusters: Clusters, given: bool) -> Structure:
-        return Table(clusters, self.name, None)
+        assert clusters.waves is not None
+        return of_pairs(clusters, self.name, clusters.waves.levels.shape[0] - 1)
 
 
-@dataclass(frozen=True, init=False)
-class Fixed(Correlation):
-    """A known correlation matrix over times.
+@dataclass(frozen=True)
+class Toeplitz(Correlation):
+    """A correlation of its own for every distance in time.
 
-    Parameters
+    Notes
+    -----
+    R_ij = α_d with d = abs(t_i − t_j); α_d is the mean of r_i r_j/φ over the pairs at distance d.
+    Times are numbers or dates (in days) on a grid, gaps allowed.
+
+    References
     ----------
-    matrix : array_like (m, m)
-        Symmetric, positive definite, ones on the diagonal.
-    times : array_like (m,), optional
-        The times of its rows. If not given, they are the distinct times of the data in ascending
-        order; without times in the data, the positions 0, 1, 2, … within a cluster.
-
-    Raises
-    ------
-    CorrelationError
-        If the matrix is no positive definite correlation matrix.
-    ArgumentError
-        If the times are not one for each row, or not distinct.
+    Hardin and Hilbe (2013), Generalized Estimating Equations, 2nd ed., section 3.2.1.5.
 
     Examples
     --------
     >>> import expfam_glm as eg
-    >>> near = eg.correlation.Fixed([[1.0, 0.5], [0.5, 1.0]], times=["before", "after"])
-    >>> near.times
-    ('before', 'after')
+    >>> seizures = eg.load_data("seizures")
+    >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+    >>> gee = model.gee("patient", "toeplitz", time="visit")
+    >>> gee["fit"]["alpha"].coords["alpha_lag"].values.tolist()
+    ['1', '2', '3']
     """
 
-    matrix: tuple[tuple[float, ...], ...]
-    times: tuple[Any, ...] | None
-    name: ClassVar[str] = "fixed"
+    name: ClassVar[str] = "toeplitz"
     needs_time: ClassVar[bool] = True
-
-    def __init__(self, matrix: ArrayLike, times: Iterable[Any] | None = None) -> None:
-        R = _correlation_matrix(matrix)
-        labels = None if times is None else tuple(np.asarray(list(times)).tolist())
-        if labels is not None and (len(labels) != R.shape[0] or len(set(labels)) < len(labels)):
-            raise ArgumentError(
-                f"times of a fixed correlation must be {R.shape[0]} distinct values, one for each "
-                f"row of the matrix; got {labels}."
-            )
-        object.__setattr__(self, "matrix", tuple(map(tuple, R.tolist())))
-        object.__setattr__(self, "times", labels)
+    metric: ClassVar[bool] = True
 
     def _on(self, clusters: Clusters, given: bool) -> Structure:
-        assert clusters.waves is not None
-        seen = clusters.waves.levels.tolist()
-        R = np.array(self.matrix)
-        if self.times is not None:
-            strange = [time for time in seen if time not in self.times]
-            if strange:
-                raise DataError(
-                    f"time {', '.join(map(str, strange[:5]))} of the data is not among the times "
-                    f"of the fixed correlation, {self.times}."
-                )
-            rows = [self.times.index(time) for time in seen]
-        elif given and len(seen) != R.shape[0]:
-            raise DataError(
-                f"the data have {len(seen)} distinct times, but the fixed correlation has "
-                f"{R.shape[0]} rows; name them with Fixed(matrix, times=[…])."
-            )
-        elif len(seen) > R.shape[0]:
-            raise DataError(
-                f"cluster {clusters.labels[0]!s} has {len(seen)} rows, but the fixed correlation "
-                f"has {R.shape[0]}; give a larger matrix."
-            )
-        else:
-            rows = list(range(len(seen)))
-        return Table(clusters, self.name, R[np.ix_(rows, rows)])
+        return Lagged(clusters, self.name, None)
 
 
-def _correlation_matrix(matrix: ArrayLike) -> np.ndarray:
-    """The matrix, exactly symmetric, or what is wrong with it."""
-    R = np.asarray(matrix, dtype=float)
-    if R.ndim != 2 or R.shape[0] != R.shape[1] or R.shape[0] == 0:
-        raise CorrelationError(f"a fixed correlation must be a square matrix; got shape {R.shape}.")
-    if not np.all(np.isfinite(R)):
-        raise CorrelationError("the fixed correlation has missing or infinite elements.")
-    if np.max(np.abs(R - R.T)) > _ROUNDING:
-        j, k = np.unravel_index(np.argmax(np.abs(R - R.T)), R.shape)
-        raise CorrelationError(
-            f"the fixed correlation is not symmetric: element ({j}, {k}) is {R[j, k]:g}, element "
-            f"({k}, {j}) is {R[k, j]:g}."
-        )
-    if np.max(np.abs(np.diagonal(R) - 1)) > _ROUNDING:
-        raise CorrelationError(
-            f"the diagonal of a correlation is 1, not {np.diagonal(R).tolist()[:5]}; divide a "
-            "covariance by the outer product of its standard deviations."
-        )
-    R = (R + R.T) / 2
-    np.fill_diagonal(R, 1.0)
-    smallest = np.linalg.eigvalsh(R)[0]
-    if smallest <= _ROUNDING:
-        raise CorrelationError(
-            f"the fixed correlation ({R.shape[0]} rows) is not positive definite: its smallest "
-            f"eigenvalue is {smallest:.3g}. Move it towards the identity."
-        )
-    return R
+@dataclass(frozen=True)
+class MDependent(Correlation):
+    """Correlation between rows at most m apart in time, none beyond.
+
+    Parameters
+    ----------
+    m : int
+        The largest distance at which rows are correlated, from 1.
+    stationary : bool
+        Whether α depends on the distance only, or on both times.
+
+    Raises
+    ------
+    ArgumentError
+        If m is not a whole number from 1.
+
+    Notes
+    -----
+    Times are whole numbers or dates (in days). Stationary: R_ij = α_d, the mean of r_i r_j/φ over
+    all pairs d = 1, …, m apart. Not stationary: R_ij = α_jk, the mean over the pairs at the times j
+    and k.
+
+    References
+    ----------
+    Liang and Zeger (1986), Biometrika 73, 13-22, example 3.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> seizures = eg.load_data("seizures")
+    >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+    >>> gee = model.gee("patient", eg.correlation.MDependent(1), time="visit")
+    >>> gee["fit"]["working_correlation"].sel(time=1, time2=[2, 3]).values.round(3).tolist()
+    [0.456, 0.0]
+    """
+
+    m: int
+    stationary: bool = True
+    name: ClassVar[str] = "m-dependent"
+    needs_time: ClassVar[bool] = True
+    metric: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.m, bool) or not isinstance(self.m, int | np.integer) or self.m < 1:
+            raise ArgumentError(f"m={self.m!r} must be a whole number from 1: a distance in time.")
+        if not isinstance(self.stationary, bool | np.bool_):
+            raise ArgumentError(f"stationary={self.stationary!r} must be True or False.")
+        object.__setattr__(self, "m", int(self.m))
+        object.__setattr__(self, "stationary", bool(self.stationary))
+
+    def _on(self, clusters: Clusters, given: bool) -> Structure:
+        structure = Lagged(clusters, self.name, self.m)
+        return structure if self.stationary else of_pairs(clusters, self.name, self.m)
+
+
+def of_pairs(clusters: Clusters, name: str, most: int) -> Structure:
+    """An α for every pair of times that are at most so far apart; labels count as 0, 1, 2, …"""
+    assert clusters.waves is not None
+    levels = clusters.waves.levels
+    at = numbers(levels) if name == MDependent.name else np.arange(levels.shape[0])
+    rows, columns = np.triu_indices(at.shape[0], 1)
+    near = at[columns] - at[rows] <= most
+    rows, columns = rows[near], columns[near]
+    table = np.full((at.shape[0],) * 2, -1)
+    table[rows, columns] = table[columns, rows] = np.arange(rows.shape[0])
+    labels = [f"{levels[j]!s}, {levels[k]!s}" for j, k in zip(rows, columns, strict=True)]
+    return Table(clusters, name, numbers=table, labels=labels)
+
+
+@dataclass(frozen=True, init=False)
+class Nested(Correlation):
+    """Clusters within clusters: one correlation for each level that two rows share.
+
+    Parameters
+    ----------
+    *levels : str or array_like (n,)
+        Columns that divide the clusters, outer levels first; a label means another cell in
+        another outer cell.
+
+    Raises
+    ------
+    ArgumentError
+        If no level is given.
+
+    Notes
+    -----
+    Rows of a cluster that share no level have the correlation α_0, those that share the first l
+    levels but not the next have α_l: the mean of r_i r_j/φ over such pairs. Exchangeable is the
+    case without levels.
+
+    References
+    ----------
+    Stoner, Leroux and Puumala (2010), Statistics in Medicine 29, 2471-2488.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> seizures = eg.load_data("seizures")
+    >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+    >>> months = eg.correlation.Nested((seizures["visit"] + 1) // 2)
+    >>> gee = model.gee("patient", months)
+    >>> gee["fit"]["alpha"].coords["alpha_level"].values.tolist()
+    ['groups', 'level 1']
+    """
+
+    levels: tuple[str | tuple[Any, ...], ...]
+    name: ClassVar[str] = "nested"
+
+    def __init__(self, *levels: str | ArrayLike) -> None:
+        if not levels:
+            raise ArgumentError(
+                "a nested correlation needs the column of at least one level within the clusters; "
+                "use 'exchangeable' without levels."
+            )
+        kept = [v if isinstance(v, str) else tuple(np.asarray(v).tolist()) for v in levels]
+        object.__setattr__(self, "levels", tuple(kept))
+
+    def on(
+        self,
+        groups: np.ndarray,
+        time: np.ndarray | None,
+        given: bool = True,
+        column: Fetch | None = None,
+    ) -> Structure:
+        assert column is not None
+        names, labels = [], []
+        for number, level in enumerate(self.levels, 1):
+            named = isinstance(level, str)
+            names.append(level if isinstance(level, str) else f"level {number}")
+            labels.append(column(level if named else np.array(level), f"level {number}"))
+        clusters = arrange(groups, within=labels)
+        return Cells(clusters, [values[clusters.order] for values in labels], ["groups", *names])
 
 
 _NAMED: dict[str, Correlation] = {
-    value.name: value for value in (Independence(), Exchangeable(), AR1(), Unstructured())
+    value.name: value
+    for value in (Independence(), Exchangeable(), AR1(), Toeplitz(), Unstructured())
 }
 
 

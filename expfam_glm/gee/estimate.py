@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,14 +12,14 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, FitWarning, one_of, warn
+from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.gee import correlation as correlations
-from expfam_glm.gee.clusters import positions
+from expfam_glm.gee.arrangement import Arrangement, leave_one_out
 from expfam_glm.gee.correlation import Correlation
-from expfam_glm.gee.covariance import TYPES
+from expfam_glm.gee.covariance import Covariances, check, covariances
+from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.selection import criteria
-from expfam_glm.gee.solve import Equations, Solution
-from expfam_glm.gee.structures import Structure
+from expfam_glm.gee.solve import Solution, solve
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.fit import Maximum, find_maximum
 from expfam_glm.mle.fitness import deviance as row_deviance
@@ -31,9 +32,11 @@ def gee(
     correlation: str | Correlation = "exchangeable",
     *,
     time: str | ArrayLike | None = None,
-    cov: str = "robust",
+    cov: str | Sequence[str] = "robust",
+    df: str = "z",
     ddof: str = "none",
     phi: float | None = None,
+    alpha: ArrayLike | None = None,
     start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 200,
@@ -43,8 +46,7 @@ def gee(
     random_seed: int | None = 0,
 ) -> xr.DataTree:
     """Fit by generalised estimating equations; see `GLM.gee`."""
-    if cov not in TYPES:
-        raise one_of("cov", cov, TYPES)
+    chosen = check(cov, df)
     random_seed = check_options(ci_prob, chains, draws, random_seed)
     if phi is not None and not (isinstance(phi, Real) and np.isfinite(phi) and phi > 0):
         raise ArgumentError(f"phi={phi!r} must be a positive number, or None to estimate it.")
@@ -52,51 +54,62 @@ def gee(
         raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
     if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
+    if problem.family.shape:
+        name = next(iter(problem.family.shape))
+        raise ArgumentError(
+            f"estimating equations have no likelihood to find {', '.join(problem.family.shape)} of "
+            f"{problem.family.name!r} by; give the value with family.fix({name}=…), such as the "
+            "one that fit() estimates under independence."
+        )
     if problem.f is not None:
         raise ArgumentError(
             "freq_weights cannot be used with gee: they say how many rows stand alike, but not "
             "which of them share a cluster. Repeat the rows (or whole clusters) instead."
         )
+    if problem.sampling is not None:
+        raise ArgumentError(
+            "sampling_weights cannot be used with gee, whose weights are precisions; use fit() "
+            "with cov='CR1' and groups=, the same estimate as under independence."
+        )
     working = correlations.named(correlation)
-    labels = problem.frame.column(groups, "groups")
-    when = _times(problem, working, labels, time)
-    used = None if when is None else problem.restrict(when)
-    structure = working.on(problem.restrict(labels), used, given=time is not None)
+    rows = Arrangement(problem, working, groups, time)
     maximum = find_maximum(problem, start=start)
     inner = maximum.problem
-    equations = Equations(
-        problem.family, problem.link, inner.y, inner.X, inner.w, inner.offset, structure, ddof,
-        None if phi is None else float(problem.family.a(phi)),
-    )  # fmt: skip
-    solution = equations.solve(maximum.solution.beta, tol=tol, max_iterations=max_iterations)
-    notes = [*maximum.notes, *_remarks(structure, solution)]
-    constant = problem.constant_data() | {"groups": problem.restrict(labels)}
-    if time is not None and when is not None:
-        constant["time"] = problem.restrict(when)
+    dispersion = None if phi is None else float(problem.family.a(phi))
+    equations = rows.equations(inner, ddof, dispersion, alpha)
+    solution = solve(equations, maximum.solution.beta, tol=tol, max_iterations=max_iterations)
+    state = solution.state
+
+    def without() -> np.ndarray:
+        return leave_one_out(rows, inner, equations, state, tol, max_iterations)
+
+    found = covariances(equations, state, chosen, df, rows.occasions(equations), without)
+    notes = [*maximum.notes, *_remarks(equations, state, found)]
+    constant = problem.constant_data() | rows.constant_data()
     named = {"groups": groups, "time": time}
     attrs: dict[str, str | float | int] = {
         **problem.attrs(),
-        "cov_type": cov,
+        "cov_type": chosen[0],
+        "df": df,
         "correlation": working.name,
         "ddof": ddof,
         "dispersion": "given" if phi is not None else "moments",
+        "association": "given" if alpha is not None else "moments",
         **{role: name for role, name in named.items() if isinstance(name, str)},
         "warnings": "\n".join(notes),
     }
-    fit, fit_coords = _parameters(structure, solution, problem)
+    fit, fit_coords = _parameters(equations, state, problem)
     return likelihood_tree(
         Estimate(
             kind="GEE",
             labels=problem.labels,
-            beta=_expand(solution.state.beta, maximum.aliased),
-            covariances={
-                name: _expand(V, maximum.aliased) for name, V in solution.covariances(cov).items()
-            },
-            df=None,
+            beta=_expand(state.beta, maximum.aliased),
+            covariances={name: _expand(V, maximum.aliased) for name, V in found.by_type.items()},
+            df=_expand(found.df, maximum.aliased) if np.ndim(found.df) else found.df,
             fit=fit,
             fit_coords=fit_coords,
             positive={},
-            fit_stats=_statistics(equations, solution, maximum),
+            fit_stats=_statistics(equations, solution, maximum, found.by_type),
             observed=problem.observed_data(),
             constant=constant,
             attrs=attrs,
@@ -108,34 +121,18 @@ def gee(
     )
 
 
-def _times(
-    problem: Problem, working: Correlation, labels: np.ndarray, time: Any
-) -> np.ndarray | None:
-    """Times of the rows of the frame: given, or the order of rows within clusters."""
-    if time is not None:
-        return problem.frame.column(time, "time")
-    if not working.needs_time:
-        return None
-    if problem.frame.n_dropped:
-        raise ArgumentError(
-            f"{problem.frame.n_dropped} row(s) with missing values were dropped, so the order of "
-            f"the rows that are left does not tell their times; give time= for "
-            f"correlation={working.name!r}."
-        )
-    return positions(labels)
-
-
-def _remarks(structure: Structure, solution: Solution) -> list[str]:
+def _remarks(equations: Equations, state: State, found: Covariances) -> list[str]:
     """What must be known about the fit; each is also a warning."""
-    K, p = structure.clusters.count, solution.state.beta.size
-    notes = [structure.remark(solution.state.parameter)]
+    structure = equations.structure
+    K, p = structure.clusters.count, state.beta.size
+    notes = [structure.remark(state.parameter)]
     if K <= p:
         notes.append(
             f"{K} clusters do not carry a robust covariance of {p} coefficients: its rank is at "
             f"most {K - 1}. Use cov='naive', or fewer terms."
         )
-    spread = solution.covariances("robust")
-    if np.any(spread["robust"].diagonal() <= 1e-20 * spread["naive"].diagonal()):
+    robust, naive = (found.by_type[name].diagonal() for name in ("robust", "naive"))
+    if np.any(robust <= 1e-20 * naive):
         notes.append(
             "the robust covariance is zero in some direction: the scores of every cluster cancel. "
             "Its standard errors say nothing; use cov='naive'."
@@ -154,9 +151,9 @@ def _expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
     return full
 
 
-def _parameters(structure: Structure, solution: Solution, problem: Problem) -> tuple[dict, dict]:
+def _parameters(equations: Equations, state: State, problem: Problem) -> tuple[dict, dict]:
     """φ, α and the working correlation for the group `fit`, and their coordinates."""
-    state = solution.state
+    structure = equations.structure
     labels, matrix = structure.shown(state.parameter)
     if labels.dtype.kind == "O":
         labels = labels.astype(str)
@@ -172,24 +169,24 @@ def _parameters(structure: Structure, solution: Solution, problem: Problem) -> t
 
 
 def _statistics(
-    equations: Equations, solution: Solution, maximum: Maximum
+    equations: Equations,
+    solution: Solution,
+    maximum: Maximum,
+    found: dict[str, np.ndarray],
 ) -> dict[str, float | int]:
     """The group `fit_stats`."""
     problem, state = maximum.problem, solution.state
     clusters = equations.structure.clusters
     deviance = row_deviance(problem, MemoryBlocks(problem), state.beta)
-    found = equations.standardised(state.beta)
-    assert found is not None
-    robust = solution.covariances("robust")["robust"]
     return {
         "deviance": deviance,
-        "pearson_chi2": state.pearson,
+        "pearson_chi2": state.rows.pearson,
         "df_residual": problem.n - state.beta.size,
-        **criteria(deviance, found.columns[:, :-1], robust, state.dispersion),
+        **criteria(deviance, equations.information(state.rows), found["robust"], state.dispersion),
         "n_observations": problem.n,
         "n_clusters": clusters.count,
         "max_cluster_size": clusters.largest,
         "n_iterations": solution.iterations,
         "converged": 1,
-        "last_step": state.length,
+        "last_step": solution.length,
     }

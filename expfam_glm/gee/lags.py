@@ -1,4 +1,4 @@
-"""Products of residuals by their distance in time, and the AR(1) parameter that fits them best."""
+"""Distances in time between the rows of a cluster, and products of residuals at each of them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.optimize import brentq
 
-from expfam_glm.errors import CorrelationError
 from expfam_glm.gee.clusters import Clusters
 
 # The regular grid of times (clusters × instants) may have this many cells a row of the data.
 _CELLS = 32
 _NEAR_WHOLE = 1e-10
+_EXACT = 2.0**53  # whole numbers below are exact
 _SHORT = 64  # series up to this length are multiplied out, longer ones Fourier transformed
-_SCAN = 64  # trial values of the decay in the search for the best neighbourhood
-_BINS = 512  # groups of distances in that search, where distances are many
-_FASTEST = 40.0  # e⁻⁴⁰ is zero beside any product
-_SLOWEST = 1e-4
+_WIDE = 1 << 18  # cells of the grid laid out at once
 
 
 class Lags(NamedTuple):
@@ -31,33 +27,59 @@ class Lags(NamedTuple):
     whole: bool  # all distances are integers
 
 
-def lags_of(clusters: Clusters) -> Lags:
-    """The distances in time between all pairs of rows that share a cluster."""
+def unit_of(clusters: Clusters) -> tuple[float, bool]:
+    """The step of time, and whether all distances within clusters are multiples of it."""
     gaps = clusters.gaps[np.isfinite(clusters.gaps)]
     if gaps.size == 0:
-        return Lags(np.empty(0), np.empty(0), lambda r: np.empty(0), True)
-    whole = bool(np.all(gaps == np.rint(gaps)))
-    unit = float(np.gcd.reduce(gaps.astype(np.int64))) if whole else float(gaps.min())
+        return 1.0, True
+    if bool(np.all(gaps == np.rint(gaps))) and gaps.max() < _EXACT:
+        return float(np.gcd.reduce(gaps.astype(np.int64))), True
+    unit = float(gaps.min())
     steps = gaps / unit
-    if whole or bool(np.all(np.abs(steps - np.rint(steps)) <= _NEAR_WHOLE * steps.max())):
-        start = np.repeat(clusters.instants[clusters.starts], clusters.sizes)
-        cells = np.rint((clusters.instants - start) / unit)
-        length = int(cells.max()) + 1
-        if clusters.count * length <= _CELLS * cells.shape[0] + 1024:
-            return _on_grid(clusters, cells.astype(np.intp), length, unit, whole)
-    return _by_pairs(clusters, whole)
+    whole = np.rint(steps)
+    return unit, bool(np.all(np.abs(steps - whole) <= _NEAR_WHOLE * steps.max()))
+
+
+def grid_of(clusters: Clusters) -> Lags | None:
+    """The distances within clusters, if the times lie on a grid that is not too sparse."""
+    unit, regular = unit_of(clusters)
+    if clusters.largest == 1:
+        return Lags(np.empty(0), np.empty(0), lambda r: np.empty(0), True)
+    if not regular:
+        return None
+    steps = (clusters.instants - clusters.spread(clusters.instants[clusters.starts])) / unit
+    length = int(steps.max()) + 1 if steps.max() < _EXACT else 0
+    if not 0 < length <= (_CELLS * steps.shape[0] + 1024) / clusters.count:
+        return None
+    return _on_grid(clusters, np.rint(steps).astype(np.intp), length, unit, unit % 1 == 0)
+
+
+def lags_of(clusters: Clusters) -> Lags:
+    """The distances in time between all pairs of rows that share a cluster."""
+    lags = grid_of(clusters)
+    return _by_pairs(clusters, unit_of(clusters)[0] % 1 == 0) if lags is None else lags
 
 
 def _on_grid(clusters: Clusters, cells: np.ndarray, length: int, unit: float, whole: bool) -> Lags:
     """Regular times: autocovariances of series that are zero where nothing was observed."""
-    flat = clusters.cluster * length + cells
+    full = clusters.sizes[-1] == length
+    most = max(1, _WIDE // length) * clusters.largest
+    pieces = clusters.pieces(min(most, _WIDE))
 
     def products(r: np.ndarray) -> np.ndarray:
-        series = np.zeros(clusters.count * length)
-        series[flat] = r
-        return _autocovariances(series.reshape(clusters.count, length))
+        total = np.zeros(length - 1)
+        for piece in pieces:
+            count = piece.sizes.shape[0]
+            if full:
+                series = r[piece.rows]
+            else:
+                series = np.zeros(count * length)
+                own = np.repeat(length * np.arange(count), piece.sizes)
+                series[own + cells[piece.rows]] = r[piece.rows]
+            total += _autocovariances(series.reshape(count, length))
+        return total
 
-    counts = np.rint(products(np.ones(flat.shape[0])))
+    counts = np.rint(products(np.ones(cells.shape[0])))
     seen = counts > 0
     distance = unit * np.arange(1, length)
     return Lags(distance[seen], counts[seen], lambda r: products(r)[seen], whole)
@@ -95,86 +117,3 @@ def _by_pairs(clusters: Clusters, whole: bool) -> Lags:
         lambda r: np.add.reduceat(r[one] * r[second], starts),
         whole,
     )
-
-
-def best_decay(lags: Lags, products: np.ndarray) -> float:
-    """The rate u of the α = e^−u that minimises Σ over pairs of (r_i r_j/φ − α^d)².
-
-    A rate keeps its digits in any unit of time, where α itself is all but 0 or 1.
-
-    Parameters
-    ----------
-    lags : Lags
-    products : ndarray (m,)
-        Σ r_i r_j/φ of each distance.
-
-    Returns
-    -------
-    float
-        −log α, positive; +log(−α) for a negative α, which needs whole distances. α is a root of
-        Σ d α^(d−1) (r_i r_j/φ − α^d) = 0, or 0 (infinite rate) where no positive α fits better.
-
-    Raises
-    ------
-    CorrelationError
-        If the sum still falls at α = 1 or −1.
-    """
-    rate, loss = _branch(lags, products)
-    sign = 1.0
-    if lags.whole:
-        signs = np.where(lags.distance % 2 == 0, 1.0, -1.0)
-        mirrored, mirrored_loss = _branch(lags, products * signs)
-        if mirrored_loss < loss:
-            rate, sign = mirrored, -1.0
-    if rate == 0:
-        raise CorrelationError(
-            f"the residuals are too alike for an AR(1) working correlation: its alpha would reach "
-            f"{sign:+.0f}, where the matrix is not positive definite (|alpha| < 1 is needed). "
-            "Use correlation='exchangeable', or add what the mean model lacks."
-        )
-    return sign * rate
-
-
-def _branch(lags: Lags, products: np.ndarray) -> tuple[float, float]:
-    """The best rate for α in [0, 1], and its loss less the loss at α = 0."""
-    d, n = lags.distance, lags.number
-
-    def near(u: float) -> tuple[np.ndarray, ...]:  # beyond, α^d is zero beside any product
-        m = np.searchsorted(d, _FASTEST / u) if u > 0 else d.shape[0]
-        return d[:m], n[:m], products[:m], np.exp(-u * d[:m])
-
-    def loss(u: float) -> float:
-        _, number, S, power = near(u)
-        return float(np.sum(power * (number * power - 2 * S)))
-
-    def slope(u: float) -> float:  # has the sign of −d loss/du
-        distance, number, S, power = near(u)
-        return float(np.sum(distance * power * (number * power - S)))
-
-    low, high = _neighbourhood(lags, products)
-    while low > 0 and slope(low) <= 0:
-        low, high = (low / 4 if low * d[-1] > _SLOWEST / 16 else 0.0), low
-    if low == 0 and slope(0.0) <= 0:
-        return 0.0, loss(0.0)
-    while slope(high) >= 0:
-        low, high = high, 2 * high
-        if high * d[0] > 2 * _FASTEST:
-            return np.inf, 0.0
-    u = brentq(slope, low, high, xtol=1e-300, rtol=4 * np.finfo(float).eps)
-    best = loss(u)
-    return (u, best) if best < 0 else (np.inf, 0.0)
-
-
-def _neighbourhood(lags: Lags, products: np.ndarray) -> tuple[float, float]:
-    """An interval of u about the best of a few trial values, from distances in bins."""
-    d, n, S = lags.distance, lags.number, products
-    if not lags.whole and d.shape[0] > 4 * _BINS:
-        starts = np.linspace(0, d.shape[0], _BINS, endpoint=False, dtype=np.intp)
-        n, S, d = (np.add.reduceat(values, starts) for values in (n, S, d * n))
-        d = d / n
-    trial = np.geomspace(_SLOWEST / d[-1], _FASTEST / d[0], _SCAN)
-    power = np.exp(-trial[:, None] * d)
-    losses = np.sum(power * (n * power - 2 * S), axis=1)
-    best = int(np.argmin(losses))
-    low = trial[best - 1] if best > 0 else 0.0
-    return float(low), float(trial[min(best + 1, _SCAN - 1)])

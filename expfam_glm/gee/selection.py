@@ -6,7 +6,7 @@ import numpy as np
 
 
 def criteria(
-    deviance: float, columns: np.ndarray, robust: np.ndarray, dispersion: float
+    deviance: float, information: np.ndarray, robust: np.ndarray, dispersion: float
 ) -> dict[str, float]:
     """QIC and its relatives.
 
@@ -14,8 +14,8 @@ def criteria(
     ----------
     deviance : float
         Σ w d(y, μ), so that Q(μ; y) = Σ w ∫ from y to μ of (y − t)/V(t) dt = −D/2.
-    columns : ndarray (n, p)
-        A^(−½)D: the information under independence is its Gram matrix over φ.
+    information : ndarray (p, p)
+        DᵀA⁻¹D: the information under independence, times φ.
     robust : ndarray (p, p)
         Robust covariance under the working correlation.
     dispersion : float
@@ -32,10 +32,9 @@ def criteria(
 
     Examples
     --------
-    >>> criteria(3.0, np.ones((4, 1)), np.array([[0.5]]), 1.0)
+    >>> criteria(3.0, np.array([[4.0]]), np.array([[0.5]]), 1.0)
     {'qic': 7.0, 'qicu': 5.0, 'cic': 2.0}
     """
-    information = columns.T @ columns / dispersion
-    cic = float(np.sum(information * robust))
+    cic = float(np.sum(information * robust)) / dispersion
     quasi = deviance / dispersion
-    return {"qic": quasi + 2 * cic, "qicu": quasi + 2 * columns.shape[1], "cic": cic}
+    return {"qic": quasi + 2 * cic, "qicu": quasi + 2 * robust.shape[0], "cic": cic}

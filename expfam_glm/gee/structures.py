@@ -1,21 +1,20 @@
 """Working correlations on given clusters: moments of α, and the whitening T with TᵀT = R⁻¹.
 
-A structure never forms an n × n matrix. `whiten` applies T cluster by cluster to all columns at
+A structure never forms an n × n matrix. Its `Root` applies T cluster by cluster to all columns at
 once; with W = T A^(−½) D and e = T r everything in the estimating equations is a least-squares sum
-of W and e.
+of W and e. Columns lie side by side as (q, rows), rows in the order of the clusters.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.clusters import Clusters
-from expfam_glm.gee.lags import Lags, best_decay, lags_of
+from expfam_glm.errors import ArgumentError, CorrelationError
+from expfam_glm.gee.clusters import Clusters, Piece
 
 # The matrix shown in the result has at most this many rows.
 SHOWN = 50
@@ -28,10 +27,29 @@ class Shown(NamedTuple):
     matrix: np.ndarray  # (m, m)
 
 
+class Root(ABC):
+    """T = T′ diag(scale) at one value of the parameter, TᵀT = R⁻¹."""
+
+    scale: np.ndarray | float = 1.0  # (n,) or one for all rows
+
+    @abstractmethod
+    def whiten(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
+        """T′ applied to the columns (q, rows) of a piece, which are overwritten."""
+
+    @abstractmethod
+    def precision(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
+        """R⁻¹ applied to the columns (q, rows) of a piece."""
+
+    def scaled(self, piece: Piece) -> np.ndarray | float:
+        """`scale` on the rows of a piece."""
+        return self.scale if isinstance(self.scale, float) else self.scale[piece.rows]
+
+
 class Structure(ABC):
     """A working correlation R(α) on the clusters of one data set."""
 
     alpha_dims: tuple[str, ...] | None = None  # None: the structure has no α
+    equal_sizes = False  # whether a piece must hold clusters of one size
 
     def __init__(self, clusters: Clusters) -> None:
         self.clusters = clusters
@@ -44,6 +62,21 @@ class Structure(ABC):
         """α as it is reported, where the parameter is another function of it."""
         return parameter
 
+    def given_alpha(self, alpha: ArrayLike) -> np.ndarray:
+        """The parameter for an α of the user's."""
+        if self.alpha_dims is None:
+            raise ArgumentError("alpha= was given, but this working correlation has no alpha.")
+        count = len(self.alpha_labels())
+        shape = (count,) if self.alpha_dims else ()
+        try:
+            values = np.asarray(alpha, dtype=float)
+        except (TypeError, ValueError):
+            values = np.array([np.nan])
+        if values.shape != shape or not np.all(np.isfinite(values)):
+            wanted = f"{count} numbers, for {', '.join(self.alpha_labels()[:8])}" if count else ""
+            raise ArgumentError(f"alpha={alpha!r} must be {wanted or 'a number'}.")
+        return values
+
     def alpha_labels(self) -> list[str]:
         """Names of the elements of α, where it is a vector."""
         return []
@@ -53,8 +86,8 @@ class Structure(ABC):
         return ""
 
     @abstractmethod
-    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """T applied to Fortran-ordered (n, q) columns in cluster order, which are overwritten."""
+    def root(self, parameter: np.ndarray) -> Root:
+        """T at this parameter, or the reason why R is not positive definite."""
 
     @abstractmethod
     def shown(self, parameter: np.ndarray) -> Shown:
@@ -67,31 +100,62 @@ class Structure(ABC):
         np.fill_diagonal(matrix, 1.0)
         return Shown(np.arange(size), matrix)
 
-    def _average(
-        self, name: str, total: float, count: float, dispersion: float, lost: int
-    ) -> float:
-        """Σ r_i r_j/(φ (pairs − lost)), or the reason why there is none."""
-        if count == 0:
-            raise CorrelationError(
-                f"the {name} correlation cannot be estimated: every cluster has one row only. Use "
-                "correlation='independence', and check the column given as groups."
-            )
-        if count <= lost:
-            raise CorrelationError(
-                f"the {name} correlation cannot be estimated under ddof='p': {count:g} pair(s) of "
-                f"rows, less {lost} coefficients. Use ddof='none'."
-            )
-        return total / (dispersion * (count - lost))
+
+def average(
+    name: str, total: np.ndarray, count: np.ndarray, dispersion: float, lost: int
+) -> np.ndarray:
+    """Σ r_i r_j/(φ (pairs − lost)), or the reason why there is none."""
+    fewest = float(np.min(count))
+    if fewest == 0:
+        raise CorrelationError(
+            f"the {name} correlation cannot be estimated: every cluster has one row only. Use "
+            "correlation='independence', and check the column given as groups."
+        )
+    if fewest <= lost:
+        raise CorrelationError(
+            f"the {name} correlation cannot be estimated under ddof='p': {fewest:g} pair(s) of "
+            f"rows, less {lost} coefficients. Use ddof='none'."
+        )
+    return total / (dispersion * (count - lost))
+
+
+class Plain(Root):
+    """T = I."""
+
+    def whiten(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
+        return columns
+
+    def precision(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
+        return columns
 
 
 class Identity(Structure):
     """Independence: R = I."""
 
-    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return columns
+    def root(self, parameter: np.ndarray) -> Root:
+        return Plain()
 
     def shown(self, parameter: np.ndarray) -> Shown:
         return self._by_position(0.0)
+
+
+class CommonRoot(Root):
+    """T z = (z − c z̄)/√(1 − α) with (1 − c)² = (1 − α)/(1 + (n_k − 1)α)."""
+
+    def __init__(self, alpha: float, sizes: np.ndarray) -> None:
+        spread = 1 + (sizes - 1) * alpha  # the largest eigenvalue of R where α > 0
+        self.alpha = alpha
+        self.scale = float(1 / np.sqrt(1 - alpha))
+        self.shift = (1 - np.sqrt((1 - alpha) / spread)) / sizes
+        self.pull = alpha / spread
+
+    def whiten(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
+        columns -= piece.spread(piece.sums(columns) * self.shift[piece.clusters])
+        return columns
+
+    def precision(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
+        total = piece.spread(piece.sums(columns) * self.pull[piece.clusters])
+        return (columns - total) / (1 - self.alpha)
 
 
 class Common(Structure):
@@ -101,12 +165,10 @@ class Common(Structure):
 
     def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         total = (np.sum(self.clusters.sums(r) ** 2) - r @ r) / 2
-        pairs = self.clusters.pairs
-        return np.array(self._average("exchangeable", total, pairs, dispersion, lost))
+        return average("exchangeable", total, np.array(self.clusters.pairs), dispersion, lost)
 
-    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """T z = (z − c z̄)/√(1 − α) with (1 − c)² = (1 − α)/(1 + (n_k − 1)α)."""
-        common, sizes = float(parameter), self.clusters.sizes
+    def root(self, parameter: np.ndarray) -> Root:
+        common = float(parameter)
         low = -1 / (self.clusters.largest - 1) if self.clusters.largest > 1 else -np.inf
         if not low < common < 1:
             raise CorrelationError(
@@ -115,72 +177,7 @@ class Common(Structure):
                 f"{low:.6g} < alpha < 1. Use correlation='independence' (its robust standard "
                 "errors stay valid), or 'ar1' if nearness in time matters."
             )
-        c = 1 - np.sqrt((1 - common) / (1 + (sizes - 1) * common))
-        shifts = self.clusters.sums(columns) * (c / sizes)[:, None]
-        for column, shift in zip(columns.T, shifts.T, strict=True):
-            column -= self.clusters.spread(shift)
-        columns *= 1 / np.sqrt(1 - common)
-        return columns
+        return CommonRoot(common, self.clusters.sizes)
 
     def shown(self, parameter: np.ndarray) -> Shown:
         return self._by_position(float(parameter))
-
-
-class Decay(Structure):
-    """AR(1): α^|t_i − t_j|, a Markov chain along the times of a cluster.
-
-    The parameter is the rate u with α = e^−u, negative for a negative α = −e^−|u|.
-    """
-
-    alpha_dims = ()
-
-    @cached_property
-    def _lags(self) -> Lags:
-        return lags_of(self.clusters)
-
-    @cached_property
-    def _odd(self) -> np.ndarray:
-        """Rows an odd time after the one before, where a negative α keeps its sign."""
-        gaps = self.clusters.gaps
-        return np.flatnonzero(np.where(np.isfinite(gaps), gaps, 0) % 2 == 1)
-
-    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
-        lags, pairs = self._lags, self.clusters.pairs
-        self._average("AR(1)", 0.0, pairs, dispersion, lost)
-        return np.array(best_decay(lags, lags.products(r) * (pairs / (pairs - lost) / dispersion)))
-
-    def alpha(self, parameter: np.ndarray) -> np.ndarray:
-        return np.copysign(np.exp(-np.abs(parameter)), parameter)
-
-    def remark(self, parameter: np.ndarray) -> str:
-        if np.isfinite(parameter) or self._lags.whole:
-            return ""
-        return (
-            "the AR(1) alpha is at its bound 0: neighbours in time are not positively correlated, "
-            "and between real times alpha cannot be negative."
-        )
-
-    def whiten(self, parameter: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """T z = (z_i − ρ_i z_{i−1})/√(1 − ρ_i²) with ρ_i = α^(t_i − t_{i−1})."""
-        exponents = -self.clusters.gaps * abs(float(parameter))  # −∞ on the first row of a cluster
-        rho, rest = np.exp(exponents), -np.expm1(2 * exponents)
-        if parameter < 0:
-            rho[self._odd] *= -1
-        for column in columns.T:
-            column[1:] -= rho[1:] * column[:-1]  # the product is complete before the difference
-        columns /= np.sqrt(rest)[:, None]
-        return columns
-
-    def shown(self, parameter: np.ndarray) -> Shown:
-        clusters = self.clusters
-        assert clusters.waves is not None and clusters.time is not None
-        _, rows = np.unique(clusters.waves.codes, return_index=True)
-        if rows.shape[0] > SHOWN:
-            rows = np.arange(min(clusters.largest, SHOWN))
-        at = clusters.instants[rows]
-        apart = np.abs(at[:, None] - at)
-        with np.errstate(invalid="ignore"):
-            matrix = np.where(apart > 0, np.exp(-apart * abs(float(parameter))), 1.0)
-        if parameter < 0:
-            matrix[apart % 2 == 1] *= -1
-        return Shown(clusters.time[rows], matrix)

@@ -185,6 +185,13 @@ def _negative_binomial(
     return _counts(rng, rates, np.sqrt(rates), size) / r
 
 
+def _tweedie(rng: np.random.Generator, mu: Any, r: Any, size: Any, power: Any) -> np.ndarray:
+    p, q = 2 - power, power - 1
+    rate = mu**p * r / p
+    counts = _counts(rng, rate, np.sqrt(rate), size)
+    return rng.gamma(counts * p / q, q * mu**q / r, size)
+
+
 # By name: the attribute of `families` with the original declaration, and the sampler.
 _BUILT_IN: dict[str, tuple[str, Sampler]] = {
     "normal": ("normal", lambda rng, mu, r, size: rng.normal(mu, 1 / np.sqrt(r), size)),
@@ -192,7 +199,8 @@ _BUILT_IN: dict[str, tuple[str, Sampler]] = {
     "binomial": ("binomial", _binomial),
     "gamma": ("gamma", lambda rng, mu, r, size: rng.gamma(r, mu / r, size)),
     "inverse_gaussian": ("inverse_gaussian", lambda rng, mu, r, size: rng.wald(mu, r, size)),
-    "negative_binomial": ("_negative_binomial", _negative_binomial),
+    "negative_binomial": ("negative_binomial", _negative_binomial),
+    "tweedie": ("tweedie", _tweedie),
 }
 
 
@@ -202,5 +210,5 @@ def _sampler(family: Family) -> Sampler | None:
     if family.name not in _BUILT_IN:
         return None
     original, sampler = _BUILT_IN[family.name]
-    declared = getattr(families, original).fix(**family.fixed)
+    declared = families.named(original).fix(**family.fixed)
     return partial(sampler, **family.fixed) if declared.digest == family.digest else None

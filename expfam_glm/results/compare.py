@@ -149,8 +149,7 @@ def _from_fit(tree: xr.DataTree) -> Marginals | None:
         return None
     beta, se, df = (fit[name].values for name in ("beta", "se", "df"))
     covariance = str(fit["cov_type"].values[0])
-    drawn = tree["posterior"].data_vars if "posterior" in tree.children else ()
-    parameters = [name for name in fit.data_vars if name == "phi" or name in drawn]
+    parameters = [n for n, v in fit.data_vars.items() if n == "phi" or "standard_error" in v.attrs]
     return Marginals(
         kind=f"{tree.attrs.get('estimator', 'likelihood')}, {covariance} covariance",
         labels=[str(label) for label in fit["coef"].values],

@@ -223,14 +223,19 @@ def _parameters(tree: xr.DataTree) -> Iterator[str]:
     for name, values in fit.data_vars.items():
         if {"coef", "ci_bound"} & set(values.dims) or values.ndim > 1:
             continue
-        if str(name).startswith("se_log_"):
-            continue
+        if "scale" in values.attrs:
+            continue  # a standard error, named beside its estimate
         text = ", ".join(f"{value:.6g}" for value in np.atleast_1d(values.values))
         notes = (
             [str(tree.attrs["dispersion"])] if name == "phi" and "dispersion" in tree.attrs else []
         )
-        if f"se_log_{name}" in fit:
-            notes.append(f"standard error of its logarithm {float(fit[f'se_log_{name}']):.3g}")
+        error = fit.get(values.attrs.get("standard_error"))
+        if error is not None and np.isnan(error):
+            notes.append("at the edge of its domain, without standard error")
+        elif error is not None:
+            scale = str(error.attrs["scale"])
+            of = "its logarithm" if scale == f"log({name})" else scale
+            notes.append(f"standard error of {of} {float(error):.3g}")
         title = "Dispersion phi" if name == "phi" else str(name)
         yield f"{title}: {text}" + (f" ({'; '.join(notes)})" if notes else "")
 

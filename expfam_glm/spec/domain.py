@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +17,17 @@ Closed = Literal["neither", "left", "right", "both"]
 
 @dataclass(frozen=True)
 class Domain:
-    """An interval of the real line, or the integers in one."""
+    """An interval of the real line, or the integers in one.
+
+    Atoms are the points of an interval that carry probability of their own: a response on it is
+    discrete there and continuous elsewhere.
+    """
 
     low: float
     high: float
     closed: Closed
     discrete: bool
+    atoms: tuple[float, ...] = ()
 
     def contains(self, values: ArrayLike) -> np.ndarray:
         """Elementwise membership; NaN and infinity belong to no domain."""
@@ -40,10 +46,17 @@ class Domain:
         left = "[" if self.closed in ("left", "both") and np.isfinite(self.low) else "("
         right = "]" if self.closed in ("right", "both") and np.isfinite(self.high) else ")"
         kind = "integers in " if self.discrete else ""
-        return f"{kind}{left}{self.low:g}, {self.high:g}{right}"
+        atoms = f" with mass at {', '.join(f'{y:g}' for y in self.atoms)}" if self.atoms else ""
+        return f"{kind}{left}{self.low:g}, {self.high:g}{right}{atoms}"
 
 
-def Interval(low: float | None, high: float | None, closed: Closed = "neither") -> Domain:
+def Interval(
+    low: float | None,
+    high: float | None,
+    closed: Closed = "neither",
+    *,
+    atoms: Iterable[float] = (),
+) -> Domain:
     """An interval of the real line.
 
     Parameters
@@ -52,6 +65,9 @@ def Interval(low: float | None, high: float | None, closed: Closed = "neither") 
         The bounds; None is infinite.
     closed : {"neither", "left", "right", "both"}
         Which bounds belong to the interval.
+    atoms : iterable of float
+        Points of the interval with probability of their own, such as the zero of claims and
+        rainfall; exp c is a probability there and a density elsewhere.
 
     Returns
     -------
@@ -60,7 +76,7 @@ def Interval(low: float | None, high: float | None, closed: Closed = "neither") 
     Raises
     ------
     DeclarationError
-        If the interval is empty or `closed` is unknown.
+        If the interval is empty, `closed` is unknown or an atom lies outside.
 
     Examples
     --------
@@ -75,7 +91,13 @@ def Interval(low: float | None, high: float | None, closed: Closed = "neither") 
     lower, upper = _bounds(low, high)
     if not lower < upper:
         raise DeclarationError(f"the interval from {low} to {high} is empty; give low < high.")
-    return Domain(lower, upper, closed, False)
+    interval = Domain(lower, upper, closed, False)
+    points = list(atoms)
+    for point in points:
+        number = isinstance(point, numbers.Real) and not isinstance(point, bool)
+        if not (number and bool(interval.contains(point))):
+            raise DeclarationError(f"the atom {point!r} must be a number in {interval}.")
+    return Domain(lower, upper, closed, False, tuple(sorted({float(point) for point in points})))
 
 
 def Integers(low: int | None, high: int | None) -> Domain:
@@ -108,6 +130,16 @@ def Integers(low: int | None, high: int | None) -> Domain:
     if not lower < upper:
         raise DeclarationError(f"the integers from {low} to {high} are fewer than two.")
     return Domain(lower, upper, "both", True)
+
+
+def inner_point(domain: Domain) -> float:
+    """Some point of an open interval."""
+    low, high = domain.low, domain.high
+    if np.isfinite(low) and np.isfinite(high):
+        return 0.5 * (low + high)
+    if np.isfinite(low):
+        return low + 1.0
+    return high - 1.0 if np.isfinite(high) else 0.0
 
 
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:

@@ -218,7 +218,7 @@ class Family(Derived):
 
     def variance(self, mu: Any, **shape: Any) -> Any:
         """V(μ) = b″(θ(μ)), the variance at a(φ) = 1."""
-        return self.variance_function(self.theta(mu, **shape), **shape)
+        return self.variance_of_mean(mu, **shape)
 
     def theta_of(self, mu: Any, **shape: Any) -> Any:
         """θ(μ), the inverse of b′."""
@@ -322,7 +322,7 @@ class Family(Derived):
         Raises
         ------
         ArgumentError
-            If a name is no shape parameter or a value lies outside its domain.
+            If a name is no shape parameter, or a value is no number in its domain.
 
         Examples
         --------
@@ -336,10 +336,13 @@ class Family(Derived):
                     f"{key!r} is no shape parameter of {self.name!r}; it has "
                     f"{', '.join(self.shape) or 'none'}."
                 )
-            if not bool(self.shape[key].contains(value)):
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+            if not number or not bool(self.shape[key].contains(value)):
                 raise ArgumentError(
-                    f"{key}={value!r} of {self.name!r} must lie in {self.shape[key]}."
+                    f"{key}={value!r} of {self.name!r} must be a number in {self.shape[key]}."
                 )
+        if not values:
+            return self
         given = {k: float(v) for k, v in values.items()}
         return Family(
             self.name,
@@ -415,6 +418,18 @@ class Family(Derived):
         if raise_on_failure and not report.ok:
             raise DeclarationError(str(report), " ".join(report.parts))
         return report
+
+    def to_bambi(self, link: str | Link | None = None) -> Any:
+        """The family as a `bambi.Family`; see `expfam_glm.interop.bambi`."""
+        from expfam_glm.interop.bambi import to_bambi
+
+        return to_bambi(self, link)
+
+    def to_statsmodels(self, link: str | Link | None = None) -> Any:
+        """The family as one of statsmodels; see `expfam_glm.interop.statsmodels`."""
+        from expfam_glm.interop.statsmodels import to_statsmodels
+
+        return to_statsmodels(self, link)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Family) and (self.name, self.digest, self.link) == (

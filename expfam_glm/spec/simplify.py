@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.configdefaults import config
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, dfs_rewriter, node_rewriter
@@ -21,6 +22,7 @@ from pytensor.scalar import math as psm
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.spec.expression import digest_of, substitute
+from expfam_glm.spec.inverse import Inverse
 
 
 def _is(v: Variable, kind: type) -> bool:
@@ -95,6 +97,32 @@ def _complements(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
         if isinstance(first, Constant) and float(first.data) == 1.0 and _is(second, psm.Sigmoid):
             return [pt.sigmoid(-second.owner.inputs[0])]
     return None
+
+
+@node_rewriter([Elemwise])
+def _angles(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
+    """cos, sin and tan of an arctangent."""
+    op, angle = node.op.scalar_op, node.inputs[0]
+    if isinstance(op, ps.Cos | ps.Sin | ps.Tan) and _is(angle, ps.ArcTan):
+        x = angle.owner.inputs[0]
+        cosine = 1.0 / pt.sqrt(1.0 + x**2)
+        return [{ps.Cos: cosine, ps.Sin: x * cosine, ps.Tan: x}[type(op)]]
+    return None
+
+
+@node_rewriter([Inverse])
+def _undo(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
+    """f⁻¹(f(x)) = x."""
+    function, (value, *_) = node.op.function, node.inputs
+    whole = function.output.owner
+    if whole is None or value.owner is None or value.owner.op != whole.op:
+        return None
+    if function.variables[0] not in whole.inputs:
+        return None
+    x = value.owner.inputs[whole.inputs.index(function.variables[0])]
+    inputs = list(fgraph.inputs)
+    same = digest_of(inputs, [function(x, *node.inputs[1:])]) == digest_of(inputs, [value])
+    return [x] if same else None
 
 
 @node_rewriter([Elemwise])
@@ -191,10 +219,11 @@ def _stable_forms() -> GraphRewriter:
     return _STABLE
 
 
+@config.change_flags(traceback__limit=0)  # a third of the time goes into origins nobody reads
 def simplify(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Variable]:
     """The same functions in canonical and numerically stable form."""
     graph = FunctionGraph(list(inputs), list(outputs), clone=True)
-    for identities in (_powers, _complements):
+    for identities in (_undo, _angles, _powers, _complements):
         dfs_rewriter(identities).rewrite(graph)
     _stable_forms().rewrite(graph)
     for identities in (_complements, _like_terms):

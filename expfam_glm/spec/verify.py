@@ -34,6 +34,7 @@ def check_parameters(family: Derived, mean: np.ndarray, a: np.ndarray) -> None:
         )
 
 
+@np.errstate(all="ignore")
 def verify(family: Derived) -> None:
     """b convex at probe points of the θ-domain, and every declared closed form true to b."""
     if family.shape:
@@ -46,7 +47,10 @@ def middle_points(family: Derived) -> np.ndarray:
     """Probe points inside the θ-domain, not far out."""
     grid = probe_points(family.theta_domain)
     grid = grid[np.abs(grid) < _FAR]
-    return grid[(grid > family.theta_domain.low) & (grid < family.theta_domain.high)]
+    grid = grid[(grid > family.theta_domain.low) & (grid < family.theta_domain.high)]
+    if closed_theta(family) and not np.any(np.isfinite(family.mean_function(grid))):
+        return _grid_of_means(family)  # means of moderate size have θ of none
+    return grid
 
 
 def closed_theta(family: Derived) -> bool:
@@ -149,6 +153,14 @@ def _range(family: Derived) -> None:
                 ),
                 "theta_domain" if cut else "support",
             )
+
+
+def _grid_of_means(family: Derived) -> np.ndarray:
+    """Canonical parameters of means between 1/1000 and 1000, by the declared θ(μ)."""
+    mu = probe_points(family.mean_space)
+    theta = np.unique(np.asarray(family.theta(mu[(np.abs(mu) > 1e-3) & (np.abs(mu) < 1e3)])))
+    domain = family.theta_domain
+    return theta[(theta > domain.low) & (theta < domain.high)]
 
 
 def _dispersion(family: Derived) -> None:

@@ -119,8 +119,8 @@ def test_a_dispersion_function_of_ones_own() -> None:
 
 def test_blocks_change_nothing() -> None:
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(40_000, 3))
-    own = eg.GLM.from_arrays(rng.poisson(2, 40_000), x, family="poisson").problem
+    x = rng.normal(size=(100_000, 3))
+    own = eg.GLM.from_arrays(rng.poisson(2, 100_000), x, family="poisson").problem
     posterior = LogPosterior(own, apply(own, "flat"))
     assert len(posterior.blocks) > 1
     beta = np.array([0.1, -0.2, 0.05])

@@ -16,7 +16,6 @@ from expfam_glm.bayes.priors import Prior, apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.errors import (
     AliasWarning,
-    ArgumentError,
     RankError,
     SamplingError,
     SeparationError,
@@ -196,10 +195,3 @@ def test_a_flat_dispersion_needs_spare_observations() -> None:
     with pytest.raises(SamplingError, match="there are 2"):
         to_pymc(own, "flat")
     to_pymc(own, {"beta": "flat"})
-
-
-def test_quasi_families_have_no_posterior() -> None:
-    own = eg.GLM("y ~ x", {"y": [1.0, 2.0, 3.0], "x": [1.0, 2.0, 4.0]},
-                 family="quasi_poisson").problem  # fmt: skip
-    with pytest.raises(ArgumentError, match="has no likelihood"):
-        to_pymc(own)

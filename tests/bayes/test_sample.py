@@ -226,13 +226,6 @@ def test_options_that_make_no_sense_are_refused(keywords: dict[str, Any], messag
         sample(problem("gamma-log"), **keywords)
 
 
-def test_quasi_families_are_refused() -> None:
-    data = {"y": [1.0, 2.0, 3.0], "x": [1.0, 2.0, 4.0]}
-    own = eg.GLM("y ~ x", data, family="quasi_poisson").problem
-    with pytest.raises(ArgumentError, match="has no likelihood"):
-        sample(own)
-
-
 def test_a_start_without_density_is_refused_with_its_value() -> None:
     with pytest.raises(SamplingError, match="is -inf"):
         _starter(np.zeros(2), np.ones(2), lambda z: (-np.inf, np.zeros(2)))

@@ -44,13 +44,28 @@ def test_dates_are_counted_in_days():
     assert arrange(np.array([1, 1, 2]), days, metric=True).gaps[1] == 2.0
 
 
-def test_sums_over_clusters():
+@pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_sums_over_clusters_by_pieces(most, equal):
     rng = np.random.default_rng(1)
-    groups, values, weights = rng.integers(0, 5, 40), rng.normal(size=(40, 3)), rng.random(40)
+    groups, values = rng.integers(0, 9, 40), rng.normal(size=(3, 40))
     clusters = arrange(groups)
-    expected = [(weights[:, None] * values)[groups == k].sum(axis=0) for k in clusters.labels]
-    found = clusters.sums(values[clusters.order], weights[clusters.order])
-    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    expected = np.stack([values[:, groups == k].sum(axis=1) for k in clusters.labels], axis=1)
+    ordered = values[:, clusters.order]
+    np.testing.assert_allclose(clusters.sums(ordered), expected, rtol=1e-13)
+    found, rows = [], 0
+    for piece in clusters.pieces(most, equal=equal):
+        assert piece.rows.start == rows
+        rows = piece.rows.stop
+        assert rows - piece.rows.start <= max(most, piece.sizes[0])
+        assert piece.size == (piece.sizes[0] if np.ptp(piece.sizes) == 0 else 0)
+        assert piece.size or not equal
+        found.append(piece.sums(ordered[:, piece.rows]))
+        spread = piece.spread(found[-1])
+        np.testing.assert_array_equal(spread[:, piece.starts], found[-1])
+        assert spread.shape == (3, rows - piece.rows.start)
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=1e-13)
+    assert rows == 40
 
 
 @pytest.mark.parametrize(

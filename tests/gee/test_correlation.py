@@ -40,6 +40,11 @@ def test_unknown_words_are_refused(wrong):
     ("matrix", "says"),
     [
         ([[1, 0.5]], "square"),
+        ("a", "square matrix of real numbers"),
+        ([["a", "b"], ["c", "d"]], "square matrix of real numbers"),
+        (np.eye(2) + 0j, "square matrix of real numbers"),
+        ([[1.0, 0.5], [0.5]], "square matrix of real numbers"),
+        (None, "square matrix"),
         (np.empty((0, 0)), "square"),
         ([[1, np.nan], [np.nan, 1]], "missing"),
         ([[1, 0.5], [0.4, 1]], "not symmetric"),

@@ -1,0 +1,105 @@
+"""Working correlations of one α for each distance in time: Toeplitz and m-dependent."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from expfam_glm.errors import CorrelationError, DataError
+from expfam_glm.gee.clusters import Clusters
+from expfam_glm.gee.lags import Lags, lags_of, unit_of
+from expfam_glm.gee.patterned import Patterned
+from expfam_glm.gee.structures import SHOWN, Shown, average
+
+
+class Lagged(Patterned):
+    """R_ij = α_d at the distance d = abs(t_i − t_j), zero beyond the longest one that counts."""
+
+    alpha_dims = ("alpha_lag",)
+
+    def __init__(self, clusters: Clusters, name: str, most: int | None) -> None:
+        super().__init__(clusters)
+        self.name = name
+        self.most = most
+        self._unit, regular = unit_of(clusters)
+        if not regular:
+            raise DataError(
+                f"times of a {name} correlation must be equally spaced, gaps allowed, because each "
+                "distance in time has its own alpha; these are irregular. Use correlation='ar1', "
+                "or give planned occasions as time=."
+            )
+        if most is not None and self._unit % 1:
+            raise DataError(
+                f"times of a {name} correlation must be whole numbers apart; some are "
+                f"{self._unit:g} apart. Number the occasions."
+            )
+
+    @cached_property
+    def _lags(self) -> Lags:
+        average(self.name, np.zeros(()), np.array(self.clusters.pairs), 1.0, 0)
+        lags = lags_of(self.clusters)
+        kept = slice(None) if self.most is None else lags.distance <= self.most
+        if not np.any(lags.distance[kept]):
+            raise CorrelationError(
+                f"the {self.name} correlation cannot be estimated: no two rows of a cluster are "
+                f"{self.most} or less apart in time (the nearest are {lags.distance[0]:g} apart). "
+                "Number the occasions, or raise m."
+            )
+        products = lags.products
+        return Lags(lags.distance[kept], lags.number[kept], lambda r: products(r)[kept], lags.whole)
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """Steps of time since the first row of the cluster."""
+        clusters = self.clusters
+        since = clusters.instants - clusters.spread(clusters.instants[clusters.starts])
+        return np.rint(since / self._unit).astype(np.intp)
+
+    def alpha_labels(self) -> list[str]:
+        return [f"{distance:g}" for distance in self._lags.distance]
+
+    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        lags = self._lags
+        scarce = np.flatnonzero(lags.number <= lost)
+        if scarce.size:
+            raise CorrelationError(
+                f"under ddof='p' the {self.name} correlation at the distance "
+                f"{lags.distance[scarce[0]]:g} has {lags.number[scarce[0]]:g} pair(s) of rows, "
+                f"less {lost} coefficients. Use ddof='none'."
+            )
+        return lags.products(r) / (dispersion * (lags.number - lost))
+
+    def _by_step(self, parameter: np.ndarray, most: int) -> np.ndarray:
+        """Correlation at 0, 1, …, `most` steps; NaN where no pair of rows tells it."""
+        steps = np.rint(self._lags.distance / self._unit).astype(np.intp)
+        beyond = most + 1 if self.most is None else int(self.most / self._unit) + 1
+        values = np.full(most + 1, np.nan)
+        values[beyond:] = 0.0
+        values[0] = 1.0
+        near = steps <= most
+        values[steps[near]] = parameter[near]
+        return values
+
+    def matrices(self, parameter: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+        values = self._by_step(parameter, int(patterns.max()))
+        return values[np.abs(patterns[:, :, None] - patterns[:, None, :])]
+
+    def _times(self, codes: np.ndarray) -> list[str]:
+        return [f"{self._unit * code:g}" for code in codes]
+
+    def _bound(self) -> str:
+        if self.most != 1 or self._unit != 1:
+            return ""
+        bound = 0.5 / np.cos(np.pi / (self.clusters.largest + 1))
+        return f" A row and its neighbours need |alpha| < {bound:.6g} in the largest cluster."
+
+    def shown(self, parameter: np.ndarray) -> Shown:
+        clusters = self.clusters
+        assert clusters.waves is not None and clusters.time is not None
+        _, rows = np.unique(clusters.waves.codes, return_index=True)
+        if rows.shape[0] > SHOWN:
+            rows = np.arange(min(clusters.largest, SHOWN))
+        steps = np.rint(clusters.instants[rows] / self._unit).astype(np.intp)
+        apart = np.abs(steps[:, None] - steps)
+        return Shown(clusters.time[rows], self._by_step(parameter, int(apart.max()))[apart])
