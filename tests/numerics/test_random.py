@@ -182,7 +182,9 @@ def test_order_of_the_rows_changes_nothing(order: list[int]) -> None:
     theta = np.repeat(np.linspace(-2, 2, 6), 2)
     u = np.linspace(0.01, 0.99, 12)
     straight = quantiles(Distributions.of(continuous_bernoulli, theta, np.ones(12), {}), u)
-    mixed = quantiles(Distributions.of(continuous_bernoulli, theta[order], np.ones(12), {}), u[order])
+    mixed = quantiles(
+        Distributions.of(continuous_bernoulli, theta[order], np.ones(12), {}), u[order]
+    )
     assert np.array_equal(straight[order], mixed)
 
 
