@@ -136,17 +136,16 @@ def continuous_tails(distributions: Distributions, y: np.ndarray) -> tuple[np.nd
     for below in (True, False):
         value = np.full(z.shape, -np.inf)
         some = np.flatnonzero(z > -np.inf if below else z < np.inf)
-        if some.size == 0:
-            logs.append(value)
-            continue
-        ends = np.full(some.size, np.inf)
-        first, last = (-ends, z[some]) if below else (z[some], ends)
-        part = density if some.size == z.size else Density(distributions[some])
-        panels, shift = part.integrate(first, last, _INTEGRAL)
-        with np.errstate(divide="ignore"):
-            value[some] = np.log(panels.total) + shift
-            if below and atom.any():
-                value = np.logaddexp(value, np.where(y >= density.coordinate.support.low,
-                                                     np.log(atom), -np.inf))  # fmt: skip
+        if some.size:
+            ends = np.full(some.size, np.inf)
+            first, last = (-ends, z[some]) if below else (z[some], ends)
+            part = density if some.size == z.size else Density(distributions[some])
+            panels, shift = part.integrate(first, last, _INTEGRAL)
+            with np.errstate(divide="ignore"):
+                value[some] = np.log(panels.total) + shift
+        if atom.any():
+            held = (y >= density.coordinate.support.low) == below
+            with np.errstate(divide="ignore"):
+                value = np.logaddexp(value, np.where(held, np.log(atom), -np.inf))
         logs.append(value)
     return logs[0], logs[1]

@@ -13,6 +13,7 @@ _REFINED = 2.0 ** np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0])
 _FARTHEST = 2048.0  # of a tilt: a factor e²⁰⁴⁸ from one point of the lattice to the next
 _NEAR = 1e-9  # a count is an integer to within this, as in Family.contains
 _MOST = 2**25  # points of one distribution
+_NOTHING = -1e5  # of a log-probability: its tail is taken to be zero
 _AT_ONCE = 2**13
 
 
@@ -143,7 +144,8 @@ def lattice_tails(distributions: Distributions, y: np.ndarray) -> tuple[np.ndarr
         near = np.clip(edge, least, most)
         log_edge = distributions.log_density(near * a)
         outer = sign * (edge - mean) > 0  # the tail does not hold the bulk
-        extra = np.where(outer & np.isfinite(log_edge), -log_edge, 0.0)
+        nothing = outer & ~(log_edge > _NOTHING)
+        extra = np.where(outer & ~nothing, -log_edge, 0.0)
         farthest = low if sign < 0 else high
         if np.any(extra > 0):
             farthest = farthest.copy()
@@ -153,6 +155,7 @@ def lattice_tails(distributions: Distributions, y: np.ndarray) -> tuple[np.ndarr
             begin, end = farthest, np.minimum(edge, high)
         else:
             begin, end = np.maximum(edge, low), farthest
+        end = np.where(nothing, begin - 1, end)
         logs.append(_log_sum(distributions, begin, end))
     return logs[0], logs[1]
 
