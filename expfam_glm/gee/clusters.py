@@ -151,6 +151,10 @@ class Piece(NamedTuple):
 
 def code(values: np.ndarray) -> Coded:
     """Number the distinct values; ascending where they can be sorted, else as they appear."""
+    if values.dtype.kind in "iu" and values.size:
+        found_codes = _code_integers(values)
+        if found_codes is not None:
+            return found_codes
     if values.dtype.kind != "O":
         levels, codes = np.unique(values, return_inverse=True)
         return Coded(levels, codes.reshape(-1))
@@ -165,6 +169,20 @@ def code(values: np.ndarray) -> Coded:
     levels[:] = ordered
     codes = np.fromiter((found[value] for value in listed), np.intp, len(listed))
     return Coded(levels, codes)
+
+
+def _code_integers(values: np.ndarray) -> Coded | None:
+    """Integers within a range that can be tabulated; None if it is too wide."""
+    low, high = int(values.min()), int(values.max())
+    if high - low >= 4 * values.size + 1024:
+        return None
+    steps = (values - values.dtype.type(low)).astype(np.intp, copy=False)
+    seen = np.zeros(high - low + 1, np.intp)
+    seen[steps] = 1
+    levels = (np.flatnonzero(seen) + low).astype(values.dtype)
+    if levels.shape[0] == seen.shape[0]:
+        return Coded(levels, steps)
+    return Coded(levels, (np.cumsum(seen) - 1)[steps])
 
 
 def positions(groups: np.ndarray) -> np.ndarray:
@@ -226,7 +244,7 @@ def arrange(
     waves = None
     if time is None:
         keys = [code(np.asarray(labels)).codes for labels in within]
-        order = np.lexsort((*reversed(keys), cluster))
+        order = _sorted((cluster, *keys))
     else:
         time = np.asarray(time)
         _refuse_missing(time, "time")
@@ -237,7 +255,7 @@ def arrange(
                 "correlation='unstructured' for named occasions."
             )
         moments = code(time)
-        order = np.lexsort((moments.codes, cluster))
+        order = _sorted((cluster, moments.codes))
         waves = Coded(moments.levels, moments.codes[order])
         time = time[order]
     sizes = sizes[ranking]
@@ -253,6 +271,18 @@ def arrange(
     if metric:
         _refuse_extremes(arranged)
     return arranged
+
+
+def _sorted(keys: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The order of rows by the keys, the first of which counts most."""
+    rising = np.zeros(keys[0].shape[0] - 1, bool)
+    equal = np.ones_like(rising)
+    for key in keys:  # data are often sorted already
+        rising |= equal & (key[1:] > key[:-1])
+        equal &= key[1:] == key[:-1]
+    if np.all(rising | equal):
+        return np.arange(keys[0].shape[0])
+    return np.lexsort(keys[::-1])
 
 
 def _refuse_missing(values: np.ndarray, role: str) -> None:
