@@ -163,7 +163,11 @@ def _statistics(fit: Fit, found: dict[str, np.ndarray]) -> dict[str, float | int
         "pearson_chi2": state.rows.pearson,
         "df_residual": problem.n - state.beta.size,
         **criteria(
-            deviance, fit.equations.information(state.rows), found["robust"], state.dispersion
+            deviance,
+            fit.equations.information(state.rows),
+            found["robust"],
+            found["naive"],
+            state.dispersion,
         ),
         "n_observations": problem.n,
         "n_clusters": clusters.count,
