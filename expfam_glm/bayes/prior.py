@@ -175,14 +175,16 @@ def _parameters_of(distribution: str) -> tuple[str, ...]:
     if distribution in JOINT:
         return JOINT[distribution]
     known: Any = getattr(pm, distribution, None)
-    if not (isinstance(known, type) and issubclass(known, Distribution)):
-        names = [
-            k for k, v in vars(pm).items() if isinstance(v, type) and issubclass(v, Distribution)
-        ]
+    if not _is_distribution(known):
+        names = [name for name, value in vars(pm).items() if _is_distribution(value)]
         hint = close_to(distribution, [*JOINT, *names])
         raise ArgumentError(f"PyMC has no distribution {distribution!r}; {hint}")
     parameters = inspect.signature(known.dist).parameters.values()
     return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def _is_distribution(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Distribution)
 
 
 def describe(prior: Prior | Variable) -> Any:
