@@ -334,8 +334,9 @@ class GLM:
         xarray.DataTree
             As from a likelihood fit, with `alpha` and `working_correlation` in the group `fit`. The
             matrix is over the distinct times or, where times have no meaning, over the rows of the
-            largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` instead of
-            AIC and BIC; `last_step` is the length of the last step in robust standard errors.
+            largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` and `rjc`
+            instead of AIC and BIC; `last_step` is the length of the last step in robust standard
+            errors.
 
         Raises
         ------
@@ -666,6 +667,11 @@ class GLM:
             f"<GLM {what}: {self.family.name}, link {self.link.name}, "
             f"{self.problem.row_count} rows>"
         )
+
+    def _repr_html_(self) -> str:
+        from expfam_glm.results.facts import of_model
+
+        return of_model(self.problem)._repr_html_()
 
 
 def _roles(

@@ -264,10 +264,10 @@ def dist(
             f"{where}: {name!r} would be a free variable on fractions (y times weights is an "
             "integer), which no sampler of PyMC can move; leave out weights, or observe it."
         )
-    if observed is None and family.support.atoms:
+    if observed is None and family.support.atom is not None:
         raise ArgumentError(
             f"{where}: {name!r} would be a free variable with mass at "
-            f"{', '.join(f'{y:g}' for y in family.support.atoms)} and a density elsewhere, which "
+            f"{family.support.atom:g} and a density elsewhere, which "
             "no sampler of PyMC can move; observe it."
         )
     _check_observed(family, name, observed, a)

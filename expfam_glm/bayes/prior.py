@@ -176,9 +176,7 @@ def _parameters_of(distribution: str) -> tuple[str, ...]:
         return JOINT[distribution]
     known: Any = getattr(pm, distribution, None)
     if not _is_distribution(known):
-        names = [
-            k for k, v in vars(pm).items() if isinstance(v, type) and issubclass(v, Distribution)
-        ]
+        names = [name for name, value in vars(pm).items() if _is_distribution(value)]
         hint = close_to(distribution, [*JOINT, *names])
         raise ArgumentError(f"PyMC has no distribution {distribution!r}; {hint}")
     parameters = inspect.signature(known.dist).parameters.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,8 @@ class Chains:
 
     beta: np.ndarray
     phi: np.ndarray | None
-    shapes: dict[str, np.ndarray]
     stats: xr.Dataset
+    shapes: dict[str, np.ndarray] = field(default_factory=dict)
 
     def log_prior(self, problem: Problem, applied: Applied) -> dict[str, np.ndarray]:
         """log π of the draws, on the scale of the parameters; joint priors up to a constant."""
@@ -244,6 +244,6 @@ def _chains(tree: Any, applied: Applied) -> Chains:
     return Chains(
         np.asarray(posterior["beta"].values),
         np.asarray(posterior["phi"].values) if "phi" in posterior else None,
-        {name: np.asarray(posterior[name].values) for name in applied.shapes},
         kept,
+        {name: np.asarray(posterior[name].values) for name in applied.shapes},
     )
