@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from expfam_glm.results.hypotheses import hypotheses
     from expfam_glm.results.influence import influence
     from expfam_glm.results.loo import loo
+    from expfam_glm.results.population import population_average
     from expfam_glm.results.predict import predict
     from expfam_glm.results.profile import profile
     from expfam_glm.results.residuals import residuals
@@ -51,6 +52,7 @@ _HOMES = {
     "marginal_effects": "results.effects",
     "plot_comparison": "plots",
     "plot_profile": "plots",
+    "population_average": "results.population",
     "predict": "results.predict",
     "profile": "results.profile",
     "residuals": "results.residuals",
@@ -83,6 +85,7 @@ __all__ = [
     "marginal_effects",
     "plot_comparison",
     "plot_profile",
+    "population_average",
     "predict",
     "profile",
     "residuals",

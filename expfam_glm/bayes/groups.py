@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from expfam_glm.bayes.group_effects import coordinates_of, names_of
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied
@@ -26,8 +27,14 @@ def posterior_tree(
 ) -> xr.DataTree:
     """The groups of the result, in the layout of every result tree."""
     chains, draws, p = found.beta.shape
+    named = {
+        name: labels
+        for part in problem.frame.effects
+        for name, labels in coordinates_of(part).items()
+    }
     coords = coordinates(
-        {
+        named
+        | {
             "chain": range(chains),
             "draw": range(draws),
             "coef": problem.labels,
@@ -39,6 +46,14 @@ def posterior_tree(
     if found.phi is not None:
         posterior["phi"] = (each, found.phi)
     posterior |= {name: (each, values) for name, values in found.shapes.items()}
+    effects = {name: v.reshape(-1, *v.shape[2:]) for name, v in found.effects.items()}
+    constant = by_row(problem.constant_data())
+    for part in problem.frame.effects:
+        dims = names_of(part)
+        posterior |= {name: ((*each, *own), found.effects[name]) for name, own in dims.items()}
+        effect = ("obs_id", f"effect_{part.name}")
+        constant[f"Z_{part.name}"] = (effect, problem.restrict(part.Z))
+        constant[f"index_{part.name}"] = (("obs_id",), problem.restrict(part.codes))
     groups = {
         "posterior": group(posterior, coords, kind=attrs["kind"]),
         "sample_stats": found.stats,
@@ -53,9 +68,16 @@ def posterior_tree(
     flat_shapes = {name: values.ravel() for name, values in found.shapes.items()}
     size = 8.0 * flat_beta.shape[0] * problem.row_count
     makers = {
-        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi, **flat_shapes),
+        "log_likelihood": lambda: log_likelihood_of(
+            problem, flat_beta, flat_phi, effects=effects, **flat_shapes
+        ),
         "posterior_predictive": lambda: predictive(
-            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1]), **flat_shapes
+            problem,
+            flat_beta,
+            flat_phi,
+            np.random.default_rng([seed, 1]),
+            effects=effects,
+            **flat_shapes,
         ),
     }
     for name in (name for name, want in wanted.items() if want):
@@ -69,7 +91,7 @@ def posterior_tree(
         values = makers[name]().reshape(chains, draws, -1)
         groups[name] = group({"y": ((*each, "obs_id"), values)}, coords)
     groups["observed_data"] = group(by_row(problem.observed_data()), coords)
-    groups["constant_data"] = group(by_row(problem.constant_data()), coords)
+    groups["constant_data"] = group(constant, coords)
     tree = xr.DataTree(xr.Dataset(attrs=attrs))
     tree.children = {name: xr.DataTree(dataset) for name, dataset in groups.items()}
     return tree

@@ -15,6 +15,7 @@ from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
 from expfam_glm.bayes.roads import Chains, whitening
 from expfam_glm.bayes.start import near_mode
+from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingError, SamplingWarning, warn
 from expfam_glm.tree import check_options, common_attrs
@@ -37,6 +38,7 @@ def laplace(
     posterior_predictive: bool = True,
 ) -> xr.DataTree:
     """Approximate the posterior by a normal distribution at its mode; see `GLM.laplace`."""
+    refuse_effects(problem.frame.effects, "laplace()")
     given, problem = problem, hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)

@@ -13,7 +13,7 @@ from pytensor.graph.basic import Variable
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.prior import QUICK, Prior, variable_of
 from expfam_glm.bayes.priors import Applied, apply
-from expfam_glm.bayes.quasi import hold_dispersion
+from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingError
 from expfam_glm.tree import Variables, by_row, check_options, common_attrs, coordinates, group
@@ -30,8 +30,8 @@ def prior_predictive(
     priors: Any = "default",
 ) -> xr.DataTree:
     """Draw parameters from the priors, and responses; see `GLM.prior_predictive`."""
+    refuse_effects(problem.frame.effects, "prior_predictive()")
     if problem.family.is_quasi:
-        hold_dispersion(problem)
         raise ArgumentError(
             f"the quasi family {problem.family.name!r} has no density to draw responses from; use "
             "the family with the density that you have in mind."

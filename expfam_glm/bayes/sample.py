@@ -86,7 +86,7 @@ def sample(
 
 def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> str:
     """Which function samples."""
-    possible = has_fast_lane(applied, problem.family.shape)
+    possible = has_fast_lane(applied, problem.family.shape) and not problem.frame.effects
     if nuts_sampler == "pymc":
         if road == "kernels":
             raise ArgumentError("road='kernels' goes with nuts_sampler='nutpie'.")

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, FitWarning, warn
@@ -45,6 +46,7 @@ def gee(
     random_seed: int | None = 0,
 ) -> xr.DataTree:
     """Fit by generalised estimating equations; see `GLM.gee`."""
+    refuse_effects(problem.frame.effects, "gee()")
     chosen = check(cov, df)
     random_seed = check_options(ci_prob, chains, draws, random_seed)
     if phi is not None and not (isinstance(phi, Real) and np.isfinite(phi) and phi > 0):

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import (
@@ -178,6 +179,7 @@ def fit(
     random_seed: int | None = 0,
 ) -> xr.DataTree:
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
+    refuse_effects(problem.frame.effects, "fit()")
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
     types = checked_types(cov, sampled=problem.sampling is not None)
