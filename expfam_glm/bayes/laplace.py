@@ -63,10 +63,12 @@ def laplace(
     found = Chains(
         z[:, : density.p].reshape(chains, draws, -1),
         np.exp(z[:, -1]).reshape(chains, draws) if density.free else None,
-        {name: np.array([values[name] for values in shapes]).reshape(chains, draws)
-         for name in density.scales},
         stats,
-    )  # fmt: skip
+        {
+            name: np.array([values[name] for values in shapes]).reshape(chains, draws)
+            for name in density.scales
+        },
+    )
     quasi = isinstance(problem, QuasiProblem)
     attrs = common_attrs(
         kind="normal approximation at the mode",
