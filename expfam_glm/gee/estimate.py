@@ -21,8 +21,8 @@ from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.selection import criteria
 from expfam_glm.gee.solve import Solution, solve
 from expfam_glm.mle.dispersion import invert_dispersion
-from expfam_glm.mle.fit import Maximum, find_maximum
 from expfam_glm.mle.fitness import deviance as row_deviance
+from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 
