@@ -26,7 +26,7 @@ from expfam_glm.mle.dispersion import (
 from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
 from expfam_glm.mle.layout import checked_types, layout
-from expfam_glm.mle.linear import Factor, factor_gram
+from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.penalised import find_penalised
 from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_of
@@ -82,7 +82,11 @@ def fit(
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
-    notes = list(maximum.notes)
+    notes = [*_dropped(problem), *maximum.notes]
+    near_collinear = conditioning(solution.factor, inner.labels)
+    if near_collinear:
+        notes.append(near_collinear)
+        warn(near_collinear, FitWarning)
     if np.isinf(measures.deviance):
         notes.append(
             f"the deviance is infinite: the variance function of {inner.family.name!r} falls to "
@@ -181,6 +185,20 @@ def fit(
         draws=draws,
         random_seed=random_seed,
     )
+
+
+def _dropped(problem: Problem) -> list[str]:
+    """Which rows missing="drop" left out."""
+    frame = problem.frame
+    if not frame.n_dropped or frame.kept is None:
+        return []
+    gone = np.flatnonzero(~frame.kept)
+    more = f" and {gone.size - 5} more" if gone.size > 5 else ""
+    shown = ", ".join(map(str, gone[:5]))
+    return [
+        f"{gone.size} of {frame.kept.size} rows had missing values and were dropped (row {shown}"
+        f"{more})."
+    ]
 
 
 def _check_penalty(
