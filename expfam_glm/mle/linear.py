@@ -73,8 +73,8 @@ def conditioning(factor: Factor, labels: Sequence[str]) -> str:
     return (
         f"the columns {', '.join(involved)} are nearly linear combinations of each other "
         f"(condition number {number:.1e} after scaling): about {np.log10(number):.0f} of 16 digits "
-        "of their coefficients are lost to rounding. Centre them, use orthogonal terms such as poly(), or "
-        "leave one out."
+        "of their coefficients are lost to rounding. Centre them, use orthogonal terms such as "
+        "poly(), or leave one out."
     )
 
 
