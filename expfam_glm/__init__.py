@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expfam_glm import correlation, families, links
-    from expfam_glm.bayes.priors import Prior
+    from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison, plot_profile
     from expfam_glm.results.compare import compare
     from expfam_glm.results.deviance_table import deviance_table
+    from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
     from expfam_glm.results.hypotheses import hypotheses
     from expfam_glm.results.influence import influence
     from expfam_glm.results.predict import predict
@@ -35,12 +36,15 @@ _HOMES = {
     "Positive": "spec.domain",
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
-    "Prior": "bayes.priors",
+    "Prior": "bayes.prior",
     "compare": "results.compare",
     "deviance_table": "results.deviance_table",
     "hypotheses": "results.hypotheses",
+    "adjusted_predictions": "results.effects",
+    "comparisons": "results.effects",
     "influence": "results.influence",
     "load_data": "data.load",
+    "marginal_effects": "results.effects",
     "plot_comparison": "plots",
     "plot_profile": "plots",
     "predict": "results.predict",
@@ -60,7 +64,9 @@ __all__ = [
     "Prior",
     "Real",
     "UnitInterval",
+    "adjusted_predictions",
     "compare",
+    "comparisons",
     "correlation",
     "deviance_table",
     "families",
@@ -68,6 +74,7 @@ __all__ = [
     "influence",
     "links",
     "load_data",
+    "marginal_effects",
     "plot_comparison",
     "plot_profile",
     "predict",

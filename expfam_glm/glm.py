@@ -227,6 +227,12 @@ class GLM:
         ArgumentError
             For unknown words, and for groups, time or lags that no covariance asked for uses.
 
+        Warns
+        -----
+        FitWarning
+            If the likelihood rises to the edge of the domain of a shape parameter, where the family
+            becomes another one (the Poisson as α → 0), which is then fitted; or for a perfect fit.
+
         Notes
         -----
         β ← β + I(β)⁻¹U(β), halved while the likelihood falls or η leaves its domain. Tests from
@@ -251,6 +257,13 @@ class GLM:
 
         They are finite where separated data have no maximum. With dispersion="ml" φ too takes the
         adjusted score, or is at the mode under Jeffreys' prior of (β, φ).
+
+        Shape parameters that have no value are estimated by maximum likelihood jointly with β (and
+        φ). They are orthogonal to β in expectation, because the score (y − μ)θ′(η)/a of β has mean
+        zero for every shape; so the expected information of β needs no correction, and the standard
+        errors of the shapes come from the observed information with β held, as in R's `glm.nb`.
+        `information="observed"` inverts the joint matrix. Standard errors of shapes are on the
+        scale that their names and attributes say: `se_log_alpha`, `se_logit_power`.
 
         References
         ----------
@@ -340,8 +353,9 @@ class GLM:
         xarray.DataTree
             As from a likelihood fit, with `alpha` and `working_correlation` in the group `fit`. The
             matrix is over the distinct times or, where times have no meaning, over the rows of the
-            largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` instead of
-            AIC and BIC; `last_step` is the length of the last step in robust standard errors.
+            largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` and `rjc`
+            instead of AIC and BIC; `last_step` is the length of the last step in robust standard
+            errors.
 
         Raises
         ------
@@ -396,8 +410,9 @@ class GLM:
         Parameters
         ----------
         priors : {"default", "flat"} or mapping
-            Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are
-            `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default" or "flat".
+            Keys are labels of coefficients, "phi", names of free shape parameters, or "beta" for
+            all coefficients; values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
+            "default" or "flat".
 
         Returns
         -------
@@ -544,6 +559,11 @@ class GLM:
             f"<GLM {what}: {self.family.name}, link {self.link.name}, "
             f"{self.problem.row_count} rows>"
         )
+
+    def _repr_html_(self) -> str:
+        from expfam_glm.results.facts import of_model
+
+        return of_model(self.problem)._repr_html_()
 
 
 def _roles(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
-from expfam_glm.errors import ResultError, one_of
+from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.results.text import percent
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ def plot_comparison(
         size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
     else:
         size = {"figsize": (100 * width, 100 * height), "figsize_units": "dots"}
-    collection = arviz_plots.plot_forest(
+    options: dict[str, Any] = {"width_ratios": [label_width, FOREST_WIDTH]} | size | figure_kwargs
+    draw_forest = partial(
+        arviz_plots.plot_forest,
         # one draw, the estimate: plot_forest takes labels and places from it, and the rest below
         xr.DataTree.from_dict({"posterior": chosen[["estimate"]].expand_dims("draw")}),
         sample_dims=["draw"],
@@ -112,9 +115,17 @@ def plot_comparison(
             "ticklabels": False,
         },
         color=[PALETTE[i % len(PALETTE)] for i in range(chosen.sizes["model"])],
-        figure_kwargs={"width_ratios": [label_width, FOREST_WIDTH]} | size | figure_kwargs,
+        figure_kwargs=options,
         backend=cast(Any, backend),  # its annotation leaves two of them out
     )
+    try:
+        collection = draw_forest()
+    except (AttributeError, TypeError) as error:
+        if not figure_kwargs:
+            raise
+        raise ArgumentError(
+            f"the figure of {backend!r} does not take one of {', '.join(figure_kwargs)}: {error}"
+        ) from error
     forest = collection.get_target("estimate", {"column": "forest"})
     labels = collection.get_target("estimate", {"column": "labels"})
     draw.remove_axis(labels, axis="both")

@@ -190,7 +190,7 @@ class _Materializer(PandasMaterializer):
         """The error for values that are not among the levels of a factor."""
         values = pd.Series(factor.values.__wrapped__)
         levels = spec.encoder_state[factor.expr][1]["categories"]
-        shown = ", ".join(map(_text, levels[:10])) + (", ..." if len(levels) > 10 else "")
+        shown = ", ".join(map(level_text, levels[:10])) + (", ..." if len(levels) > 10 else "")
         raise DataError(
             f"factor {self.written[factor.expr]!r} has values that are not among its levels "
             f"({shown}): {show_original(np.asarray(values), ~values.isin(levels), self.kept)}."
@@ -204,7 +204,7 @@ class _Materializer(PandasMaterializer):
         """The columns of one factor with their labels, a level or index in brackets."""
         if not isinstance(values, dict):
             return [(label, values)]
-        inner = [self._labelled(f"{label}[{_text(k)}]", v) for k, v in values.items()]
+        inner = [self._labelled(f"{label}[{level_text(k)}]", v) for k, v in values.items()]
         pairs = list(itertools.chain(*inner))
         if len(dict(pairs)) < len(pairs):
             raise FormulaError(f"factor {label!r} has levels that read the same; rename them.")
@@ -240,7 +240,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _text(level: Any) -> str:
+def level_text(level: Any) -> str:
     """A level as it reads in a label: whole numbers without a decimal point."""
     level = _plain(level)
     return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)

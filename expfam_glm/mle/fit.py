@@ -163,9 +163,10 @@ def fit(
     }
     if family.name != problem.family.name:
         attrs["limit_family"] = family.name  # at the edge of a shape parameter
+    kind = "maximum quasi-likelihood" if family.is_quasi else "maximum likelihood"
     return likelihood_tree(
         Estimate(
-            kind="maximum likelihood" if known is None else "penalised maximum likelihood",
+            kind=kind if known is None else f"penalised {kind}",
             labels=problem.labels,
             beta=expand(beta, maximum.aliased),
             covariances=covariances,

@@ -97,19 +97,19 @@ def family_of(tree: xr.DataTree, family: str | Family | None) -> Family | None:
                 f"{f' ({known})' if known else ''}; pass the family of the fit."
             )
         return given
-    found = _with_shapes(tree, name)
-    if found is None:
-        try:
-            found = families.named(name)
-        except ArgumentError:
-            return None
+    try:
+        found = families.named(name).fix(**known_shapes(tree))
+    except ArgumentError:
+        return None
     return found if found.digest == digest else None
 
 
-def _with_shapes(tree: xr.DataTree, name: str) -> Family | None:
-    """A built-in family with shape parameters, fixed at the values of the tree."""
-    maker, known = getattr(families, name, None), known_shapes(tree)
-    return maker(**known) if callable(maker) and known else None
+def at_estimate(tree: xr.DataTree, family: Family) -> Family:
+    """The family with its free shape parameters at their estimate, or at their posterior mean."""
+    if "limit_family" in tree.attrs:
+        return families.named(str(tree.attrs["limit_family"]))
+    group = tree["fit" if "fit" in tree.children else "posterior"].to_dataset()
+    return family.fix(**{name: float(group[name].mean()) for name in family.shape})
 
 
 def known_shapes(tree: xr.DataTree) -> dict[str, float]:
@@ -142,7 +142,9 @@ def link_of(tree: xr.DataTree, family: Family | None, link: str | Link | None) -
                 f"link= is {given.name!r}, but the model was fitted with another link, {name!r}."
             )
         return given
-    candidates = [] if family is None else [family.link, family.canonical_link]
+    candidates = [] if family is None else [family.link]
+    if family is not None and not family.shape:
+        candidates.append(family.canonical_link)
     try:
         candidates.insert(0, links.named(name))
     except ArgumentError:
@@ -182,11 +184,17 @@ def coefficients_of(tree: xr.DataTree, cov_type: str | None = None) -> Coefficie
 
 def _degrees_of_freedom(tree: xr.DataTree, chosen: str, first: str) -> float:
     """Degrees of freedom for a linear combination: the smallest of the coefficients' own."""
-    if chosen == first:
-        df = np.asarray(tree["fit"]["df"])
+    df = np.asarray(tree["fit"]["df"])
+    own = tree.attrs.get("df") == "satterthwaite" or "CR2" in (chosen, first)
+    if chosen == first or (tree.attrs.get("df") == "t" and not own):
         return float(np.nanmin(df)) if np.isfinite(df).any() else np.inf
-    if chosen in MODEL_BASED and estimated_dispersion(tree):
-        return float(tree["fit_stats"]["df_residual"])
+    if chosen in MODEL_BASED:
+        return float(tree["fit_stats"]["df_residual"]) if estimated_dispersion(tree) else np.inf
+    if chosen == "CR2" or tree.attrs.get("df") == "satterthwaite":
+        raise ArgumentError(
+            f"the tree has no degrees of freedom of {chosen!r}, which each coefficient has its own "
+            f"of; name it first when fitting, cov=[{chosen!r}, …]."
+        )
     return np.inf
 
 

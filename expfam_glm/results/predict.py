@@ -13,6 +13,7 @@ from expfam_glm.numerics.wald import default_ci_prob, wald_interval
 from expfam_glm.results.fitted import (
     Coefficients,
     Rows,
+    at_estimate,
     check_tree,
     coefficients_of,
     family_of,
@@ -143,6 +144,8 @@ def predict(
     seed = check_options(None, 1, 1, random_seed)
     declared = family_of(tree, family)
     g = link_of(tree, declared, link)
+    if declared is not None and "limit_family" in tree.attrs:
+        declared = at_estimate(tree, declared)
     found = coefficients_of(tree, cov_type)
     given = {"offset": offset, "exposure": exposure, "trials": trials, "weights": weights}
     if newdata is None:

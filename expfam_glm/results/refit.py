@@ -112,7 +112,7 @@ def refit_of(
             f"{function} needs a fit without a penalty: the deviance of a penalised one is not the "
             "smallest. Use test='wald', or its interval."
         )
-    if "maximum likelihood" not in str(tree.attrs.get("estimator")):
+    if "maximum" not in str(tree.attrs.get("estimator")):
         raise ResultError(
             f"{function} needs the likelihood, and so a tree of fit(), not of "
             f"{tree.attrs.get('estimator') or 'sample'}()."

@@ -15,12 +15,14 @@ from expfam_glm.numerics.anscombe import anscombe
 from expfam_glm.results.fitted import (
     Coefficients,
     Rows,
+    at_estimate,
     check_tree,
     coefficients_of,
     family_of,
     link_of,
     need_family,
     response_of,
+    roles_of,
     rows_of,
 )
 from expfam_glm.spec.family import Family
@@ -66,6 +68,7 @@ def row_fit(
     check_tree(tree, function)
     declared = need_family(tree, family_of(tree, family), function)
     g = link_of(tree, declared, link)
+    declared = at_estimate(tree, declared)
     found, rows, y = coefficients_of(tree), rows_of(tree, g), response_of(tree)
     kernel = row_kernel(declared, g, ("mu", "slope", "weight", "pearson", "weighted_deviance"))
     eta = rows.eta(found.beta, found.kept)
@@ -105,14 +108,19 @@ def dispersion_of(tree: xr.DataTree, family: Family) -> float:
 
 def need_likelihood(tree: xr.DataTree, what: str) -> None:
     """Refuse what only a likelihood fit has."""
-    if tree.attrs.get("estimator") == "maximum likelihood":
-        return
-    other = (
-        "for draws az.loo finds the rows that matter"
-        if "fit" not in tree.children
-        else "the weights of estimating equations go through clusters, not through single rows"
-    )
-    raise ArgumentError(f"{what} is defined for a tree of fit(); {other}.")
+    if "penalty" in tree.attrs:
+        raise ArgumentError(f"{what} is defined for a fit without a penalty.")
+    if not str(tree.attrs.get("estimator")).startswith("maximum"):
+        other = (
+            "for draws az.loo finds the rows that matter"
+            if "fit" not in tree.children
+            else "the weights of estimating equations go through clusters, not through single rows"
+        )
+        raise ArgumentError(f"{what} is defined for a tree of fit(); {other}.")
+    if "sampling_weights" in roles_of(tree):
+        raise ArgumentError(
+            f"{what} is not defined with sampling weights, which leave no variance."
+        )
 
 
 def information_factor(rows: RowFit) -> Factor:

@@ -17,11 +17,12 @@ from expfam_glm.spec.link import Link
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws of the coefficients (S, p) in so many chains, and of φ (S,) or its value."""
+    """Draws of the coefficients (S, p) in so many chains, of φ (S,) or its value, and of shapes."""
 
     chains: int
     beta: np.ndarray
     phi: np.ndarray | float
+    shapes: dict[str, np.ndarray]
 
 
 def draws_of(tree: xr.DataTree, found: Coefficients, family: Family | None, seed: int) -> Draws:
@@ -34,10 +35,13 @@ def draws_of(tree: xr.DataTree, found: Coefficients, family: Family | None, seed
         raise ResultError("the tree has no group 'posterior'.")
     posterior = tree["posterior"].to_dataset()
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    shapes = {
+        name: posterior[name].values.ravel() for name in ({} if family is None else family.shape)
+    }
     known = 1.0 if family is None or family.phi is None else family.phi
     if found.draws is not None:
         phi = posterior["phi"].values.ravel() if "phi" in posterior else known
-        return Draws(chains, found.draws, phi)
+        return Draws(chains, found.draws, phi, shapes)
     deviations = matched_normals(chains * draws, found.beta.size, seed) @ square_root(
         found.V, found.cov_type
     )
@@ -53,7 +57,7 @@ def draws_of(tree: xr.DataTree, found: Coefficients, family: Family | None, seed
             phi = estimate * ratio
             if np.isfinite(found.df):
                 deviations *= np.sqrt(ratio)[:, None]
-    return Draws(chains, found.beta + deviations, phi)
+    return Draws(chains, found.beta + deviations, phi, shapes)
 
 
 def new_responses(
@@ -61,4 +65,5 @@ def new_responses(
 ) -> np.ndarray:
     """One response for each draw and row (S, m); `part` numbers the blocks of rows."""
     problem = problem_of(rows, found, family, link)
-    return predictive(problem, draws.beta, draws.phi, np.random.default_rng([seed, 1, part]))
+    rng = np.random.default_rng([seed, 1, part])
+    return predictive(problem, draws.beta, draws.phi, rng, **draws.shapes)

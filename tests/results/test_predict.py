@@ -342,15 +342,16 @@ def test_a_declared_family_is_needed_for_its_density_alone() -> None:
     assert eg.predict(canonical, new, family=zero_truncated_poisson).estimate.notnull().all()
 
 
-def test_a_declared_family_that_has_a_built_in_name_is_not_taken_for_it() -> None:
-    impostor = eg.Family("poisson", b=lambda theta: 2 * pt.exp(theta / 2), c=None,
+def test_another_declaration_of_the_same_name_is_refused() -> None:
+    def declare(factor: float) -> eg.Family:
+        return eg.Family("mine", b=lambda theta: factor * pt.exp(theta / factor), c=None,
                          support=eg.Interval(0, None, closed="left"), phi=1.0)  # fmt: skip
+
     data = {"y": [1.0, 2.0, 4.0, 3.0], "x": [0.0, 1.0, 2.0, 3.0]}
-    tree = eg.GLM("y ~ x", data, family=impostor, link="log").fit()
-    with pytest.raises(ArgumentError, match="family= is another declaration"):
-        eg.predict(tree, data, family="poisson")
-    with pytest.raises(ArgumentError, match="needs the declaration of the family 'poisson'"):
-        eg.predict(tree, data, interval="new")
+    tree = eg.GLM("y ~ x", data, family=declare(2.0), link="log").fit()
+    with pytest.raises(ArgumentError, match="family= is another declaration, but"):
+        eg.predict(tree, data, family=declare(3.0))
+    assert eg.predict(tree, data, family=declare(2.0)).equals(eg.predict(tree, data))
 
 
 def test_a_declared_link_is_asked_for_and_checked() -> None:

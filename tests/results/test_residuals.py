@@ -12,7 +12,7 @@ import statsmodels.api as sm
 import xarray as xr
 
 import expfam_glm as eg
-from expfam_glm.errors import AliasWarning, ArgumentError, ResultError
+from expfam_glm.errors import AliasWarning, ArgumentError, FitWarning, ResultError
 from tests.declared import zero_truncated_poisson
 from tests.fabricated import sampled
 from tests.references import array, cases, model_of
@@ -115,6 +115,40 @@ def test_declared_families_and_trees_from_files(tmp_path: Path) -> None:
             assert np.isfinite(found).all()
     total = float((eg.residuals(tree, family=zero_truncated_poisson) ** 2).sum())
     assert total == pytest.approx(float(tree["fit_stats"]["deviance"]), rel=DEFAULT)
+
+
+def test_an_estimated_shape_is_taken_at_its_estimate() -> None:
+    quine = eg.load_data("quine")
+    free = eg.GLM("days ~ sex + age", quine, family="negative_binomial").fit()
+    at = eg.families.negative_binomial(alpha=float(free["fit"]["alpha"]))
+    fixed = eg.GLM("days ~ sex + age", quine, family=at).fit()
+    for kind in ("pearson", "deviance", "anscombe"):
+        found = eg.residuals(free, kind, standardised=True)
+        np.testing.assert_allclose(found, eg.residuals(fixed, kind, standardised=True), rtol=1e-6)
+
+
+def test_a_shape_at_its_edge_leaves_the_family_of_the_limit() -> None:
+    data = {"y": [2, 3, 3, 4, 4, 5], "x": [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]}
+    with pytest.warns(FitWarning):
+        edge = eg.GLM("y ~ x", data, family="negative_binomial").fit()
+    poisson = eg.GLM("y ~ x", data, family="poisson").fit()
+    np.testing.assert_allclose(eg.residuals(edge), eg.residuals(poisson), rtol=RELATIVE)
+    new = {"x": [0.5]}
+    interval = eg.predict(edge, new, interval="new")["interval"]
+    assert interval.equals(eg.predict(poisson, new, interval="new")["interval"])
+
+
+def test_sampling_weights_leave_residuals_but_no_variance_of_them() -> None:
+    data = {"y": [2.0, 3.0, 5.0, 4.0, 9.0], "x": [0, 1, 2, 3, 4], "s": [1, 4, 2, 1, 1]}
+    tree = eg.GLM("y ~ x", data, family="poisson", sampling_weights="s").fit()
+    mu = eg.predict(tree)["estimate"]
+    found = eg.residuals(tree, "pearson")
+    np.testing.assert_allclose(found, (data["y"] - mu) / np.sqrt(mu), rtol=DEFAULT)
+    with pytest.raises(ArgumentError, match="is not defined with sampling weights"):
+        eg.residuals(tree, "pearson", standardised=True)
+    with pytest.raises(ArgumentError, match="influence is not defined with sampling weights"):
+        eg.influence(tree)
+    assert eg.predict(tree, {"x": [1]}).estimate.notnull().all()
 
 
 def test_impossible_calls_are_refused() -> None:
