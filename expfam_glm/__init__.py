@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from expfam_glm.bayes.priors import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
-    from expfam_glm.plots import plot_comparison
+    from expfam_glm.plots import plot_comparison, plot_diagnostics
     from expfam_glm.results.compare import compare
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
     from expfam_glm.results.influence import influence
@@ -41,6 +41,7 @@ _HOMES = {
     "load_data": "data.load",
     "marginal_effects": "results.effects",
     "plot_comparison": "plots",
+    "plot_diagnostics": "plots",
     "predict": "results.predict",
     "residuals": "results.residuals",
     "summary": "results.summary",
@@ -67,6 +68,7 @@ __all__ = [
     "load_data",
     "marginal_effects",
     "plot_comparison",
+    "plot_diagnostics",
     "predict",
     "residuals",
     "summary",

@@ -29,6 +29,8 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 KINDS = ("response", "working", "pearson", "deviance", "anscombe")
+# A row is fitted by itself where its hat value is that near to one.
+ALONE = 1e-10
 STANDARDISED = ("pearson", "deviance", "anscombe")
 
 
@@ -69,8 +71,21 @@ def row_fit(
     declared = need_family(tree, family_of(tree, family), function)
     g = link_of(tree, declared, link)
     declared = at_estimate(tree, declared)
-    found, rows, y = coefficients_of(tree), rows_of(tree, g), response_of(tree)
-    kernel = row_kernel(declared, g, ("mu", "slope", "weight", "pearson", "weighted_deviance"))
+    a = float(declared.a(dispersion_of(tree, declared)))
+    return at_rows(tree, declared, g, coefficients_of(tree), rows_of(tree, g), response_of(tree), a)
+
+
+def at_rows(
+    tree: xr.DataTree,
+    family: Family,
+    link: Link,
+    found: Coefficients,
+    rows: Rows,
+    y: np.ndarray,
+    a: float,
+) -> RowFit:
+    """Coefficients at rows with these responses."""
+    kernel = row_kernel(family, link, ("mu", "slope", "weight", "pearson", "weighted_deviance"))
     eta = rows.eta(found.beta, found.kept)
     w = np.ones(y.size) if rows.w is None else rows.w
     with np.errstate(all="ignore"):
@@ -80,8 +95,8 @@ def row_fit(
     side = np.sign(y - mu)
     return RowFit(
         tree=tree,
-        family=declared,
-        link=g,
+        family=family,
+        link=link,
         found=found,
         rows=rows,
         y=y,
@@ -91,7 +106,7 @@ def row_fit(
         W=W,
         pearson=side * np.sqrt(w * pearson),
         deviance=side * np.sqrt(np.maximum(deviance, 0.0)),
-        a=float(declared.a(dispersion_of(tree, declared))),
+        a=a,
     )
 
 
@@ -106,19 +121,24 @@ def dispersion_of(tree: xr.DataTree, family: Family) -> float:
     return family.phi
 
 
+def is_likelihood(tree: xr.DataTree) -> bool:
+    """Whether a tree is one of a fit whose weights are those of a variance."""
+    by_likelihood = str(tree.attrs.get("estimator")).startswith("maximum")
+    return by_likelihood and "sampling_weights" not in roles_of(tree)
+
+
 def need_likelihood(tree: xr.DataTree, what: str) -> None:
     """Refuse what only a likelihood fit has."""
-    if not str(tree.attrs.get("estimator")).startswith("maximum"):
+    if is_likelihood(tree):
+        return
+    if "sampling_weights" not in roles_of(tree):
         other = (
             "for draws az.loo finds the rows that matter"
             if "fit" not in tree.children
             else "the weights of estimating equations go through clusters, not through single rows"
         )
         raise ArgumentError(f"{what} is defined for a tree of fit(); {other}.")
-    if "sampling_weights" in roles_of(tree):
-        raise ArgumentError(
-            f"{what} is not defined with sampling weights, which leave no variance."
-        )
+    raise ArgumentError(f"{what} is not defined with sampling weights, which leave no variance.")
 
 
 def information_factor(rows: RowFit) -> Factor:
@@ -200,11 +220,11 @@ def residuals(
             f"standardised=True goes with {', '.join(STANDARDISED)} residuals, not {kind!r}."
         )
     rows = row_fit(tree, "residuals", family, link)
-    values = _of_kind(rows, kind)
     if standardised:
         need_likelihood(tree, "a standardised residual")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = values / np.sqrt(rows.a * (1 - hat_values(rows)))
+        values = standardise(rows, of_kind(rows, kind))
+    else:
+        values = of_kind(rows, kind)
     obs_id = tree["constant_data"].to_dataset()["obs_id"].values
     return xr.DataArray(
         values,
@@ -215,7 +235,14 @@ def residuals(
     )
 
 
-def _of_kind(rows: RowFit, kind: str) -> np.ndarray:
+def standardise(rows: RowFit, values: np.ndarray) -> np.ndarray:
+    """Residuals over √(a(φ̂)(1 − h)); NaN for a row that is fitted by itself."""
+    h = hat_values(rows)
+    rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
+    return values / np.sqrt(rows.a * rest)
+
+
+def of_kind(rows: RowFit, kind: str) -> np.ndarray:
     """The residuals of one kind."""
     match kind:
         case "pearson":
