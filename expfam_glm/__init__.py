@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expfam_glm import correlation, families, links
-    from expfam_glm.bayes.priors import Prior
+    from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
-    from expfam_glm.plots import plot_comparison, plot_diagnostics
+    from expfam_glm.plots import plot_comparison, plot_profile
+    from expfam_glm.residual_plots import plot_diagnostics
     from expfam_glm.results.compare import compare
+    from expfam_glm.results.deviance_table import deviance_table
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
+    from expfam_glm.results.hypotheses import hypotheses
     from expfam_glm.results.influence import influence
     from expfam_glm.results.predict import predict
+    from expfam_glm.results.profile import profile
     from expfam_glm.results.residuals import residuals
     from expfam_glm.results.summary import summary
     from expfam_glm.spec.domain import Integers, Interval, Positive, Real, UnitInterval
@@ -33,16 +37,20 @@ _HOMES = {
     "Positive": "spec.domain",
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
-    "Prior": "bayes.priors",
-    "adjusted_predictions": "results.effects",
+    "Prior": "bayes.prior",
     "compare": "results.compare",
+    "deviance_table": "results.deviance_table",
+    "hypotheses": "results.hypotheses",
+    "adjusted_predictions": "results.effects",
     "comparisons": "results.effects",
     "influence": "results.influence",
     "load_data": "data.load",
     "marginal_effects": "results.effects",
     "plot_comparison": "plots",
-    "plot_diagnostics": "plots",
+    "plot_diagnostics": "residual_plots",
+    "plot_profile": "plots",
     "predict": "results.predict",
+    "profile": "results.profile",
     "residuals": "results.residuals",
     "summary": "results.summary",
 }
@@ -62,14 +70,18 @@ __all__ = [
     "compare",
     "comparisons",
     "correlation",
+    "deviance_table",
     "families",
+    "hypotheses",
     "influence",
     "links",
     "load_data",
     "marginal_effects",
     "plot_comparison",
     "plot_diagnostics",
+    "plot_profile",
     "predict",
+    "profile",
     "residuals",
     "summary",
 ]

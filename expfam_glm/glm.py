@@ -221,6 +221,12 @@ class GLM:
         ArgumentError
             For unknown words, and for groups, time or lags that no covariance asked for uses.
 
+        Warns
+        -----
+        FitWarning
+            If the likelihood rises to the edge of the domain of a shape parameter, where the family
+            becomes another one (the Poisson as α → 0), which is then fitted; or for a perfect fit.
+
         Notes
         -----
         β ← β + I(β)⁻¹U(β), halved while the likelihood falls or η leaves its domain. Tests from
@@ -235,6 +241,13 @@ class GLM:
 
         Their tests are z tests, but for CR2: t tests with Satterthwaite's degrees of freedom. With
         several groupings the covariances by every intersection are added and subtracted in turn.
+
+        Shape parameters that have no value are estimated by maximum likelihood jointly with β (and
+        φ). They are orthogonal to β in expectation, because the score (y − μ)θ′(η)/a of β has mean
+        zero for every shape; so the expected information of β needs no correction, and the standard
+        errors of the shapes come from the observed information with β held, as in R's `glm.nb`.
+        `information="observed"` inverts the joint matrix. Standard errors of shapes are on the
+        scale that their names and attributes say: `se_log_alpha`, `se_logit_power`.
 
         References
         ----------
@@ -377,8 +390,9 @@ class GLM:
         Parameters
         ----------
         priors : {"default", "flat"} or mapping
-            Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are
-            `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default" or "flat".
+            Keys are labels of coefficients, "phi", names of free shape parameters, or "beta" for
+            all coefficients; values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
+            "default" or "flat".
 
         Returns
         -------

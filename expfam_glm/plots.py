@@ -1,12 +1,12 @@
-"""Plots of comparisons, thin on arviz-plots, and of residuals."""
+"""Plots of comparisons and profiles, thin on arviz-plots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ArgumentError, ResultError, one_of
@@ -14,11 +14,6 @@ from expfam_glm.results.text import percent
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from expfam_glm.spec.family import Family
-    from expfam_glm.spec.link import Link
 
 # Okabe and Ito (2008), told apart under the common kinds of colour blindness; black and yellow
 # come last.
@@ -35,8 +30,8 @@ PALETTE = (
 
 BACKENDS = ("matplotlib", "bokeh", "plotly", "none")
 FOREST_WIDTH = 6.0  # inches
-FEWEST = 20  # points for a running mean
 PER_LETTER = 0.075  # inches
+PANELS = 3  # side by side
 
 
 def plot_comparison(
@@ -100,7 +95,9 @@ def plot_comparison(
         size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
     else:
         size = {"figsize": (100 * width, 100 * height), "figsize_units": "dots"}
-    collection = arviz_plots.plot_forest(
+    options: dict[str, Any] = {"width_ratios": [label_width, FOREST_WIDTH]} | size | figure_kwargs
+    draw_forest = partial(
+        arviz_plots.plot_forest,
         # one draw, the estimate: plot_forest takes labels and places from it, and the rest below
         xr.DataTree.from_dict({"posterior": chosen[["estimate"]].expand_dims("draw")}),
         sample_dims=["draw"],
@@ -118,9 +115,17 @@ def plot_comparison(
             "ticklabels": False,
         },
         color=[PALETTE[i % len(PALETTE)] for i in range(chosen.sizes["model"])],
-        figure_kwargs={"width_ratios": [label_width, FOREST_WIDTH]} | size | figure_kwargs,
+        figure_kwargs=options,
         backend=cast(Any, backend),  # its annotation leaves two of them out
     )
+    try:
+        collection = draw_forest()
+    except (AttributeError, TypeError) as error:
+        if not figure_kwargs:
+            raise
+        raise ArgumentError(
+            f"the figure of {backend!r} does not take one of {', '.join(figure_kwargs)}: {error}"
+        ) from error
     forest = collection.get_target("estimate", {"column": "forest"})
     labels = collection.get_target("estimate", {"column": "labels"})
     draw.remove_axis(labels, axis="both")
@@ -135,6 +140,96 @@ def plot_comparison(
     return collection
 
 
+def plot_profile(
+    profiles: xr.Dataset,
+    *,
+    coefs: Sequence[str] | None = None,
+    backend: str = "matplotlib",
+    **figure_kwargs: Any,
+) -> PlotCollection:
+    """Draw the profiles of coefficients, straight where the Wald interval is the profile's.
+
+    Parameters
+    ----------
+    profiles : xarray.Dataset
+        What `profile` returned.
+    coefs : sequence of str, optional
+        Coefficients to draw, in this order; all by default.
+    backend : {"matplotlib", "bokeh", "plotly", "none"}
+        A backend of arviz-plots.
+    **figure_kwargs
+        Passed to the backend's figure, such as `figsize`.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+        One panel a coefficient: the signed root of the profile deviance (solid), that of the normal
+        approximation (dashed), the level, and the ends of the interval.
+
+    Raises
+    ------
+    ResultError
+        If `profiles` is not what `profile` returned, or lacks a coefficient that is asked for.
+    ArgumentError
+        If the backend is not known.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> rings = eg.load_data("oring")
+    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+    >>> plot_profile(eg.profile(model.fit()), backend="none").backend
+    'none'
+    """
+    from arviz_plots import PlotCollection
+
+    if backend not in BACKENDS:
+        raise one_of("backend", backend, BACKENDS)
+    chosen = _profiles_of(profiles, coefs)
+    draw = import_module(f"arviz_plots.backend.{backend}")
+    count = chosen.sizes["coef"]
+    across = min(count, PANELS)
+    down = -(-count // PANELS)
+    if backend == "matplotlib":
+        size: dict[str, Any] = {"figsize": (3 * across, 2.6 * down), "layout": "constrained"}
+    else:
+        size = {"figsize": (300 * across, 260 * down), "figsize_units": "dots"}
+    collection = PlotCollection.wrap(
+        chosen[["root"]],
+        cols=["coef"],
+        col_wrap=PANELS,
+        backend=backend,
+        figure_kwargs=size | figure_kwargs,
+    )
+    level = float(chosen.attrs["level"])
+    for label in chosen["coef"].values:
+        panel = collection.get_target("root", {"coef": label})
+        one = chosen.sel(coef=label)
+        value, root = one["value"].values, one["root"].values
+        straight = (value - float(one["estimate"])) / float(one["se"])
+        draw.line(value, straight, panel, color="gray", width=0.9, linestyle="C1")
+        draw.line(value, root, panel, color=PALETTE[0], width=1.6)
+        for end, side in zip(one["interval"].values, (-level, level), strict=True):
+            draw.hline(side, panel, color="gray", width=0.6)
+            if abs(end) < float("inf"):
+                draw.vline(end, panel, color=PALETTE[1], width=1.0)
+        draw.title(str(label), panel)
+        draw.xlabel(f"{percent(chosen.attrs['ci_prob'])}% interval between the lines", panel)
+        draw.ylabel("signed root", panel)
+    return collection
+
+
+def _profiles_of(profiles: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
+    """The part of the profiles that is to be drawn."""
+    needed = ("root", "value", "interval", "estimate", "se")
+    if not isinstance(profiles, xr.Dataset) or any(name not in profiles for name in needed):
+        raise ResultError(
+            f"plot_profile takes what profile returned, not this {type(profiles).__name__}; write "
+            "plot_profile(profile(tree))."
+        )
+    return _with_coefs(profiles, coefs, "plot_profile", "the profiles")
+
+
 def _choose(table: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
     """The part of a comparison that is to be drawn."""
     needed = ("estimate", "interval", "inner_interval")
@@ -143,183 +238,22 @@ def _choose(table: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
             "plot_comparison takes the table that compare returned, "
             f"not this {type(table).__name__}; write plot_comparison(compare({{...}}))."
         )
-    known = [str(label) for label in table["coef"].values]
+    return _with_coefs(table[list(needed)], coefs, "plot_comparison", "the comparison")
+
+
+def _with_coefs(
+    data: xr.Dataset, coefs: Sequence[str] | None, function: str, what: str
+) -> xr.Dataset:
+    """The coefficients asked for, all by default."""
+    known = [str(label) for label in data["coef"].values]
     unknown = [str(coef) for coef in coefs or () if coef not in known]
     if unknown:
+        verb = "do" if what.endswith("s") else "does"
         raise ResultError(
-            f"coefs names {', '.join(map(repr, unknown))}, which the comparison does not have; "
-            f"it has {', '.join(map(repr, known))}."
+            f"coefs names {', '.join(map(repr, unknown))}, which {what} {verb} not have; "
+            f"there are {', '.join(map(repr, known))}."
         )
     chosen = known if coefs is None else list(coefs)
     if not chosen:
-        raise ResultError("plot_comparison was given no coefficients to draw; name one in coefs.")
-    return table[list(needed)].sel(coef=chosen)
-
-
-def plot_diagnostics(
-    tree: xr.DataTree,
-    kind: str = "deviance",
-    *,
-    simulations: int = 19,
-    random_seed: int = 0,
-    title: str | None = None,
-    family: str | Family | None = None,
-    link: str | Link | None = None,
-    **figure_kwargs: Any,
-) -> Figure:
-    """Draw residuals and influence of a fit.
-
-    Parameters
-    ----------
-    tree : DataTree
-        What `fit`, `gee` or `sample` returned, also when read back from a file.
-    kind : {"deviance", "pearson", "anscombe"}
-        Residuals to draw: standardised after a likelihood fit, else divided by √a(φ̂).
-    simulations : int
-        How many responses to simulate and fit for the envelope of the half-normal plot; after a
-        likelihood fit of a family with a density. 0 leaves it out.
-    random_seed : int
-        Seed of the simulations.
-    title : str, optional
-        By default the formula, family and link.
-    family, link : Family, Link, optional
-        The declaration, where they are not built in.
-    **figure_kwargs
-        Passed to `matplotlib.pyplot.figure`, such as `figsize`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Residuals and the square root of their size against the linear predictor with a running
-        mean; the half-normal plot, its line and its envelope; and, after a likelihood fit, Cook's
-        distance of each row. The rows that stand out carry their number.
-
-    Raises
-    ------
-    ArgumentError
-        For an unknown kind, a negative number of simulations, or a declared family that is not
-        given.
-    ResultError
-        If it is not a result tree.
-
-    Notes
-    -----
-    In the half-normal plot the points of a right model lie inside the envelope, whatever the
-    distribution of the residuals; the straight line is right for normal ones.
-
-    References
-    ----------
-    Atkinson (1985), Plots, Transformations and Regression, section 4.2.
-
-    Examples
-    --------
-    >>> import expfam_glm as eg
-    >>> seizures = eg.load_data("seizures")
-    >>> mle = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson").fit()
-    >>> figure = plot_diagnostics(mle, simulations=0)
-    >>> len(figure.axes)
-    4
-    """
-    from matplotlib import pyplot
-
-    from expfam_glm.results.envelope import half_normal
-    from expfam_glm.results.residuals import (
-        STANDARDISED,
-        hat_values,
-        is_likelihood,
-        of_kind,
-        row_fit,
-        standardise,
-    )
-
-    if kind not in STANDARDISED:
-        raise one_of("kind", kind, STANDARDISED)
-    if isinstance(simulations, bool) or not isinstance(simulations, int) or simulations < 0:
-        raise ArgumentError(f"simulations={simulations!r} must be a whole number from 0.")
-    rows = row_fit(tree, "plot_diagnostics", family, link)
-    full = is_likelihood(tree)
-    plain = of_kind(rows, kind)
-    values = standardise(rows, plain) if full else plain / np.sqrt(rows.a)
-    count = simulations if full and not rows.family.is_quasi else 0
-    ordered = half_normal(rows, values, kind, count, random_seed)
-    numbers = tree["constant_data"].to_dataset()["obs_id"].values
-    word = kind if kind == "deviance" else kind.capitalize()
-    what = f"standardised {word} residual" if full else f"{word} residual / √φ"
-
-    size = (9.5, 7.5) if full else (13.0, 4.2)
-    figure = pyplot.figure(**({"figsize": size, "layout": "constrained"} | figure_kwargs))
-    axes = figure.subplots(2, 2).ravel() if full else figure.subplots(1, 3)
-    _scatter(axes[0], rows.eta, values, numbers)
-    axes[0].axhline(0, color="gray", linewidth=0.8)
-    axes[0].set(xlabel="linear predictor", ylabel=what, title="Residuals")
-    _scatter(axes[1], rows.eta, np.sqrt(np.abs(values)), numbers)
-    axes[1].set(xlabel="linear predictor", ylabel=f"√|{what}|", title="Spread")
-    _half_normal(axes[2], ordered, numbers, what)
-    if full:
-        h = hat_values(rows)
-        cook = rows.pearson**2 * h / (rows.found.beta.size * rows.a * (1 - h) ** 2)
-        _stems(axes[3], np.where(np.isfinite(values), cook, np.nan), numbers)
-    formula = tree.attrs.get("formula") or "fit"
-    figure.suptitle(
-        title
-        or f"{formula} ({tree.attrs['family']}, {tree.attrs['link']}; {tree.attrs['estimator']})"
-    )
-    return figure
-
-
-def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, numbers: np.ndarray) -> None:
-    """Points with a running mean, the three largest by number."""
-    axes.plot(x, y, "o", color=PALETTE[0], markersize=4, alpha=0.6, markeredgewidth=0)
-    known = np.flatnonzero(np.isfinite(y))
-    order = known[np.argsort(x[known], kind="stable")]
-    width = order.size // 5
-    if order.size >= FEWEST:
-        window = np.ones(width) / width
-        means = [np.convolve(v[order], window, mode="valid") for v in (x, y)]
-        axes.plot(*means, color=PALETTE[1], linewidth=1.8, label="running mean")
-        axes.legend(frameon=False, loc="best")
-    _number(axes, x, y, known[np.argsort(-np.abs(y[known]))[:3]], numbers)
-
-
-def _half_normal(axes: Axes, ordered: Any, numbers: np.ndarray, what: str) -> None:
-    """Sizes against half-normal scores, with the envelope where there is one."""
-    if ordered.low is not None:
-        label = f"range of {ordered.count} simulated fits"
-        axes.fill_between(
-            ordered.scores, ordered.low, ordered.high, color="#BBBBBB", alpha=0.6, label=label
-        )
-        axes.plot(ordered.scores, ordered.middle, color="gray", linewidth=1, label="their median")
-    top = ordered.scores[-1]
-    axes.plot([0, top], [0, top], color=PALETTE[1], linewidth=1, linestyle="--", label="normal")
-    axes.plot(ordered.scores, ordered.sizes, "o", color=PALETTE[0], markersize=4, alpha=0.6,
-              markeredgewidth=0)  # fmt: skip
-    axes.legend(frameon=False, loc="upper left")
-    axes.set(xlabel="half-normal score", ylabel=f"|{what}|", title="Half-normal plot")
-    last = np.arange(ordered.scores.size)[-3:]
-    _number(axes, ordered.scores, ordered.sizes, last, numbers[ordered.order])
-
-
-def _stems(axes: Axes, cook: np.ndarray, numbers: np.ndarray) -> None:
-    """Cook's distance of each row."""
-    place = np.arange(cook.size)
-    axes.vlines(place, 0, cook, color=PALETTE[0], linewidth=1.2)
-    axes.set(xlabel="row", ylabel="Cook's distance", title="Influence")
-    axes.set_ylim(bottom=0)
-    known = np.flatnonzero(np.isfinite(cook))
-    _number(axes, place, cook, known[np.argsort(-cook[known])[:3]], numbers)
-
-
-def _number(
-    axes: Axes, x: np.ndarray, y: np.ndarray, rows: np.ndarray, numbers: np.ndarray
-) -> None:
-    """Write the numbers of some rows beside their points, on the side that has room."""
-    if not rows.size:
-        return
-    middle = 0.5 * (np.nanmin(x) + np.nanmax(x))
-    for row in rows:
-        right = x[row] > middle
-        axes.annotate(
-            str(numbers[row]), (x[row], y[row]), xytext=(-5 if right else 5, 0), fontsize=8,
-            textcoords="offset points", ha="right" if right else "left", va="center",
-        )  # fmt: skip
-    axes.margins(y=0.08)
+        raise ResultError(f"{function} was given no coefficients to draw; name one in coefs.")
+    return data.sel(coef=chosen)

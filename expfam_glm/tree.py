@@ -246,13 +246,14 @@ def _fit(estimate: Estimate, ci_prob: float) -> Variables:
         "df": (("coef",), df),
         "interval": (("coef", "ci_bound"), wald_interval(beta, se, df, ci_prob)),
     }
+    variables |= estimate.fit
     for name, (value, spread, scale) in estimate.further.items():
         error = "_".join(filter(None, ["se", scale.name, name]))
         variables |= {
             name: ((), value, {"standard_error": error}),
             error: ((), spread, {"scale": scale.written(name)}),
         }
-    return variables | estimate.fit
+    return variables
 
 
 def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) -> Variables:

@@ -1,9 +1,8 @@
-"""The forest of a comparison and the plots of residuals, read back from matplotlib; and ArviZ."""
+"""The forest of a comparison, read back from matplotlib's own objects; and plain ArviZ."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import arviz as az
@@ -12,14 +11,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from scipy.special import ndtri
 
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ResultError
-from expfam_glm.plots import PALETTE, plot_comparison
+from expfam_glm.plots import PALETTE, plot_comparison, plot_profile
 from expfam_glm.results.compare import compare
+from expfam_glm.results.profile import profile
 from expfam_glm.tree import likelihood_tree
 from tests.fabricated import LABELS, aliased, made_up, made_up_gee, sampled, three_roads
 
@@ -137,7 +135,9 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         plot_comparison(three_roads())  # type: ignore[arg-type]
     with pytest.raises(ResultError, match="not this Dataset"):
         plot_comparison(xr.Dataset({"estimate": 1.0}))
-    with pytest.raises(ResultError, match="'agee', which the comparison does not have; it has 'I"):
+    with pytest.raises(
+        ResultError, match="'agee', which the comparison does not have; there are 'I"
+    ):
         plot_comparison(table, coefs=["age", "agee"])
     with pytest.raises(ResultError, match="no coefficients"):
         plot_comparison(table, coefs=[])
@@ -155,69 +155,21 @@ def test_plain_arviz_shows_all_three_roads() -> None:
     assert drawn == [8, 6, 8]
 
 
-# ---- residuals -----------------------------------------------------------------------------------
-
-SEIZURES = eg.GLM("seizures ~ lbase * treatment + age", eg.load_data("seizures"), family="poisson")
-
-
-@cache
-def seizures(road: str) -> xr.DataTree:
-    return SEIZURES.fit() if road == "fit" else SEIZURES.gee(groups="patient")
-
-
-def points(axes: Axes) -> np.ndarray:
-    """The first line of markers of a panel."""
-    (line,) = [line for line in axes.get_lines() if line.get_marker() == "o"]
-    return np.asarray(line.get_xydata())
-
-
-def test_the_panels_hold_residuals_and_influence() -> None:
-    tree = seizures("fit")
-    figure = eg.plot_diagnostics(tree, simulations=3)
-    residual, spread, half, cook = figure.axes
-    r = eg.residuals(tree, standardised=True).values
-    eta = eg.predict(tree, kind="link")["estimate"].values
-    np.testing.assert_allclose(points(residual), np.column_stack([eta, r]))
-    np.testing.assert_allclose(points(spread)[:, 1], np.sqrt(np.abs(r)))
-    scores = ndtri((np.arange(1, 237) + 236 - 0.125) / (2 * 236 + 0.5))
-    expected = np.column_stack([scores, np.sort(np.abs(r))])
-    np.testing.assert_allclose(points(half), expected)
-    labels = [text.get_text() for text in half.get_legend().get_texts()]
-    assert labels == ["range of 3 simulated fits", "their median", "normal"]
-    (stems,) = cook.collections
-    heights = [segment[1, 1] for segment in stems.get_segments()]
-    np.testing.assert_allclose(heights, eg.influence(tree)["cooks_distance"])
-    assert {"192", "98", "28"} <= {text.get_text() for text in cook.texts}
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["Residuals", "Spread", "Half-normal plot", "Influence"]
-    assert residual.get_ylabel() == "standardised deviance residual"
-    assert figure.get_suptitle() == (
-        "seizures ~ lbase * treatment + age (poisson, log; maximum likelihood)"
-    )
-
-
-def test_other_roads_have_no_influence_and_no_envelope() -> None:
-    tree = seizures("gee")
-    figure = eg.plot_diagnostics(tree, "pearson", title="Seizures", figsize=(9, 3))
-    assert [axes.get_title() for axes in figure.axes] == ["Residuals", "Spread", "Half-normal plot"]
-    r = eg.residuals(tree, "pearson").values / np.sqrt(float(tree["fit"]["phi"]))
-    np.testing.assert_allclose(points(figure.axes[0])[:, 1], r)
-    assert figure.axes[0].get_ylabel() == "Pearson residual / √φ"
-    assert figure.get_suptitle() == "Seizures" and not figure.axes[2].collections
-
-
-def test_a_row_that_is_fitted_by_itself_is_left_out() -> None:
-    data = {"y": [1.0, 2.0, 4.0, 3.0, 7.0], "g": ["a", "a", "a", "a", "b"]}
-    tree = eg.GLM("y ~ g", data, family="gamma", link="log").fit()
-    figure = eg.plot_diagnostics(tree, simulations=2)
-    assert len(points(figure.axes[2])) == 4
-    assert np.isnan(points(figure.axes[0])[4, 1])
-
-
-def test_residuals_that_cannot_be_drawn_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="kind='response' is not known"):
-        eg.plot_diagnostics(seizures("fit"), "response")
-    with pytest.raises(ArgumentError, match="simulations=-1 must be a whole number"):
-        eg.plot_diagnostics(seizures("fit"), simulations=-1)
-    with pytest.raises(ResultError, match="plot_diagnostics takes a DataTree"):
-        eg.plot_diagnostics(3)  # type: ignore[arg-type]
+def test_the_profile_is_drawn_beside_its_normal_approximation() -> None:
+    model = eg.GLM("y ~ x", {"y": [1, 3, 4, 9], "x": [0, 1, 2, 3]}, family="poisson")
+    found = profile(model.fit(), ci_prob=0.95)
+    collection = plot_profile(found, coefs=["x"])
+    panel = collection.get_target("root", {"coef": "x"})
+    one = found.sel(coef="x")
+    curves = [line for line in panel.get_lines() if len(line.get_xdata()) == one.sizes["point"]]
+    straight, root = (np.asarray(line.get_ydata(), float) for line in curves)
+    np.testing.assert_allclose(root, one["root"])
+    np.testing.assert_allclose(straight, (one["value"] - one["estimate"]) / one["se"])
+    upright = [
+        line.get_xdata()[0] for line in panel.get_lines() if list(line.get_ydata()) == [0, 1]
+    ]
+    np.testing.assert_allclose(sorted(upright), one["interval"])
+    with pytest.raises(ResultError, match="takes what profile returned"):
+        plot_profile(found["root"])
+    with pytest.raises(ArgumentError, match="backend"):
+        plot_profile(found, backend="paper")

@@ -11,7 +11,8 @@ from pymc.distributions.shape_utils import change_dist_size
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.distribution import FamilyDistribution
-from expfam_glm.bayes.priors import Applied, Prior, apply
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import (
@@ -34,8 +35,9 @@ def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
     ----------
     problem : Problem
     priors : {"default", "flat"} or mapping
-        Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are
-        `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default" or "flat".
+        Keys are labels of coefficients, "phi", names of free shape parameters, or "beta" for all
+        coefficients; values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default"
+        or "flat".
 
     Returns
     -------
@@ -55,7 +57,8 @@ def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
     SeparationError
         If the data are separated in the columns with a flat prior.
     SamplingError
-        If φ has a flat prior and there are too few observations for a proper posterior.
+        If φ, or the α of a negative binomial, has a flat prior and there are too few observations
+        for a proper posterior.
 
     Warns
     -----
@@ -106,6 +109,7 @@ def check_proper(problem: Problem, applied: Applied) -> None:
             "nothing about the difference, and the prior alone decides.",
             AliasWarning,
         )
+    _check_flat_shapes(problem, applied, int(np.sum(flat & ~gone)))
     if isinstance(applied.phi, Prior) and applied.phi.distribution == "HalfFlat":
         spare = problem.n - int(np.sum(flat & ~gone))
         if spare <= 2:
@@ -113,6 +117,22 @@ def check_proper(problem: Problem, applied: Applied) -> None:
                 f"a flat prior on phi needs more than two observations beyond the coefficients "
                 f"with a flat prior for a proper posterior; there are {spare:g}. Give phi a prior."
             )
+
+
+def _check_flat_shapes(problem: Problem, applied: Applied, flat: int) -> None:
+    """The likelihood of a negative binomial falls as α^−m, m the counts above zero, for large α."""
+    prior = applied.shapes.get("alpha")
+    improper = isinstance(prior, Prior) and prior.distribution == "HalfFlat"
+    if not (improper and problem.family.name == "negative_binomial"):
+        return
+    counts = np.ones(problem.row_count) if problem.f is None else problem.f
+    positive = float(counts[problem.y > 0].sum())
+    if positive <= flat + 1:
+        raise SamplingError(
+            f"a flat prior on alpha needs more counts above zero than there are coefficients with "
+            f"a flat prior, and one more, for a proper posterior; there are {positive:g}. Give "
+            "alpha a prior."
+        )
 
 
 def _check_flat(problem: Problem, flat: np.ndarray) -> None:
@@ -142,6 +162,7 @@ def build(problem: Problem, applied: Applied) -> pm.Model:
         phi = family.phi
         if applied.phi is not None:
             phi = _register(applied.phi, "phi")
+        shapes = {name: _register(prior, name) for name, prior in applied.shapes.items()}
         X = pm.Data("X", problem.X, dims=("obs_id", "coef"))
         eta = pt.dot(X, beta)
         if problem.offset is not None:
@@ -151,12 +172,12 @@ def build(problem: Problem, applied: Applied) -> pm.Model:
         if isinstance(problem, QuasiProblem):
             add_quasi_likelihood(problem, eta, _inside(eta, image.low, image.high), a)
             return model
-        theta, mu = family.theta_of_eta(link)[0](eta), link.inverse(eta)
+        theta, mu = family.theta_of_eta(link)[0](eta, **shapes), link.inverse(eta)
         for inside in _inside(eta, image.low, image.high):
             theta = pt.switch(inside, theta, np.nan)  # no θ, and so a log-density of −∞
         y = FamilyDistribution(
-            "y", family, mu, theta, pt.as_tensor(a), dtype="float64", observed=problem.y,
-            dims="obs_id",
+            "y", family, mu, theta, pt.as_tensor(a), *shapes.values(), dtype="float64",
+            observed=problem.y, dims="obs_id",
         )  # fmt: skip
         if problem.f is not None:
             further = (problem.f - 1) * pm.logp(y, problem.y)

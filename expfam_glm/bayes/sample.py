@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from expfam_glm.bayes.density import has_fast_lane
+from expfam_glm.bayes.density import has_fast_lane, sums_in_rows
 from expfam_glm.bayes.diagnose import diagnose
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
@@ -59,7 +59,8 @@ def sample(
     road : {"auto", "kernels", "graph"}
         How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which need
         no compilation but plain priors, or from the compiled graph of the PyMC model. "auto"
-        takes the kernels where it can.
+        takes the kernels where it can, and the graph where each row is a sum of many terms
+        (Tweedie).
     progressbar : bool
     log_likelihood, posterior_predictive : bool
         Whether to add these groups. They are left out, with a warning, above 200 MB.
@@ -121,7 +122,7 @@ def sample(
     applied = apply(problem, priors)
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
-    chosen = _road(applied, nuts_sampler, road)
+    chosen = _road(problem, applied, nuts_sampler, road)
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
         "cores": min(int(chains), os.cpu_count() or 1), "progressbar": progressbar,
@@ -151,9 +152,9 @@ def sample(
     return _tree(problem, applied, found, wanted, attrs, random_seed)
 
 
-def _road(applied: Applied, nuts_sampler: str, road: str) -> str:
+def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> str:
     """Which function samples."""
-    possible = has_fast_lane(applied)
+    possible = has_fast_lane(applied, problem.family.shape)
     if nuts_sampler == "pymc":
         if road == "kernels":
             raise ArgumentError("road='kernels' goes with nuts_sampler='nutpie'.")
@@ -161,8 +162,11 @@ def _road(applied: Applied, nuts_sampler: str, road: str) -> str:
     if road == "kernels" and not possible:
         raise ArgumentError(
             "road='kernels' needs univariate priors, each a Prior(…) on the whole real line (on "
-            "the positive numbers for phi); use road='graph' or 'auto'."
+            "the positive numbers for phi, on the whole domain for a shape parameter); use "
+            "road='graph' or 'auto'."
         )
+    if road == "auto" and sums_in_rows(problem.family):
+        return "graph"
     return "kernels" if possible and road != "graph" else "graph"
 
 
@@ -188,6 +192,7 @@ def _tree(
     posterior: Variables = {"beta": ((*each, "coef"), found.beta)}
     if found.phi is not None:
         posterior["phi"] = (each, found.phi)
+    posterior |= {name: (each, values) for name, values in found.shapes.items()}
     groups = {
         "posterior": group(posterior, coords, kind="NUTS"),
         "sample_stats": found.stats.assign_attrs(sampler=attrs["sampler"]),
@@ -199,11 +204,12 @@ def _tree(
     }  # fmt: skip
     flat_beta = found.beta.reshape(-1, p)
     flat_phi = float(problem.family.phi or 1.0) if found.phi is None else found.phi.ravel()
+    flat_shapes = {name: values.ravel() for name, values in found.shapes.items()}
     size = 8.0 * flat_beta.shape[0] * problem.row_count
     makers = {
-        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi),
+        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi, **flat_shapes),
         "posterior_predictive": lambda: predictive(
-            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1])
+            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1]), **flat_shapes
         ),
     }
     for name in (name for name, want in wanted.items() if want):

@@ -14,6 +14,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import DataError
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.irls import mean_response, start_space
+from expfam_glm.spec.domain import inner_point
 
 WIDTH = 2.5  # standard deviations of η in one of a covariate: wide, but not absurd
 
@@ -60,7 +61,8 @@ def weakly_informative(problem: Problem) -> Scales:
       covariates.
     - Without an intercept s is replaced by √(s² + (g(ȳ) − mean offset)²), because the covariates
       must carry the level too.
-    - φ: √φ is exponential with mean √φ₀, a(φ₀) = Σ w (y − ȳ)²/V(ȳ)/(n − 1): φ ~ Weibull(½, φ₀).
+    - φ: √φ is exponential with mean √φ₀, a(φ₀) = Σ w (y − ȳ)²/V(ȳ)/(n − 1): φ ~ Weibull(½, φ₀);
+      where V has free shape parameters, at the middle of their domains.
 
     References
     ----------
@@ -121,5 +123,7 @@ def _dispersion(problem: Problem, counts: np.ndarray, level: float) -> float:
         return problem.family.phi
     weights = counts if problem.w is None else counts * problem.w
     scatter = float(np.sum(weights * (problem.y - level) ** 2))
-    a = scatter / float(problem.family.variance(level)) / max(problem.n - 1, 1.0)
+    middle = {name: inner_point(domain) for name, domain in problem.family.shape.items()}
+    variance = float(problem.family.variance(level, **middle))
+    a = scatter / variance / max(problem.n - 1, 1.0)
     return invert_dispersion(problem.family, a) if a > 0 else 1.0

@@ -117,7 +117,7 @@ def encode(
     X = matrix.__wrapped__
     for label, values in zip(labels, X.T if not all_finite(X) else (), strict=False):
         check_finite(values, label, kept)
-    return X, labels, _state(found)
+    return X, labels, _state(found, written)
 
 
 def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
@@ -126,15 +126,19 @@ def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
     return FormulaError(f"cannot evaluate {written!r}: {reason}.")
 
 
-def _state(found: ModelSpec) -> dict[str, Any]:
-    """What formulaic learnt from the data: state of the transforms, levels of the factors."""
+def _state(found: ModelSpec, written: Mapping[str, str]) -> dict[str, Any]:
+    """What formulaic learnt from the data: state of the transforms, levels, columns of a term."""
     factors = []
     for term, (kind, learnt) in found.encoder_state.items():
         if kind is Factor.Kind.CATEGORICAL and "contrasts" in learnt:
             levels = [_plain(level) for level in learnt["categories"]]
             contrast = type(learnt["contrasts"].contrasts).__name__.removesuffix("Contrasts")
             factors.append({"term": term, "levels": levels, "contrast": contrast.lower()})
-    return {"transforms": pack(found.transform_state)[1], "factors": factors}
+    terms = [
+        [":".join(written.get(f.expr, f.expr) for f in part.term.factors), len(part.columns)]
+        for part in found.structure
+    ]
+    return {"transforms": pack(found.transform_state)[1], "factors": factors, "terms": terms}
 
 
 class _Materializer(PandasMaterializer):

@@ -18,6 +18,8 @@ from expfam_glm.spec.link import Link
 
 # Rows checked at once: what is computed on the way stays in cache.
 _CHUNK = 1 << 14
+# Sums of products of weights stay far inside the range of doubles.
+_LARGEST_WEIGHT = 1e100
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,12 @@ def _positive(frame: Frame, role: str) -> None:
         )
     if not np.any(values > 0):
         raise DataError(f"{role} are all zero; at least one row must count.")
+    extreme = (values > 0) & ((values < 1 / _LARGEST_WEIGHT) | (values > _LARGEST_WEIGHT))
+    if np.any(extreme):
+        raise DataError(
+            f"{role} must lie between {1 / _LARGEST_WEIGHT:g} and {_LARGEST_WEIGHT:g}, or sums of "
+            f"squares are no longer numbers; found {_show(frame, values, extreme)}. Rescale them."
+        )
 
 
 def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray:

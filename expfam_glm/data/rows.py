@@ -31,6 +31,15 @@ def fetch(source: Any, role: str, table: Table) -> Column:
     return read(source, role)
 
 
+def refuse_response(roles: Mapping[str, Any], response: str) -> None:
+    """Refuse the response in the role of an offset, a weight or the like."""
+    for role, source in roles.items():
+        if isinstance(source, str) and source == response:
+            raise DataError(
+                f"{role}={source!r} is the response itself; name another column, or leave it out."
+            )
+
+
 def row_index(values: Any) -> Any:
     """The row labels of a pandas object, None for anything else."""
     pandas = sys.modules.get("pandas")

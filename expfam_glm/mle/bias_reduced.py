@@ -148,23 +148,61 @@ class BiasReduced:
         2 (E V̂)²/Var V̂ under the working model: with P_kl the covariance of the k-th and l-th
         cluster's terms, (Σ P_kk)²/Σ P_kl².
         """
-        return np.array([self._satterthwaite(c) for c in contrasts.T])
+        return np.array([self.wishart_df(c[:, None]) for c in contrasts.T])
 
-    def _satterthwaite(self, c: np.ndarray) -> float:
-        own, F, core = self._terms(c)
-        inner = F.T @ F
-        diagonal = np.sum((F @ core) * F, axis=1)
-        total = own.sum() + diagonal.sum()
-        turned = core @ inner
-        squares = own @ own + 2 * own @ diagonal + np.sum(turned * turned.T)
-        return float(total**2 / squares)
+    def wishart_df(self, contrasts: np.ndarray) -> float:
+        """Degrees of freedom of the Wishart matrix nearest to the CR2 covariance of contrasts.
 
-    def _terms(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """a (K,), F (K, 2p) and the symmetric core with P = diag(a) + F core Fᵀ."""
-        moments, p = self._moments, c.size
-        own = np.einsum("kij,i,j->k", moments.own, c, c)
-        F = np.hstack([moments.hat @ c, moments.model @ c])
+        Parameters
+        ----------
+        contrasts : ndarray (p, q)
+            Columns, in the coordinates of the information.
+
+        Returns
+        -------
+        float
+            η; for one contrast Satterthwaite's degrees of freedom. Then
+            (η − q + 1)/(ηq) · Q ~ F(q, η − q + 1), Hotelling's T².
+
+        Notes
+        -----
+        For contrasts standardised to covariance one, η = q(q+1)/Σ_st Var V̂_st, where
+        Var V̂_st = Σ_kl (P^ss_kl P^tt_kl + P^st_kl P^ts_kl).
+        """
+        q = contrasts.shape[1]
+        mean = self._expectation(contrasts)
+        standard = np.linalg.solve(np.linalg.cholesky(mean), contrasts.T).T
+        core = self._core
+        own = np.einsum("kij,is,jt->kst", self._moments.own, standard, standard)
+        F = [self._factor(c) for c in standard.T]
+        total = 0.0
+        for s in range(q):
+            for t in range(q):
+                across = core @ F[s].T @ F[t]
+                low = np.sum((F[t] @ core) * F[t], axis=1)
+                first = own[:, s, s] @ own[:, t, t] + 2 * own[:, s, s] @ low
+                first += np.sum(across * (core @ F[t].T @ F[s]).T)
+                cross = np.sum((F[s] @ core) * F[t], axis=1)
+                back = core @ F[t].T @ F[s]
+                second = own[:, s, t] @ (own[:, s, t] + 2 * cross) + np.sum(back * back.T)
+                total += first + second
+        return float(q * (q + 1) / total)
+
+    def _expectation(self, contrasts: np.ndarray) -> np.ndarray:
+        """E V̂ of the contrasts under the working model, up to φ."""
+        own = contrasts.T @ self._moments.own.sum(axis=0) @ contrasts
+        F = [self._factor(c) for c in contrasts.T]
+        low = [[np.sum((a @ self._core) * b) for b in F] for a in F]
+        return own + np.array(low)
+
+    def _factor(self, c: np.ndarray) -> np.ndarray:
+        """F (K, 2p): the terms of the clusters have the covariance diag(own) + F core Fᵀ."""
+        return np.hstack([self._moments.hat @ c, self._moments.model @ c])
+
+    @cached_property
+    def _core(self) -> np.ndarray:
+        p = self._U.shape[0]
         core = np.zeros((2 * p, 2 * p))
         core[:p, :p] = self._U
         core[:p, p:] = core[p:, :p] = -np.eye(p)
-        return own, F, core
+        return core

@@ -61,7 +61,8 @@ class Sandwich:
         if name in ("CR2", "CR3"):
             reduced = self.bias_reduced
             half = reduced.scores(name)
-            df = reduced.degrees_of_freedom(self._outer.T) if name == "CR2" else None
+            each = self.inward(np.eye(self.beta.size))
+            df = reduced.degrees_of_freedom(each) if name == "CR2" else None
             return Robust(self._outward(half.T @ half), df)
         if name in HETEROSCEDASTIC:
             return Robust(self._outward(self._heteroscedastic(name)), None)
@@ -87,6 +88,10 @@ class Sandwich:
         if self.bread is self.factor:
             return self.factor.root
         return self.bread.solve(self.factor.triangle.T)
+
+    def inward(self, contrasts: np.ndarray) -> np.ndarray:
+        """Contrasts of β (p, m) in the coordinates of the information."""
+        return self._outer.T @ contrasts
 
     def _outward(self, meat: np.ndarray) -> np.ndarray:
         return self._outer @ meat @ self._outer.T

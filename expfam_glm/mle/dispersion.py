@@ -62,8 +62,10 @@ def estimate(
         If the method is unknown, or the family's dispersion is known.
     """
     family = problem.family
+    if not isinstance(method, str | Real):
+        raise one_of("dispersion", method, METHODS)
     if family.phi is not None:
-        if method != "pearson":
+        if not (isinstance(method, str) and method == "pearson"):
             raise ArgumentError(
                 f"dispersion={method!r}: the dispersion of {family.name!r} is known to be "
                 f"{family.phi:g}; use the quasi family to estimate it."

@@ -182,6 +182,11 @@ def fit(
         raise one_of("information", information, INFORMATION)
     types = checked_types(cov, sampled=problem.sampling is not None)
     arranged = layout(problem, types, groups, time, lags)
+    if problem.sampling is not None and problem.family.shape:
+        raise ArgumentError(
+            f"the shape of {problem.family.name!r} is estimated by likelihood, which "
+            "sampling_weights do not leave; give it with family.fix(…)."
+        )
     random_seed = check_options(ci_prob, chains, draws, random_seed)
     maximum = find_maximum(
         problem, start=start, tol=tol, max_iterations=max_iterations, phi=given_number(dispersion)

@@ -290,6 +290,12 @@ class Scoring:
         mean = mean_response(problem)
         space = start_space(problem)
         if not space[0] < mean < space[1]:
+            if np.all(problem.y == mean):
+                raise DataError(
+                    f"every response is {mean:g}, at the edge of the means of "
+                    f"{problem.family.name!r} under the link {problem.link.name!r}: no coefficient "
+                    "can be estimated; check the response."
+                )
             raise DataError(
                 f"the mean response {mean:g} does not lie inside ({space[0]:g}, {space[1]:g}), the "
                 f"means of {problem.family.name!r} under the link {problem.link.name!r}, so that "

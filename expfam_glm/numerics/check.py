@@ -22,6 +22,8 @@ _WRONG = 1e-6  # relative; beyond this it is no rounding
 _FEW_DIGITS = 1e-3  # fewer than three digits left
 _TINY = 2.0 ** -np.array([12, 15, 18, 22, 26, 30])  # θ at which powers of θ cancel
 _DIFFERENCE = 1e-5  # of derivatives against differences in doubles
+_FAR = 40.0  # standard deviations, beyond which no tail inside the θ-domain counts
+_CLIFF = 30.0  # a density e⁻³⁰ of its peak may end in −∞, a larger one not
 _DRAWS = 10_000
 _ALPHA = 1e-10  # of one test of draws; the bound holds for every distribution
 _SEED = 20_240_611
@@ -282,6 +284,9 @@ def _link(evidence: Evidence) -> Result:
         blur = 1e-13 * np.abs(eta) * np.where(np.isfinite(slope), slope, 0.0)
         error = np.maximum(np.abs(back - grid) - blur, 0.0) / np.abs(grid)
     error = np.where(back == grid, 0.0, error)
+    low, high = np.asarray(family.mean(evidence.theta[[0, -1]]))
+    far = (grid < low) | (grid > high)  # there θ(μ) and η may rest on few digits
+    error = np.where(far & (error < 1), np.minimum(error, _WRONG), error)
     return _graded(
         "link", claim, error,
         lambda k: {"mu": float(grid[k])},
@@ -344,28 +349,36 @@ def _place(evidence: Evidence, k: int, j: int) -> dict[str, float]:
 
 
 def _measure(evidence: Evidence) -> Result:
-    """c(y, a) is a finite number at points of the support, its closed ends included."""
+    """c(y, a) is finite at the closed ends of the support, and as far as the density counts."""
     family, support = evidence.family, evidence.family.support
-    theta = evidence.theta
-    mean = np.asarray(family.mean(theta))
+    ends = np.array([bound for bound in (support.low, support.high) if np.isfinite(bound)])
+    mean = np.asarray(family.mean(evidence.theta))
     for a in evidence.main:
-        sd = np.sqrt(np.asarray(family.variance_at(theta)) * a)
-        y = (mean[:, None] + sd[:, None] * np.linspace(-3, 3, 13)).ravel()
-        if support.discrete:
-            y = np.round(y / a) * a
-        y = np.append(y, [bound for bound in (support.low, support.high) if np.isfinite(bound)])
-        y = np.unique(y[family.contains(y, 1 / a)])
-        with np.errstate(all="ignore"):
-            c = np.asarray(family.base_measure(y, a))
-        if not np.all(np.isfinite(c)):
-            k = int(np.flatnonzero(~np.isfinite(c))[0])
+        sd = np.sqrt(np.asarray(family.variance_at(evidence.theta)) * a)
+        for theta, middle, spread in zip(evidence.theta, mean, sd, strict=True):
+            y = middle + spread * np.linspace(-_FAR, _FAR, 321)
+            y = np.unique(np.append(np.round(y / a) * a if support.discrete else y, ends))
+            y = y[family.contains(y, 1 / a)]
+            with np.errstate(all="ignore"):
+                c = np.asarray(family.base_measure(y, a))
+                height = y * theta / a + c
+            good = np.isfinite(c)
+            bad = ~good & ((np.abs(y - middle) < 3 * spread) | np.isin(y, ends))
+            cliff = good & (height > np.max(height[good], initial=-np.inf) - _CLIFF)
+            bad[:-1] |= ~good[:-1] & cliff[1:]
+            bad[1:] |= ~good[1:] & cliff[:-1]
+            if not np.any(bad):
+                continue
+            k = int(np.flatnonzero(bad)[0])
             right = evidence.holds_at_main
             return Result(
                 "measure", _DENSITY_CLAIMS["measure"], "failed",
-                {"y": float(y[k]), "a": float(a)}, {"c": float(c[k])},
-                f"c(y, a) is {c[k]:g} at y = {y[k]:.6g}, which the support {support} contains: "
-                + ("narrow support to where the density is." if right else "mend c or support."),
-                "support" if right else diagnose(evidence).part,
+                {"y": float(y[k]), "theta": float(theta), "a": float(a)}, {"c": float(c[k])},
+                f"c(y, a) is {c[k]:g} at y = {y[k]:.6g}, which the support {support} contains"
+                + (": narrow support to where the density is." if right and y[k] in ends
+                   else " and where the density still counts: write c so that it does not "
+                   "overflow there, or mend support."),
+                "support" if right and y[k] in ends else "c" if right else diagnose(evidence).part,
             )  # fmt: skip
     return Result("measure", _DENSITY_CLAIMS["measure"], "passed")
 
@@ -425,7 +438,8 @@ def _moments(evidence: Evidence, mass: Result) -> Iterator[Result]:
             name, _DENSITY_CLAIMS[name], (np.abs(found - declared) / size).ravel(),
             lambda k: _place(evidence, *divmod(k, evidence.theta.size)),
             partial(_compared, found.ravel(), declared.ravel()),
-            mass.advice, mass.part,
+            mass.advice or "the tails of the density do not fit b: see where c or b loses digits.",
+            mass.part or "c",
         )  # fmt: skip
 
 
@@ -448,7 +462,11 @@ def _draws(evidence: Evidence, mass: Result, measure: Result) -> Result:
     gaps = []
     for j in range(0, evidence.theta.size, 2):
         phi, theta = float(evidence.phi[0]), float(evidence.theta[j])
-        y = np.sort(draw(family, None, phi, rng, _DRAWS, theta=theta))
+        try:
+            y = np.sort(draw(family, None, phi, rng, _DRAWS, theta=theta))
+        except DeclarationError as error:
+            place = _place(evidence, 0, j)
+            return Result("draws", claim, "failed", place, {}, str(error), "draws")
         points = block.points[j]
         slack = 1e-9 * (1 + np.abs(points))  # a count may be rounded differently
         share = np.searchsorted(y, points + slack, side="right") / _DRAWS

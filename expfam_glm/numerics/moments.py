@@ -1,12 +1,13 @@
 """Mass, mean and variance of exp{yθ/a + c(y, a)} over a support, without trusting any of it.
 
 The logarithm of the mass times a is the cumulant that c and the support imply, whatever b says.
+What draws random numbers integrates on its own: the two are held against each other by `check`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,8 +18,16 @@ type BaseMeasure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _LOG_TAIL = -42.0  # what lies below e⁻⁴² of the highest point is not added
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(12)
-_PANELS = (16, 48, 144, 432)  # tried in turn until two agree
-_SETTLED = 1e-12
+_WITH_ENDS = np.concatenate([[-1.0], _NODES, [1.0]])
+_AT_ENDS = np.linalg.solve(  # from values at the nodes to those of their polynomial at both ends
+    np.polynomial.legendre.legvander(_NODES, _NODES.size - 1).T,
+    np.polynomial.legendre.legvander(np.array([-1.0, 1.0]), _NODES.size - 1).T,
+)
+_PANELS = 16  # to begin with
+_HALVINGS = 40
+_MOST_PANELS = 300  # a distribution, of one width: more are noise that no halving settles
+_LOCAL = 1e-12  # of a panel's own integral, what its rounding may change
+_SETTLED = 1e-14  # of the whole, the change of a panel's integral when it is halved
 _GRID = 241  # points of a first look
 _LOOKS = 12  # each of which narrows the window
 _RESOLVED = 30  # points of the grid inside the window are enough
@@ -70,9 +79,9 @@ def moments(
 
     Notes
     -----
-    Continuous: Gauss-Legendre panels in a coordinate z on the real line, refined until two
-    numbers of panels agree. Discrete: blocks of counts y/a, outwards, until a term and the
-    geometric series that bounds the rest are below e⁻⁴² of the largest term.
+    Continuous: Gauss-Legendre panels in a coordinate z on the real line, each halved until that
+    changes no integral; atoms are added. Discrete: blocks of counts y/a, outwards, until a term
+    and the geometric series that bounds the rest are below e⁻⁴² of the largest term.
 
     Examples
     --------
@@ -121,7 +130,7 @@ def _summed(
         if settled.all() or reach >= most:
             break
         reach *= 4
-    return _collect(y, log_terms, settled)
+    return _collect(y, log_terms, settled)[0]
 
 
 def _tail_is_small(last: np.ndarray, peak: np.ndarray) -> np.ndarray:
@@ -181,26 +190,78 @@ def _integrated(
         value = log_f(y, rows) + log_slope
         return np.where((y > support.low) & (y < support.high), value, -np.inf)
 
-    low, high, falls = _window(log_g, *axis.ends, centre.size)
-    whole = np.full(centre.shape, np.nan)
-    for panels in _PANELS:
-        edges = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, panels + 1)
-        half = 0.5 * (high - low) / panels
-        middle = 0.5 * (edges[:, 1:] + edges[:, :-1])
-        z = (middle[..., None] + half[:, None, None] * _NODES).reshape(centre.size, -1)
-        weights = np.log(half[:, None]) + np.tile(np.log(_NODE_WEIGHTS), panels)
-        found = _collect(axis(z)[0], log_g(z) + weights, falls)
-        before, whole = whole, found.log_mass
+    low, high, peak, falls = _window(log_g, *axis.ends, centre.size)
+    edges = _panels(log_g, low, high, peak) if np.any(falls) else np.stack([low, high], axis=1)
+    half = 0.5 * np.diff(edges)
+    z = (edges[:, :-1, None] + half[..., None] * (1 + _NODES)).reshape(centre.size, -1)
+    with np.errstate(divide="ignore"):  # panels without width fill the table
+        weights = np.log(half[..., None] * _NODE_WEIGHTS).reshape(z.shape)
+    atoms = np.tile(getattr(support, "atoms", ()), (centre.size, 1))
+    y = np.hstack([axis(z)[0], atoms])
+    found, share = _collect(y, np.hstack([log_g(z) + weights, log_f(atoms)]), falls)
+    ends = axis(edges[:, 1:])[0]
+    cumulative = np.cumsum(share[:, : z.shape[1]].reshape(*half.shape, -1).sum(axis=-1), axis=1)
+    for k in range(atoms.shape[1]):
+        cumulative += np.where(ends >= atoms[:, k, None], share[:, z.shape[1] + k, None], 0.0)
+    return replace(found, points=ends, cumulative=cumulative)
+
+
+def _panels(log_g: Callable, low: np.ndarray, high: np.ndarray, peak: np.ndarray) -> np.ndarray:
+    """Edges (m, k) of panels, halved until that changes no integral; repeated where a row ends."""
+    size = low.size
+
+    def integral(row: np.ndarray, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, ...]:
+        """By Gauss's rule, and what a kink beyond its outermost nodes may add to it."""
+        half = 0.5 * (right - left)[:, None]
+        value = log_g(left[:, None] + half * (1 + _WITH_ENDS), row) - peak[row, None]
+        with np.errstate(over="ignore"):
+            g = np.exp(value) * half
         with np.errstate(invalid="ignore"):
-            if np.all((np.abs(whole - before) <= _SETTLED) | ~np.isfinite(whole)):
-                break
-    return found
+            jump = np.abs(g[:, [0, -1]] - g[:, 1:-1] @ _AT_ENDS).sum(axis=1)
+        return g[:, 1:-1] @ _NODE_WEIGHTS, jump * (1 - _NODES[-1])
+
+    edges = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, _PANELS + 1)
+    edges[:, -1] = high
+    row = np.repeat(np.arange(size), _PANELS)
+    left, right = edges[:, :-1].ravel(), edges[:, 1:].ravel()
+    value, kept = integral(row, left, right)[0], np.zeros(size)
+    found = [(np.arange(size), low)]
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (left + right)
+        (first, jump), (second, other) = integral(row, left, middle), integral(row, middle, right)
+        total = kept + np.bincount(row, first + second, size)
+        with np.errstate(invalid="ignore"):
+            change = np.maximum(np.abs(first + second - value), jump + other)
+            go = change > np.maximum(_SETTLED * total[row], _LOCAL * (first + second))
+        if row.size > _MOST_PANELS * size:
+            go[:] = False
+        kept += np.bincount(row[~go], (first + second)[~go], size)
+        found.append((row[~go], right[~go]))
+        row, left, right, value = (
+            np.concatenate(pair)
+            for pair in (
+                (row[go], row[go]),
+                (left[go], middle[go]),
+                (middle[go], right[go]),
+                (first[go], second[go]),
+            )
+        )
+        if row.size == 0:
+            break
+    found.append((row, right))
+    row, edge = (np.concatenate([part[k] for part in found]) for k in range(2))
+    order = np.lexsort((edge, row))
+    row, edge = row[order], edge[order]
+    starts = np.searchsorted(row, np.arange(size + 1))
+    table = np.repeat(high[:, None], np.max(np.diff(starts)), axis=1)
+    table[row, np.arange(row.size) - starts[row]] = edge
+    return table
 
 
 def _window(
     log_g: Callable, first: float, last: float, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """z between which all but a negligible part lies, and whether both tails fall."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """z between which all but a negligible part lies, the peak, and whether both tails fall."""
     low, high = np.full(size, first), np.full(size, last)
     falls = np.ones(size, bool)
     points = np.arange(_GRID)
@@ -222,14 +283,17 @@ def _window(
         high = z[rows, np.minimum(end + 1, _GRID - 1)]
         if np.all(end - begin >= _RESOLVED):
             break
-    return low, high, falls
+    peak = np.max(height, axis=1)
+    return low, high, np.where(np.isfinite(peak), peak, 0.0), falls
 
 
 # ---- both --------------------------------------------------------------------------------------
 
 
-def _collect(y: np.ndarray, log_terms: np.ndarray, converges: np.ndarray) -> Moments:
-    """Moments from the logarithms of weighted densities at y (m, k)."""
+def _collect(
+    y: np.ndarray, log_terms: np.ndarray, converges: np.ndarray
+) -> tuple[Moments, np.ndarray]:
+    """Moments from the logarithms of weighted densities at y (m, k), and the share of each y."""
     peak = np.max(log_terms, axis=1)
     converges = converges & ~np.isposinf(peak)
     shift = np.where(np.isfinite(peak), peak, 0.0)
@@ -242,7 +306,7 @@ def _collect(y: np.ndarray, log_terms: np.ndarray, converges: np.ndarray) -> Mom
         mean = np.sum(share * heavy, axis=1)
         variance = np.sum(share * (heavy - mean[:, None]) ** 2, axis=1)
     mean, variance = (np.where(converges, v, np.nan) for v in (mean, variance))
-    return Moments(log_mass, mean, variance, y, np.cumsum(share, axis=1))
+    return Moments(log_mass, mean, variance, y, np.cumsum(share, axis=1)), share
 
 
 def blocks(size: int, rows: int = 64) -> Iterator[slice]:

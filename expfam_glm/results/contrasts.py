@@ -1,119 +1,212 @@
-"""What is compared: pairs of values of a variable, and functions of two predictions."""
+"""Linear hypotheses Cβ = r, from text with the labels of coefficients or from a matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import combinations, pairwise
-from numbers import Real
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from expfam_glm.errors import ArgumentError
-from expfam_glm.results.averages import Quantity
-from expfam_glm.results.grid import Grid
-from expfam_glm.results.setting import Setting
+from expfam_glm.errors import ArgumentError, RankError
 
-BETWEEN = ("reference", "sequential", "pairwise")
-SPANS = ("sd", "iqr", "minmax")
-
-type Function = Callable[[np.ndarray, np.ndarray], np.ndarray]
-type Partial = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-# Functions of the prediction at the higher and at the lower value, and their partial derivatives.
-COMPARISONS: dict[str, tuple[Function, Partial]] = {
-    "difference": (
-        lambda high, low: high - low,
-        lambda high, low: (np.ones_like(high), -np.ones_like(low)),
-    ),
-    "ratio": (lambda high, low: high / low, lambda high, low: (1 / low, -high / low**2)),
-    "lnratio": (lambda high, low: np.log(high / low), lambda high, low: (1 / high, -1 / low)),
-    "lift": (lambda high, low: (high - low) / low, lambda high, low: (1 / low, -high / low**2)),
-    "lnor": (
-        lambda high, low: np.log(high / (1 - high)) - np.log(low / (1 - low)),
-        lambda high, low: (1 / (high * (1 - high)), -1 / (low * (1 - low))),
-    ),
-}
+_NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?")
+_DEPENDENT = 1e-9
 
 
-def compared(
-    setting: Setting, name: str, how: Any, comparison: str
-) -> list[tuple[str, str, Quantity]]:
-    """The comparisons of one variable."""
-    function, partial = COMPARISONS[comparison]
-    sign = "-" if comparison == "difference" else "/"
-    averages = setting.averager.predictions
-    pairs = _pairs(setting.grid, name, how)
-    return [
-        (name, text.format(sign=sign), averages(high).combine(averages(low), function, partial))
-        for text, low, high in pairs
-    ]
+class Contrasts(NamedTuple):
+    """q hypotheses on p coefficients."""
+
+    C: np.ndarray  # (q, p)
+    r: np.ndarray  # (q,)
+    names: tuple[str, ...]
 
 
-def _pairs(grid: Grid, name: str, how: Any) -> Iterator[tuple[str, Any, Any]]:
-    """What is compared: a text, and the rows at the lower and at the higher value."""
-    levels = grid.levels(name)
-    if levels is not None:
-        for low, high in _level_pairs(name, levels, how):
-            text = f"{_text(high)} {{sign}} {_text(low)}"
-            yield text, grid.set_to(name, low), grid.set_to(name, high)
-        return
-    x = np.asarray(grid.column(name, "variable"), dtype=float)
-    if how is None or (isinstance(how, Real) and not isinstance(how, bool)):
-        step = 1.0 if how is None else float(how)
-        yield f"+{step:g}", grid.rows(), grid.moved(name, step)
-    elif how == "sd":
-        half = x.std(ddof=1) / 2
-        yield "(x + sd/2) {sign} (x - sd/2)", grid.moved(name, -half), grid.moved(name, half)
+def contrasts_of(hypotheses: Any, labels: Sequence[str], rhs: Any = None) -> Contrasts:
+    """Hypotheses as a matrix and right-hand sides.
+
+    Parameters
+    ----------
+    hypotheses : str, sequence of str, or array (q, p)
+        "age = 0, C(centre)[b] = C(centre)[c]": labels as they stand in the tree, numbers as
+        factors or summands; without "=" the sum is zero.
+    labels : sequence of str, length p
+    rhs : array (q,), optional
+        Right-hand sides of a matrix; zeros if not given.
+
+    Raises
+    ------
+    ArgumentError
+        If the text cannot be read, a name is unknown, or shapes do not fit.
+    RankError
+        If a hypothesis follows from the others, contradicts them, or names no coefficient.
+    """
+    if isinstance(hypotheses, str):
+        parts = [hypotheses]
+    elif isinstance(hypotheses, Sequence) and all(isinstance(h, str) for h in hypotheses):
+        parts = list(hypotheses)
     else:
-        match how:
-            case "iqr":
-                text, ends = "Q3 {sign} Q1", tuple(np.quantile(x, [0.25, 0.75]))
-            case "minmax":
-                text, ends = "Max {sign} Min", (x.min(), x.max())
-            case (Real(), Real()):
-                text, ends = f"{how[1]:g} {{sign}} {how[0]:g}", tuple(how)
-            case _:
-                raise ArgumentError(
-                    f"variables[{name!r}]={how!r}: a number is compared at a step, at two values "
-                    f"(low, high), or over one of {', '.join(map(repr, SPANS))}."
-                )
-        yield text, grid.set_to(name, ends[0]), grid.set_to(name, ends[1])
+        return _checked(_from_matrix(hypotheses, labels, rhs))
+    if rhs is not None:
+        raise ArgumentError("rhs= goes with a matrix; in text write 'age = 1.5'.")
+    rows, names = [], []
+    for text in parts:
+        for name, sides in _Reader(text, labels).hypotheses():
+            for left, right in pairwise(sides):
+                rows.append(left - right)
+                names.append(name)
+    if not rows:
+        raise ArgumentError(f"{hypotheses!r} holds no hypothesis; write 'age = 0', say.")
+    whole = np.array(rows)
+    return _checked(Contrasts(whole[:, :-1], -whole[:, -1], tuple(names)))
 
 
-def _level_pairs(name: str, levels: list[Any], how: Any) -> Iterator[tuple[Any, Any]]:
-    """The pairs of levels that are compared, the lower first."""
-    match how:
-        case None | "reference":
-            yield from ((levels[0], level) for level in levels[1:])
-        case "sequential":
-            yield from pairwise(levels)
-        case "pairwise":
-            yield from combinations(levels, 2)
-        case (low, high) if not isinstance(how, str):
-            yield low, high
-        case _:
-            raise ArgumentError(
-                f"variables[{name!r}]={how!r}: levels are compared as one of "
-                f"{', '.join(map(repr, BETWEEN))}, or two of them (low, high)."
+def _from_matrix(matrix: Any, labels: Sequence[str], rhs: Any) -> Contrasts:
+    try:
+        C = np.atleast_2d(np.asarray(matrix, dtype=float))
+        r = np.zeros(len(C)) if rhs is None else np.atleast_1d(np.asarray(rhs, dtype=float))
+    except (TypeError, ValueError):
+        C, r = np.empty((0, 0)), np.empty(0)
+    p = len(labels)
+    if C.ndim != 2 or C.shape[1:] != (p,) or r.shape != (len(C),):
+        raise ArgumentError(
+            "hypotheses must be text such as 'age = 0', or a matrix of numbers with one column for "
+            f"each of the {p} coefficients ({', '.join(labels)}) and rhs= of as many numbers as "
+            "it has rows."
+        )
+    if not (np.isfinite(C).all() and np.isfinite(r).all()):
+        raise ArgumentError("hypotheses and rhs must be finite numbers.")
+    return Contrasts(C, r, tuple(_written(c, v, labels) for c, v in zip(C, r, strict=True)))
+
+
+def _written(c: np.ndarray, value: float, labels: Sequence[str]) -> str:
+    """One row of a matrix as text."""
+    terms: list[str] = []
+    for factor, label in zip(c, labels, strict=True):
+        if factor:
+            sign = "-" if factor < 0 else "+" if terms else ""
+            size = "" if abs(factor) == 1 else f"{abs(factor):g}*"
+            terms.append(f"{sign} {size}{label}" if terms else f"{sign}{size}{label}")
+    return f"{' '.join(terms) or '0'} = {value:g}"
+
+
+def _checked(found: Contrasts) -> Contrasts:
+    """Refuse hypotheses that are not linearly independent."""
+    basis: list[np.ndarray] = []
+    for c, name in zip(found.C, found.names, strict=True):
+        size = np.linalg.norm(c)
+        if size == 0:
+            raise RankError(f"the hypothesis {name!r} says nothing about a coefficient.")
+        rest = c / size
+        for _ in range(2):
+            for q in basis:
+                rest = rest - (q @ rest) * q
+        length = np.linalg.norm(rest)
+        if length < _DEPENDENT:
+            raise RankError(
+                f"the hypothesis {name!r} follows from the earlier ones or contradicts them; leave "
+                "it out."
             )
+        basis.append(rest / length)
+    return found
 
 
-def values_of(grid: Grid, name: str, given: Any) -> list[Any]:
-    """The values to which a variable is set."""
-    levels = grid.levels(name)
-    if given is None:
-        if levels is None:
-            raise ArgumentError(
-                f"{name!r} is a number: say to which values it is to be set, such as "
-                f"variables={{{name!r}: [0, 1]}}."
-            )
-        return levels
-    return [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
+class _Reader:
+    """Reads linear hypotheses; the longest label that fits stands at a place."""
+
+    def __init__(self, text: str, labels: Sequence[str]) -> None:
+        self.text, self.at = text, 0
+        self.labels = sorted(labels, key=len, reverse=True)
+        self.place = {label: j for j, label in enumerate(labels)}
+
+    def hypotheses(self) -> Iterator[tuple[str, list[np.ndarray]]]:
+        """Each hypothesis as text, with its sides as (p + 1,) factors and a constant."""
+        while True:
+            self._skip()
+            begin, sides = self.at, [self._sum()]
+            while self._take("="):
+                sides.append(self._sum())
+            if len(sides) == 1:
+                sides.append(np.zeros(len(self.place) + 1))
+            yield self.text[begin : self.at].strip(), sides
+            if self.at == len(self.text):
+                return
+            if not (self._take(",") or self._take(";")):
+                raise self._refusal()
+
+    def _sum(self) -> np.ndarray:
+        total, sign = np.zeros(len(self.place) + 1), 1.0
+        if self._take("-"):
+            sign = -1.0
+        else:
+            self._take("+")
+        while True:
+            total += sign * self._term()
+            if self._take("+"):
+                sign = 1.0
+            elif self._take("-"):
+                sign = -1.0
+            else:
+                return total
+
+    def _term(self) -> np.ndarray:
+        """A product of numbers and at most one coefficient."""
+        factor, label, more = 1.0, None, True
+        while more:
+            named = self._label() if label is None else None
+            if named is not None:
+                label = named
+            else:
+                factor *= self._number()
+                if label is None:  # "2 age" is 2·age
+                    label = self._label()
+            more = self._take("*")
+        found = np.zeros(len(self.place) + 1)
+        found[-1 if label is None else self.place[label]] = factor
+        return found
+
+    def _label(self) -> str | None:
+        for label in self.labels:
+            end = self.at + len(label)
+            if self.text.startswith(label, self.at):
+                beyond = self.text[end : end + 1]
+                if _is_word(label[-1]) and (_is_word(beyond) or beyond in ("[", "(", ":")):
+                    continue
+                self.at = end
+                self._skip()
+                return label
+        return None
+
+    def _number(self) -> float:
+        found = _NUMBER.match(self.text, self.at)
+        if found is None:
+            raise self._refusal()
+        self.at = found.end()
+        self._skip()
+        return float(found.group())
+
+    def _take(self, sign: str) -> bool:
+        if self.text.startswith(sign, self.at):
+            self.at += len(sign)
+            self._skip()
+            return True
+        return False
+
+    def _skip(self) -> None:
+        while self.at < len(self.text) and self.text[self.at].isspace():
+            self.at += 1
+
+    def _refusal(self) -> ArgumentError:
+        rest = self.text[self.at :]
+        word = re.split(r"[\s,=+*;-]", rest, maxsplit=1)[0] or rest[:1] or "the end"
+        close = get_close_matches(word, self.labels, n=1, cutoff=0.6)
+        guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.place)}."
+        return ArgumentError(
+            f"hypothesis {self.text!r}: at {word!r} a coefficient or number should stand; {guess}"
+        )
 
 
-def _text(level: Any) -> str:
-    """A level as it reads in the labels of coefficients."""
-    from expfam_glm.data.encode import level_text
-
-    return level_text(level)
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

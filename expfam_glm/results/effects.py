@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.results.averages import Quantity
-from expfam_glm.results.contrasts import COMPARISONS, compared, values_of
 from expfam_glm.results.fitted import check_tree
 from expfam_glm.results.grid import Grid
+from expfam_glm.results.pairs import COMPARISONS, compared, values_of
 from expfam_glm.results.setting import Setting, listed, setting_of
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link

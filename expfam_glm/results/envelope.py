@@ -19,16 +19,14 @@ from expfam_glm.results.residuals import RowFit, at_rows, of_kind, standardise
 class HalfNormal:
     """Ordered sizes of residuals against half-normal scores, and their envelope.
 
-    `low`, `middle` and `high` are the smallest, median and largest of `count` simulated fits, None
-    without simulations.
+    The three rows of the envelope are the smallest, median and largest of `count` simulated fits;
+    None without simulations.
     """
 
     scores: np.ndarray  # (n,)
     sizes: np.ndarray  # (n,) ascending
     order: np.ndarray  # (n,) the row of each
-    low: np.ndarray | None
-    middle: np.ndarray | None
-    high: np.ndarray | None
+    envelope: np.ndarray | None  # (3, n)
     count: int
 
 
@@ -65,10 +63,10 @@ def half_normal(
     found = _simulated(rows, kind, simulations, seed)
     found = [values[:n] for values in found if values.size >= n]
     if not found:
-        return HalfNormal(scores, sizes, order, None, None, None, 0)
+        return HalfNormal(scores, sizes, order, None, 0)
     all_ = np.stack(found)
-    low, middle, high = all_.min(axis=0), np.median(all_, axis=0), all_.max(axis=0)
-    return HalfNormal(scores, sizes, order, low, middle, high, len(found))
+    envelope = np.stack([all_.min(axis=0), np.median(all_, axis=0), all_.max(axis=0)])
+    return HalfNormal(scores, sizes, order, envelope, len(found))
 
 
 def _simulated(rows: RowFit, kind: str, simulations: int, seed: int) -> list[np.ndarray]:

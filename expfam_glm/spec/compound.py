@@ -26,10 +26,12 @@ SMOOTH_SD = 5.0  # of the index j: from here on the sum is an integral
 SMOOTH_PEAK = 80.0  # (1 + A)λ from which nothing is left at j = 0
 STEPS_PER_SD = 2.0
 NEGLIGIBLE = -44.0  # of the logarithm of a term, relative to the largest
-GAUSSIAN = 39.0  # log of λ min(A, 1) from which S is that of a normal density, to rounding
+SADDLE = np.log(1e8)  # log of λA/(1 + A) from which one correction to the normal density is enough
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 STIRLING_FROM = 16.0
 NEAR = 0.1  # |j − λ|/(j + λ) below which D has a series
+_BLOCK = 1024  # rows at a time
+_STRETCH = 12  # terms at a time, in each direction
 HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 
@@ -77,21 +79,32 @@ def _evaluate(order: tuple[int, int], log_rate: np.ndarray, A: np.ndarray) -> np
     """The derivative of each row of (log λ, A)."""
     result = np.full(log_rate.shape, np.nan)
     usable = ~np.isnan(log_rate) & (A > 0) & (A < np.inf) & (log_rate < np.inf)
-    gaussian = usable & (log_rate + np.log(np.minimum(A, 1.0)) > GAUSSIAN)
-    result[gaussian] = _gaussian(order, log_rate[gaussian], A[gaussian])
-    summed = np.flatnonzero(usable & ~gaussian)
-    if summed.size:
-        result[summed] = _summed(order, log_rate[summed], A[summed])
+    far = usable & (log_rate - np.log1p(1 / A) > SADDLE)
+    result[far] = _saddle(order, log_rate[far], A[far])
+    summed = np.flatnonzero(usable & ~far)
+    for begin in range(0, summed.size, _BLOCK):
+        rows = summed[begin : begin + _BLOCK]
+        result[rows] = _summed(order, log_rate[rows], A[rows])
     return result
 
 
-def _gaussian(order: tuple[int, int], log_rate: np.ndarray, A: np.ndarray) -> np.ndarray:
-    """Derivatives of ½ log{A λ/(2π(1 + A))}."""
-    if order == (0, 0):
-        return 0.5 * (log_rate + np.log(A) - np.log1p(A)) - HALF_LOG_2PI
-    if order[0]:
-        return np.full(A.shape, 0.5 if order == (1, 0) else 0.0)
-    return 0.5 / (A * (1 + A)) if order[1] == 1 else -0.5 * (1 / A**2 - 1 / (1 + A) ** 2)
+def _saddle(order: tuple[int, int], log_rate: np.ndarray, A: np.ndarray) -> np.ndarray:
+    """Derivatives of ½ log{Aλ/(2π(1 + A))} − {2 + 2/A + 1/(1 + A)}/(24λ), the saddlepoint form."""
+    B, small = 1 + A, np.exp(-log_rate) / 24
+    correction = -(2 + 2 / A + 1 / B) * small
+    slope = (2 / A**2 + 1 / B**2) * small
+    match order:
+        case (0, 0):
+            return 0.5 * (log_rate + np.log(A) - np.log1p(A)) - HALF_LOG_2PI + correction
+        case (1, 0):
+            return 0.5 - correction
+        case (2, 0):
+            return correction
+        case (0, 1):
+            return 0.5 / (A * B) + slope
+        case (1, 1):
+            return -slope
+    return -0.5 * (1 / A**2 - 1 / B**2) - (4 / A**3 + 2 / B**3) * small
 
 
 def _summed(order: tuple[int, int], log_rate: np.ndarray, A: np.ndarray) -> np.ndarray:
@@ -101,40 +114,33 @@ def _summed(order: tuple[int, int], log_rate: np.ndarray, A: np.ndarray) -> np.n
     smooth = (sd > SMOOTH_SD) & (rate * B > SMOOTH_PEAK)
     step = np.where(smooth, sd / STEPS_PER_SD, 1.0)
     middle = np.where(smooth, 0.0, np.maximum(np.rint(rate), 1.0) - rate)  # of j − λ
-    sums = np.zeros((6, rate.size))
-    top = _terms(order, middle, rate, log_rate, A)[0]
-
-    def add(rows: np.ndarray, k: int) -> np.ndarray:
-        """Add the k-th terms from the middle; the rows whose next term may count."""
-        x = middle[rows] + k * step[rows]
-        rows = rows[x + rate[rows] > 0.5]
-        x = middle[rows] + k * step[rows]
-        g, *slopes = _terms(order, x, rate[rows], log_rate[rows], A[rows])
-        W = np.exp(g - top[rows])
-        sums[0, rows] += W
-        for m, value in enumerate(_products(order, x, *slopes), start=1):
-            sums[m, rows] += W * value
-        return rows[g - top[rows] > NEGLIGIBLE]
-
-    every = np.arange(rate.size)
-    add(every, 0)
-    for sign in (1, -1):
-        rows, k = every, 0
+    top = _terms((0, 0), middle, rate, log_rate, A)[0]
+    sums = np.zeros((4, rate.size))
+    for sign, first in ((1, 0), (-1, 1)):
+        rows, k = np.arange(rate.size), sign * (first + np.arange(_STRETCH))
         while rows.size:
-            k += sign
-            rows = add(rows, k)
+            x = middle[rows, None] + k * step[rows, None]
+            exists = x + rate[rows, None] > 0.5
+            x = np.where(exists, x, middle[rows, None])
+            g, *slopes = _terms(order, x, *(v[rows, None] for v in (rate, log_rate, A)))
+            height = np.where(exists, g - top[rows, None], -np.inf)
+            W = np.exp(height)
+            sums[0, rows] += W.sum(axis=1)
+            for m, value in enumerate(_products(order, x, *slopes), start=1):
+                sums[m, rows] += (W * value).sum(axis=1)
+            rows, k = rows[height[:, -1] > NEGLIGIBLE], k + sign * _STRETCH
     total, means = sums[0], sums[1:] / sums[0]
-    m, n = order
-    if m + n == 0:
-        return top + np.log(total * step)
-    if (m, n) == (1, 0):
-        return B * means[0]
-    if (m, n) == (0, 1):
-        return means[0]
-    if (m, n) == (2, 0):
-        return B**2 * (means[1] - means[0] ** 2) - B * rate
-    if (m, n) == (1, 1):
-        return B * (means[2] - means[0] * means[1]) + means[0]
+    match order:
+        case (0, 0):
+            return top + np.log(total * step)
+        case (1, 0):
+            return B * means[0]
+        case (0, 1):
+            return means[0]
+        case (2, 0):
+            return B**2 * (means[1] - means[0] ** 2) - B * rate
+        case (1, 1):
+            return B * (means[2] - means[0] * means[1]) + means[0]
     return means[1] - means[0] ** 2 + means[2]
 
 

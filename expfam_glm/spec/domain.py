@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,17 +16,13 @@ Closed = Literal["neither", "left", "right", "both"]
 
 @dataclass(frozen=True)
 class Domain:
-    """An interval of the real line, or the integers in one.
-
-    Atoms are the points of an interval that carry probability of their own: a response on it is
-    discrete there and continuous elsewhere.
-    """
+    """An interval of the real line, perhaps with an atom at its low end, or the integers in one."""
 
     low: float
     high: float
     closed: Closed
     discrete: bool
-    atoms: tuple[float, ...] = ()
+    atom: float | None = None
 
     def contains(self, values: ArrayLike) -> np.ndarray:
         """Elementwise membership; NaN and infinity belong to no domain."""
@@ -46,8 +41,8 @@ class Domain:
         left = "[" if self.closed in ("left", "both") and np.isfinite(self.low) else "("
         right = "]" if self.closed in ("right", "both") and np.isfinite(self.high) else ")"
         kind = "integers in " if self.discrete else ""
-        atoms = f" with mass at {', '.join(f'{y:g}' for y in self.atoms)}" if self.atoms else ""
-        return f"{kind}{left}{self.low:g}, {self.high:g}{right}{atoms}"
+        mass = "" if self.atom is None else f" with an atom at {self.atom:g}"
+        return f"{kind}{left}{self.low:g}, {self.high:g}{right}{mass}"
 
 
 def Interval(
@@ -55,7 +50,7 @@ def Interval(
     high: float | None,
     closed: Closed = "neither",
     *,
-    atoms: Iterable[float] = (),
+    atom: float | None = None,
 ) -> Domain:
     """An interval of the real line.
 
@@ -65,9 +60,9 @@ def Interval(
         The bounds; None is infinite.
     closed : {"neither", "left", "right", "both"}
         Which bounds belong to the interval.
-    atoms : iterable of float
-        Points of the interval with probability of their own, such as the zero of claims and
-        rainfall; exp c is a probability there and a density elsewhere.
+    atom : float, optional
+        The low bound, where it has a positive probability of its own beside the density of the
+        other points (zero, in a mixture of zeros and positive amounts).
 
     Returns
     -------
@@ -76,7 +71,7 @@ def Interval(
     Raises
     ------
     DeclarationError
-        If the interval is empty, `closed` is unknown or an atom lies outside.
+        If the interval is empty, `closed` is unknown or `atom` is not the closed low bound.
 
     Examples
     --------
@@ -91,13 +86,11 @@ def Interval(
     lower, upper = _bounds(low, high)
     if not lower < upper:
         raise DeclarationError(f"the interval from {low} to {high} is empty; give low < high.")
-    interval = Domain(lower, upper, closed, False)
-    points = list(atoms)
-    for point in points:
-        number = isinstance(point, numbers.Real) and not isinstance(point, bool)
-        if not (number and bool(interval.contains(point))):
-            raise DeclarationError(f"the atom {point!r} must be a number in {interval}.")
-    return Domain(lower, upper, closed, False, tuple(sorted({float(point) for point in points})))
+    if atom is not None and not (atom == lower and closed in ("left", "both")):
+        raise DeclarationError(
+            f"atom={atom!r} must be the low bound, {low}, of an interval that is closed there."
+        )
+    return Domain(lower, upper, closed, False, None if atom is None else lower)
 
 
 def Integers(low: int | None, high: int | None) -> Domain:

@@ -278,6 +278,202 @@ class Family(Derived):
             raise ArgumentError(f"the dispersion of {self.name!r} is free; give phi=.")
         return self.phi
 
+    def random(
+        self, mu: Any, phi: Any = None, size: Any = None, rng: Any = None, *,
+        weights: Any = 1.0, **shape: Any,
+    ) -> np.ndarray:  # fmt: skip
+        """Draw responses, broadcast over the parameters.
+
+        Parameters
+        ----------
+        mu : array_like, response scale
+            Means.
+        phi : array_like, optional
+            The dispersion; the family's own if it is known.
+        size : int or tuple of int, optional
+            Shape of the result, which the parameters must fit; their common shape if not given.
+        rng : numpy.random.Generator or int, optional
+            A generator, or the seed of one.
+        weights : array_like, optional
+            Prior weights w; for the binomial the numbers of trials.
+        **shape : array_like
+            Values of the shape parameters.
+
+        Returns
+        -------
+        ndarray of float
+            Responses on the scale of the mean: for the binomial, proportions.
+
+        Raises
+        ------
+        ArgumentError
+            If the family has no density, φ is free and not given, or `size` or `rng` cannot be
+            used.
+        DataError
+            If a mean, dispersion or weight is not one that the family can have.
+        DeclarationError
+            If the probabilities of the declaration do not add up to one.
+
+        Notes
+        -----
+        Drawn from b and c alone: from tables of the distribution function at a few means, between
+        which rejection serves all others. The built-in families use NumPy's generators, which
+        the tests hold equal to the declared density.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> eg.families.poisson.random([1.0, 10.0, 100.0], rng=1)
+        array([ 2., 17., 98.])
+        """
+        from expfam_glm.numerics.random import draw
+
+        return draw(self, mu, phi, rng, size, weights=weights, **shape)
+
+    def cdf(self, y: Any, mu: Any, phi: Any = None, *, weights: Any = 1.0, **shape: Any) -> Any:
+        """The distribution function P(Y ≤ y).
+
+        Parameters
+        ----------
+        y, mu : array_like, response scale
+        phi : array_like, optional
+            The dispersion; the family's own if it is known.
+        weights : array_like, optional
+            Prior weights w; for the binomial the numbers of trials.
+        **shape : array_like
+            Values of the shape parameters.
+
+        Returns
+        -------
+        float or ndarray
+            Broadcast over the arguments; accurate relative to itself, in the lower tail too.
+
+        Raises
+        ------
+        ArgumentError
+            If the family has no density, or φ is free and not given.
+        DataError
+            If a mean, dispersion or weight is not one that the family can have, or y is NaN.
+        DeclarationError
+            If the probabilities of the declaration do not add up to one.
+
+        Notes
+        -----
+        Sums or integrals of exp{[yθ − b(θ)]/a + c(y, a)} over the support on both sides of y,
+        divided by their total.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> round(float(eg.families.binomial.cdf(3 / 10, mu=0.4, weights=10)), 6)
+        0.382281
+        """
+        from expfam_glm.numerics.cdf import cdf
+
+        return cdf(self, y, mu, phi, weights=weights, **shape)
+
+    def sf(self, y: Any, mu: Any, phi: Any = None, *, weights: Any = 1.0, **shape: Any) -> Any:
+        """The survival function P(Y > y), accurate in the upper tail.
+
+        Parameters and errors are those of `cdf`.
+
+        Parameters
+        ----------
+        y, mu : array_like, response scale
+        phi : array_like, optional
+        weights : array_like, optional
+        **shape : array_like
+
+        Returns
+        -------
+        float or ndarray
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> bool(eg.families.normal.sf(30.0, mu=0.0, phi=1.0) > 0)
+        True
+        """
+        from expfam_glm.numerics.cdf import sf
+
+        return sf(self, y, mu, phi, weights=weights, **shape)
+
+    def ppf(self, q: Any, mu: Any, phi: Any = None, *, weights: Any = 1.0, **shape: Any) -> Any:
+        """The quantile function: the smallest y with P(Y ≤ y) ≥ q.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities in [0, 1].
+        mu : array_like, response scale
+        phi : array_like, optional
+            The dispersion; the family's own if it is known.
+        weights : array_like, optional
+            Prior weights w; for the binomial the numbers of trials.
+        **shape : array_like
+            Values of the shape parameters.
+
+        Returns
+        -------
+        float or ndarray
+            On the scale of the mean, broadcast over the arguments.
+
+        Raises
+        ------
+        ArgumentError
+            If the family has no density, or φ is free and not given.
+        DataError
+            If q lies outside [0, 1], or a mean, dispersion or weight is not one that the family
+            can have.
+        DeclarationError
+            If the probabilities of the declaration do not add up to one.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> eg.families.poisson.ppf([0.025, 0.975], mu=4.0)
+        array([1., 8.])
+        """
+        from expfam_glm.numerics.quantile import quantile
+
+        return quantile(self, q, mu, phi, weights=weights, **shape)
+
+    def to_scipy(self, mu: Any, phi: Any = None, *, weights: Any = 1.0, **shape: Any) -> Any:
+        """The distributions with given parameters, frozen, as `scipy.stats` has them.
+
+        Parameters
+        ----------
+        mu : array_like, response scale
+        phi : array_like, optional
+            The dispersion; the family's own if it is known.
+        weights : array_like, optional
+            Prior weights w; for the binomial the numbers of trials.
+        **shape : array_like
+            Values of the shape parameters.
+
+        Returns
+        -------
+        FrozenDistribution
+            With pdf or pmf, cdf, sf, ppf, isf, rvs, mean, var, std, support, interval, …
+
+        Raises
+        ------
+        ArgumentError
+            If the family has no density, or φ is free and not given.
+        DataError
+            If a mean, dispersion or weight is not one that the family can have.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> frozen = eg.families.gamma.to_scipy(mu=2.0, phi=0.5)
+        >>> round(float(frozen.cdf(2.0)), 6)
+        0.593994
+        """
+        from expfam_glm.interop.scipy import FrozenDistribution
+
+        return FrozenDistribution(self, mu, phi, weights, shape)
+
     def deviance(self, y: Any, mu: Any, **shape: Any) -> Any:
         """The unit deviance d(y, μ) = 2{b*(y) − yθ(μ) + b(θ(μ))} ≥ 0.
 

@@ -88,7 +88,9 @@ def quasi(
     theta = Integral(Expression.trace(lambda t: 1.0 / V(t), ["t"], [], where), mean)
     cumulant = integral(lambda t: t / V(t))
     shortfall = integral(lambda t, y: (y - t) / V(t), "y")
-    theta_of = Expression.trace(lambda mu: theta(origin, mu), ["mu"], [], where)
+    base = _base(theta, mean, origin)
+    level = np.float64(theta.evaluate(base, origin))
+    theta_of = Expression.trace(lambda mu: theta(base, mu), ["mu"], [], where)
     mean_of = Inverse(theta_of, mean)
     finite_ends = [end for end in (mean.low, mean.high) if np.isfinite(end)]
     deviances = shortfall.evaluate(origin, finite_ends, finite_ends)
@@ -98,8 +100,8 @@ def quasi(
         c=None,
         support=Domain(mean.low, mean.high, _closed(mean), False),
         theta_domain=Domain(
-            float(theta.evaluate(origin, mean.low)),
-            float(theta.evaluate(origin, mean.high)),
+            float(theta.evaluate(base, mean.low)),
+            float(theta.evaluate(base, mean.high)),
             "neither",
             False,
         ),
@@ -108,7 +110,7 @@ def quasi(
         deviance=(
             (lambda y, mu: 2.0 * shortfall(mu, y, y)) if np.all(np.isfinite(deviances)) else None
         ),
-        conjugate=lambda y: shortfall(origin, y, y),
+        conjugate=lambda y: shortfall(origin, y, y) + level * y,
         _verified=True,  # all of it follows from V
     )
 
@@ -119,8 +121,14 @@ def _closed(mean: Domain) -> Any:
     return "both" if low and high else "left" if low else "right" if high else "neither"
 
 
+def _base(theta: Integral, mean: Domain, inside: float) -> np.float64:
+    """Where θ is zero: at the end of the mean space where θ is finite, so that it has digits."""
+    low, high = np.isfinite(theta.evaluate(inside, [mean.low, mean.high]))
+    return np.float64(inside if low == high else mean.low if low else mean.high)
+
+
 def _origin(mean: Domain) -> float:
-    """Where θ and b are zero: a point well inside."""
+    """Where b is zero: a point well inside."""
     low, high = mean.low, mean.high
     if np.isfinite(low) and np.isfinite(high):
         return 0.5 * (low + high)

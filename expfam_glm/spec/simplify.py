@@ -53,6 +53,8 @@ def _factor(v: Variable) -> tuple[float, Variable | None]:
                 others.append(rest)
         if len(others) == 1:
             return number, others[0]
+        if others and number != 1.0:
+            return number, pt.mul(*others)
     return 1.0, v
 
 
@@ -160,6 +162,51 @@ def _powers(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
     return [base**total]
 
 
+def _fraction(v: Variable) -> tuple[list[Variable], list[Variable]]:
+    """The factors above and below the bar of nested products, quotients and squares."""
+    if _is(v, ps.Mul):
+        parts = [_fraction(part) for part in v.owner.inputs]
+        return [f for above, _ in parts for f in above], [f for _, below in parts for f in below]
+    if _is(v, ps.TrueDiv):
+        (above, under), (below, over) = (_fraction(part) for part in v.owner.inputs)
+        return above + over, under + below
+    if _is(v, ps.Reciprocal):
+        above, below = _fraction(v.owner.inputs[0])
+        return below, above
+    if _is(v, ps.Sqr):
+        above, below = _fraction(v.owner.inputs[0])
+        return 2 * above, 2 * below
+    return [v], []
+
+
+@node_rewriter([Elemwise])
+def _bounded_ratios(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
+    """eᵘ/(eᵘ − 1) = −1/(e⁻ᵘ − 1): the left side is NaN where eᵘ overflows."""
+    if not isinstance(node.op.scalar_op, ps.Mul | ps.TrueDiv):
+        return None
+    above, below = _fraction(node.outputs[0])
+    inputs, changed = list(fgraph.inputs), False
+    exponents = [digest_of(inputs, f.owner.inputs) if _is(f, ps.Exp) else "" for f in above]
+    for k, factor in enumerate(below):
+        if not _is(factor, ps.Expm1):
+            continue
+        u = factor.owner.inputs[0]
+        digest = digest_of(inputs, [u])
+        if digest in exponents:
+            above[exponents.index(digest)] = pt.constant(np.float64(-1.0))
+            exponents[exponents.index(digest)] = ""
+            below[k], changed = pt.expm1(-u), True
+    if not changed:
+        return None
+    total: Variable = pt.constant(np.float64(1.0))
+    # divided one by one: products under the bar overflow first
+    for k, factor in enumerate(above):
+        total = total * factor / below[k] if k < len(below) else total * factor
+    for factor in below[len(above) :]:
+        total = total / factor
+    return [total]
+
+
 def _term(v: Variable) -> tuple[float, Variable | None]:
     """v as (number, rest), also where the number stands in the numerator of a quotient."""
     if _is(v, ps.TrueDiv):
@@ -226,7 +273,7 @@ def simplify(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Va
     for identities in (_undo, _angles, _powers, _complements):
         dfs_rewriter(identities).rewrite(graph)
     _stable_forms().rewrite(graph)
-    for identities in (_complements, _like_terms):
+    for identities in (_complements, _bounded_ratios, _like_terms):
         dfs_rewriter(identities).rewrite(graph)
     back = dict(zip(graph.inputs, inputs, strict=True))
     return [substitute(v, back) for v in graph.outputs]

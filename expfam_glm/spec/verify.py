@@ -12,6 +12,7 @@ from expfam_glm.spec.inverse import Inverse, probe_points
 
 _FAR = 30.0  # beyond ±30 exponentials of θ lose their digits without any fault of a declaration
 _POLE = 1e6  # b′/b where b goes to infinity at a finite θ; an overflow comes with a small one
+_NEAR = 1e-3  # of the end of a θ-domain, where b″ says whether the domain is cut too short
 _CLOSED = 1e-6  # relative agreement of a declared closed form with the derived one
 _STOPPED = 1e-9  # a mean that moves less than this over an octave of θ has reached its limit
 
@@ -45,7 +46,8 @@ def verify(family: Derived) -> None:
 def middle_points(family: Derived) -> np.ndarray:
     """Probe points inside the θ-domain, not far out."""
     grid = probe_points(family.theta_domain)
-    grid = grid[np.abs(grid) < _FAR]
+    size = np.abs(grid)
+    grid = grid[(size < _FAR) & ((size > 1e-19) | (size == 0))]  # beyond, squares overflow
     grid = grid[(grid > family.theta_domain.low) & (grid < family.theta_domain.high)]
     if closed_theta(family) and not np.any(np.isfinite(family.mean_function(grid))):
         return _grid_of_means(family)  # means of moderate size have θ of none
@@ -140,7 +142,8 @@ def _range(family: Derived) -> None:
         size = 1 + abs(limit)
         stopped = abs(limit - means[before]) <= _STOPPED * size
         if stopped and not abs(limit - bound) <= _CLOSED * size:
-            cut = np.isfinite(end) and family.variance_function(grid[last]) > _CLOSED * size
+            inner = grid[np.argmin(np.abs(np.abs(grid - end) - _NEAR))] if np.isfinite(end) else 0
+            cut = np.isfinite(end) and family.variance_function(inner) > _CLOSED * size
             raise DeclarationError(
                 f"family {family.name!r}: the means b′(θ) end at {limit:.6g} where θ → {end:g}, "
                 f"but the support {family.support} reaches to {bound:g}, and no θ has a mean in "

@@ -13,7 +13,8 @@ import expfam_glm as eg
 from expfam_glm.bayes import density
 from expfam_glm.bayes.density import LogPosterior, PriorTerms, has_fast_lane
 from expfam_glm.bayes.model import build
-from expfam_glm.bayes.priors import Prior, apply
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DeclarationError
@@ -119,8 +120,8 @@ def test_a_dispersion_function_of_ones_own() -> None:
 
 def test_blocks_change_nothing() -> None:
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(40_000, 3))
-    own = eg.GLM.from_arrays(rng.poisson(2, 40_000), x, family="poisson").problem
+    x = rng.normal(size=(100_000, 3))
+    own = eg.GLM.from_arrays(rng.poisson(2, 100_000), x, family="poisson").problem
     posterior = LogPosterior(own, apply(own, "flat"))
     assert len(posterior.blocks) > 1
     beta = np.array([0.1, -0.2, 0.05])

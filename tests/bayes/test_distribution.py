@@ -219,7 +219,7 @@ def test_bounded_supports_get_an_interval_transform() -> None:
     family = eg.Family(
         "uniform_tilt",
         b=lambda t: pt.log(pt.sinh(t) / t), c=lambda y, a: -np.log(2.0) + 0.0 * y,
-        support=eg.Interval(-1, 1), theta_domain=eg.Positive, phi=1.0,
+        support=eg.Interval(-1, 1), phi=1.0,
     )  # fmt: skip
     with pm.Model() as model:
         family.dist("v", mu=0.4)

@@ -12,7 +12,8 @@ from scipy import stats
 
 import expfam_glm as eg
 from expfam_glm.bayes.model import pieces_of, to_pymc
-from expfam_glm.bayes.priors import Prior, apply
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.errors import (
     AliasWarning,

@@ -11,7 +11,8 @@ import pymc as pm
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.bayes.priors import Applied, Prior, apply, centre_of, space_of
+from expfam_glm.bayes.prior import Prior, centre_of, space_of
+from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.errors import ArgumentError
 from tests.problems import problem
 

@@ -17,7 +17,8 @@ import xarray as xr
 import expfam_glm as eg
 from expfam_glm.bayes import sample as module
 from expfam_glm.bayes.pointwise import log_likelihood
-from expfam_glm.bayes.priors import Prior, apply
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.roads import Chains, _starter
 from expfam_glm.bayes.sample import sample
 from expfam_glm.errors import ArgumentError, SamplingError, SamplingWarning

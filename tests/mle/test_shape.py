@@ -4,10 +4,12 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 from scipy import stats
+from scipy.special import wright_bessel
 
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, SeparationError
-from tests.references import array, cases, model_of
+from expfam_glm.mle.shape import _row_derivatives
+from tests.references import array, cases, model_of, read
 from tests.tolerances import BETA_IN_SE, RELATIVE
 
 ESTIMATED = [case for case in cases("shape") if "shapes" in case]
@@ -147,6 +149,64 @@ def test_all_zeros_are_separated():
 def test_gee_asks_for_a_value():
     with pytest.raises(ArgumentError, match=r"family\.fix\(alpha=…\).*fit\(\) estimates"):
         quine(family="negative_binomial").gee(groups="learner")
+
+
+# ---- Tweedie -------------------------------------------------------------------------------------
+
+
+def test_derivatives_of_the_tweedie_density():
+    """First and second derivatives in (ξ, log a) against mpmath's in (ξ, φ)."""
+    slopes = read("tweedie")["slopes"]
+    kernel = _row_derivatives(eg.families.tweedie(), eg.links.log, True)
+    for record in slopes:
+        phi = record["phi"]
+        rows = kernel(np.log([record["mu"]]), np.array([record["y"]]), 1 / phi, record["power"])
+        *_, by_xi, by_a, xi_xi, a_xi, a_a = (float(np.squeeze(v)) for v in rows)
+        found = [by_xi, by_a / phi, xi_xi, a_xi / phi, (a_a - by_a) / phi**2]
+        np.testing.assert_allclose(found, record["derivatives"], rtol=RELATIVE, atol=RELATIVE)
+
+
+@pytest.mark.parametrize("case", [case for case in cases("shape") if case["family"] == "tweedie"],
+                         ids=lambda case: case["id"])  # fmt: skip
+def test_tweedie_of_a_given_power_agrees_with_r(case):
+    tree = model_of("shape", case).fit()
+    fit, found = tree["fit"], tree["fit_stats"]
+    gap = np.abs(fit["beta"].values - array(case["beta"])) / array(case["se"])
+    assert gap.max() < BETA_IN_SE
+    np.testing.assert_allclose(fit["se"].values, array(case["se"]), rtol=RELATIVE)
+    np.testing.assert_allclose(float(fit["phi"]), case["phi"], rtol=RELATIVE)
+    for name in ("deviance", "null_deviance"):
+        assert float(found[name]) == pytest.approx(case[name], rel=RELATIVE)
+
+
+def test_power_by_maximum_likelihood():
+    """The maximum over (ξ, φ) of SciPy's density (Wright's function), at the fitted means."""
+    data = eg.load_data("quine")
+    model = eg.GLM("days ~ sex", data, family="tweedie")
+    fit = (tree := model.fit(dispersion="ml"))["fit"]
+    y, X = model.problem.y, model.problem.X
+
+    def value(z):
+        power, phi = 1 + 1 / (1 + np.exp(-z[0])), np.exp(z[1])
+        mu, positive = np.exp(X @ z[2:]), y[y > 0]
+        A = (2 - power) / (power - 1)
+        kernel = (y * mu ** (1 - power) / (1 - power) - mu ** (2 - power) / (2 - power)) / phi
+        z = (positive / (power - 1)) ** A / phi ** (1 + A) / (2 - power)
+        return -(kernel.sum() - np.log(positive).sum() + np.log(wright_bessel(A, 0, z)).sum())
+
+    power = float(fit["power"])
+    at = np.array([np.log((power - 1) / (2 - power)), np.log(float(fit["phi"])), *fit["beta"]])
+    assert float(tree["fit_stats"]["loglik"]) == pytest.approx(-value(at), rel=RELATIVE)
+    H = hessian(value, at, 2e-3)
+    gradient = np.array([(value(at + e) - value(at - e)) / 2e-4 for e in 1e-4 * np.eye(4)])
+    assert np.abs(np.linalg.solve(H, gradient)).max() < 1e-6  # Newton's step from here
+    V = np.linalg.inv(H[:2, :2])
+    np.testing.assert_allclose(float(fit["se_logit_power"]), np.sqrt(V[0, 0]), rtol=1e-5)
+    np.testing.assert_allclose(float(fit["se_log_phi"]), np.sqrt(V[1, 1]), rtol=1e-5)
+    drawn = tree["posterior"]
+    u = np.log((drawn["power"] - 1) / (2 - drawn["power"])).values.ravel()
+    found = np.corrcoef(u, np.log(drawn["phi"].values.ravel()))[0, 1]
+    assert found == pytest.approx(V[0, 1] / np.sqrt(V[0, 0] * V[1, 1]), rel=1e-4)
 
 
 # ---- shapes of a user's own ----------------------------------------------------------------------
