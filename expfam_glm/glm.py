@@ -334,8 +334,9 @@ class GLM:
         xarray.DataTree
             As from a likelihood fit, with `alpha` and `working_correlation` in the group `fit`. The
             matrix is over the distinct times or, where times have no meaning, over the rows of the
-            largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` instead of
-            AIC and BIC; `last_step` is the length of the last step in robust standard errors.
+            largest cluster; the first 50 of them. In `fit_stats`: `qic`, `qicu`, `cic` and `rjc`
+            instead of AIC and BIC; `last_step` is the length of the last step in robust standard
+            errors.
 
         Raises
         ------

@@ -19,6 +19,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.elemwise import Elemwise
 
+from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior, space_of, spans
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.data.blocks import MemoryBlocks
@@ -43,8 +44,19 @@ def _prior_kernel(distribution: str, names: tuple[str, ...], bend: bool) -> Kern
 
     None where the log-density is no elementwise function that NumPy and SciPy can compute.
     """
-    x, symbols = scalar("x"), [scalar(name) for name in names]
+    symbols = [scalar(name) for name in names]
     variable = getattr(pm, distribution).dist(**dict(zip(names, symbols, strict=True)))
+    return _lowered(variable, symbols, bend)
+
+
+@lru_cache(maxsize=256)
+def _variable_kernel(variable: Variable, bend: bool) -> Kernel | None:
+    """`_prior_kernel` of a distribution whose parameters are constants."""
+    return _lowered(variable, [], bend)
+
+
+def _lowered(variable: Variable, symbols: list[Variable], bend: bool) -> Kernel | None:
+    x = scalar("x")
     variables = [x, *symbols]
     try:
         value = substitute(_without_checks(pm.logp(variable, x)), {})
@@ -66,15 +78,22 @@ def _without_checks(graph: Variable) -> Variable:
 class PriorTerms:
     """log π of several parameters at once, with its derivatives; zero where it is not known."""
 
-    def __init__(self, priors: Sequence[Prior]) -> None:
-        groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    def __init__(self, priors: Sequence[Prior | Variable]) -> None:
+        groups: dict[Any, list[int]] = {}
         for k, prior in enumerate(priors):
-            key = prior.distribution, tuple(sorted(prior.parameters))
+            key = prior
+            if isinstance(prior, Prior):
+                key = prior.distribution, tuple(sorted(prior.parameters))
             groups.setdefault(key, []).append(k)
         self.parts: list[tuple[Any, ...]] = []
-        for (distribution, names), where in groups.items():
-            kernels = [_prior_kernel(distribution, names, bend) for bend in (False, True)]
-            columns = [np.array([priors[k].parameters[name] for k in where]) for name in names]
+        for key, where in groups.items():
+            columns: list[np.ndarray] = []
+            if isinstance(key, Variable):
+                kernels = [_variable_kernel(key, bend) for bend in (False, True)]
+            else:
+                kernels = [_prior_kernel(*key, bend) for bend in (False, True)]
+                given = [p.parameters for k in where if isinstance(p := priors[k], Prior)]
+                columns = [np.array([values[name] for values in given]) for name in key[1]]
             every = slice(None) if len(where) == len(priors) else np.array(where)
             self.parts.append((every, *kernels, columns))
 
@@ -119,7 +138,10 @@ def _dispersion_kernel(family: Family) -> Kernel:
 
 
 class LogPosterior:
-    """log π(β, ψ, φ) + Σ f log f(y) and its gradient in z = (β, u(ψ), log φ), ψ the free shapes."""
+    """log π(β, ψ, φ) + Σ f log f(y) and its gradient in z = (β, u(ψ), log φ), ψ the free shapes.
+
+    Where the prior is one of s = φ^k, it is the density of (β, u(ψ), log s) at z.
+    """
 
     def __init__(self, problem: Problem, applied: Applied) -> None:
         assert applied.beta is not None
@@ -127,17 +149,18 @@ class LogPosterior:
         self.p = problem.X.shape[1]
         self.blocks = list(MemoryBlocks(problem))
         self.image = link.image(family.mean_space)
-        self.coefficients = PriorTerms([p for p in applied.beta if isinstance(p, Prior)])
+        self.coefficients = PriorTerms(applied.beta)
+        self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         self.free = applied.phi is not None
         self.constant, self.sign = 0.0, 1.0
         self.scales = {name: Scale(domain) for name, domain in family.shape.items()}
-        self.shape_priors = PriorTerms([p for p in applied.shapes.values() if isinstance(p, Prior)])
+        self.shape_priors = PriorTerms(list(applied.shapes.values()))
         if not self.free:
             self.a = float(family.a(family.phi))
         if self.free or self.scales:
             self.rows = _rows_with_slopes(family, link)
-            if isinstance(applied.phi, Prior):
-                self.dispersion = PriorTerms([applied.phi])
+            if applied.phi is not None:
+                self.dispersion, self.power = PriorTerms([applied.phi]), applied.phi_power
                 self.a_of_phi = _dispersion_kernel(family)
             return
         closed = family.closed_deviance is not None
@@ -162,14 +185,20 @@ class LogPosterior:
         log_prior, slope = self.coefficients(z[: self.p])
         value, gradient = self.constant + float(log_prior.sum()), np.zeros(self.n_dim)
         gradient[: self.p] = slope
+        if self.joint is not None:
+            together, slope = self.joint(z[: self.p])
+            value, gradient[: self.p] = value + together, gradient[: self.p] + slope
+            if not np.isfinite(value):
+                return -np.inf, np.zeros(self.n_dim)
         shaped = slice(self.p, self.p + len(self.scales))
         a, elasticity = (0.0, 0.0) if self.free else (self.a, 0.0)
         if self.free:
             phi = np.exp(z[-1:])
             a, elasticity = (float(v) for v in map(np.squeeze, self.a_of_phi(phi)))
-            log_prior, slope = self.dispersion(phi)
-            value += float(log_prior[0] + z[-1])
-            gradient[-1] = slope[0] * phi[0] + 1.0
+            scaled = phi**self.power
+            log_prior, slope = self.dispersion(scaled)
+            value += float(log_prior[0] + self.power * z[-1])
+            gradient[-1] = self.power * (slope[0] * scaled[0] + 1.0)
         psi = self.shapes_at(z)
         if psi:
             slopes, bends = np.transpose(
@@ -203,9 +232,9 @@ def has_fast_lane(applied: Applied, domains: Mapping[str, Domain] = MappingProxy
     """Whether priors and value space are those of `LogPosterior`."""
     if not applied.separable or applied.beta is None:
         return False
-    if isinstance(applied.phi, Prior) and space_of(applied.phi) != "positive":
+    if applied.phi is not None and space_of(applied.phi) != "positive":
         return False
     if not all(spans(prior, domains[name]) for name, prior in applied.shapes.items()):
         return False
-    candidates = (*applied.beta, applied.phi, *applied.shapes.values())
-    return PriorTerms([p for p in candidates if isinstance(p, Prior)]).complete
+    further = [] if applied.phi is None else [applied.phi]
+    return PriorTerms([*applied.beta, *further, *applied.shapes.values()]).complete

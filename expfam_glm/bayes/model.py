@@ -11,8 +11,9 @@ from pymc.distributions.shape_utils import change_dist_size
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.distribution import FamilyDistribution
+from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior
-from expfam_glm.bayes.priors import Applied, apply
+from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import (
@@ -29,62 +30,7 @@ from expfam_glm.mle.separation import separating_direction, separation_message
 
 
 def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
-    """The model as a `pymc.Model`, to sample, extend or inspect.
-
-    Parameters
-    ----------
-    problem : Problem
-    priors : {"default", "flat"} or mapping
-        Keys are labels of coefficients, "phi", names of free shape parameters, or "beta" for all
-        coefficients; values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default"
-        or "flat".
-
-    Returns
-    -------
-    pymc.Model
-        Coordinates `coef` and `obs_id`; `beta (coef)`; `phi` where the family leaves it free; the
-        data `X (obs_id, coef)` and `offset (obs_id)`; and the observed `y (obs_id)` on the scale
-        of the mean, which for trials is the proportion of successes. Where the priors of the
-        coefficients are of several kinds, `beta` is a Deterministic made of the free variables
-        `beta_<kind>`.
-
-    Raises
-    ------
-    ArgumentError
-        For unknown priors.
-    RankError
-        If coefficients with a flat prior are not determined by the data.
-    SeparationError
-        If the data are separated in the columns with a flat prior.
-    SamplingError
-        If φ, or the α of a negative binomial, has a flat prior and there are too few observations
-        for a proper posterior.
-
-    Warns
-    -----
-    AliasWarning
-        If columns are linear combinations of others, so that only the prior tells them apart.
-
-    Notes
-    -----
-    log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the likelihood being the
-    graph of the declaration; −∞ where a linear predictor leaves the domain of the link. For the
-    default priors see `expfam_glm.bayes.scaling`. A quasi family has the quasi-posterior: φ is
-    held at Pearson's estimate and Σ f w [yθ − b(θ)]/a(φ̂) is a potential of the model instead of
-    an observed `y`.
-
-    References
-    ----------
-    Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., chapter 16.
-
-    Examples
-    --------
-    >>> import expfam_glm as eg
-    >>> rings = eg.load_data("oring")
-    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
-    >>> to_pymc(model.problem).basic_RVs
-    [beta, y]
-    """
+    """The model as a `pymc.Model`, to sample, extend or inspect; see `GLM.to_pymc`."""
     problem = hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
@@ -98,6 +44,8 @@ def check_proper(problem: Problem, applied: Applied) -> None:
             "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
             "weights= if they are precisions."
         )
+    if applied.joint is not None:
+        joint_prior(problem, applied.joint)  # refuses what it cannot be made for
     flat = applied.flat
     gone = aliased(problem.X)
     if flat.any():
@@ -161,12 +109,17 @@ def build(problem: Problem, applied: Applied) -> pm.Model:
         beta = _coefficients(applied)
         phi = family.phi
         if applied.phi is not None:
-            phi = _register(applied.phi, "phi")
+            power, name = PHI_SCALES[applied.phi_scale]
+            phi = _register(applied.phi, name)
+            if power != 1:
+                phi = pm.Deterministic("phi", phi ** (1 / power))
         shapes = {name: _register(prior, name) for name, prior in applied.shapes.items()}
         X = pm.Data("X", problem.X, dims=("obs_id", "coef"))
         eta = pt.dot(X, beta)
         if problem.offset is not None:
             eta = eta + pm.Data("offset", problem.offset, dims="obs_id")
+        if applied.joint is not None:
+            pm.Potential("beta_prior", joint_prior(problem, applied.joint).graph(eta))
         image = link.image(family.mean_space)
         a = family.a(phi) / (1.0 if problem.w is None else problem.w)
         if isinstance(problem, QuasiProblem):
@@ -196,9 +149,11 @@ def pieces_of(applied: Applied) -> dict[str, list[int]]:
     if applied.beta is None:
         return {"beta": list(range(len(applied.labels)))}
     kinds: dict[str, list[int]] = {}
+    first: dict[Variable, int] = {}
     for j, prior in enumerate(applied.beta):
-        kinds.setdefault(_kind(prior) if isinstance(prior, Prior) else str(j), []).append(j)
-    if len(kinds) == 1 and isinstance(applied.beta[0], Prior):
+        kind = _kind(prior) if isinstance(prior, Prior) else str(first.setdefault(prior, j))
+        kinds.setdefault(kind, []).append(j)
+    if len(kinds) == 1:
         return {"beta": kinds.popitem()[1]}
     return {f"beta_{kind}": where for kind, where in kinds.items()}
 
@@ -211,15 +166,10 @@ def _coefficients(applied: Applied) -> Variable:
         return pm.modelcontext(None).register_rv(copy, "beta", dims=("coef",))
     pieces = pieces_of(applied)
     if "beta" in pieces:
-        return _together("beta", [p for p in applied.beta if isinstance(p, Prior)], dims="coef")
+        return _together("beta", list(applied.beta), dims="coef")
     parts, order = [], []
     for name, where in pieces.items():
-        first = applied.beta[where[0]]
-        if isinstance(first, Prior):
-            members = [p for j in where if isinstance(p := applied.beta[j], Prior)]
-            parts.append(_together(name, members, shape=len(members)))
-        else:
-            parts.append(_register(first, name)[None])
+        parts.append(_together(name, [applied.beta[j] for j in where]))
         order += where
     return pm.Deterministic("beta", pt.concatenate(parts)[np.argsort(order)], dims="coef")
 
@@ -229,11 +179,15 @@ def _kind(prior: Prior) -> str:
     return "_".join([prior.distribution, *sorted(prior.parameters)])
 
 
-def _together(name: str, priors: list[Prior], **keywords: Any) -> Variable:
+def _together(name: str, priors: list[Prior | Variable], **keywords: Any) -> Variable:
     """One vector variable for priors of one kind."""
     first = priors[0]
-    values = {k: np.array([prior.parameters[k] for prior in priors]) for k in first.parameters}
-    return getattr(pm, first.distribution)(name, **values, **keywords)
+    if isinstance(first, Variable):
+        copy = change_dist_size(first, (len(priors),))
+        return pm.modelcontext(None).register_rv(copy, name, **keywords)
+    given = [prior.parameters for prior in priors if isinstance(prior, Prior)]
+    values = {k: np.array([parameters[k] for parameters in given]) for k in first.parameters}
+    return getattr(pm, first.distribution)(name, **values, shape=len(priors), **keywords)
 
 
 def _register(prior: Prior | Variable, name: str) -> Variable:

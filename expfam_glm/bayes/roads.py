@@ -16,9 +16,10 @@ from nutpie.compiled_pyfunc import from_pyfunc
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.model import build, pieces_of
-from expfam_glm.bayes.prior import Prior
-from expfam_glm.bayes.priors import Applied
+from expfam_glm.bayes.prior import QUICK, variable_of
+from expfam_glm.bayes.priors import PHI_SCALES, Applied
 from expfam_glm.bayes.start import Start
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
@@ -36,11 +37,17 @@ class Chains:
     stats: xr.Dataset
     shapes: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def log_prior(self, applied: Applied) -> dict[str, np.ndarray]:
-        """log π of the draws, on the scale of the parameters."""
-        result = {"beta": _log_prior(applied.beta or applied.vector, self.beta)}
+    def log_prior(self, problem: Problem, applied: Applied) -> dict[str, np.ndarray]:
+        """log π of the draws, on the scale of the parameters; joint priors up to a constant."""
+        if applied.joint is not None:
+            joint = joint_prior(problem, applied.joint)
+            result = {"beta": np.apply_along_axis(lambda beta: joint(beta)[0], -1, self.beta)}
+        else:
+            result = {"beta": _log_prior(applied.beta or applied.vector, self.beta)}
         if applied.phi is not None and self.phi is not None:
-            result["phi"] = _log_prior((applied.phi,), self.phi[..., None])[..., 0]
+            k = applied.phi_power
+            scaled = _log_prior((applied.phi,), self.phi[..., None] ** k)[..., 0]
+            result["phi"] = scaled + np.log(abs(k)) + (k - 1) * np.log(self.phi)
         for name, prior in applied.shapes.items():
             result[name] = _log_prior((prior,), self.shapes[name][..., None])[..., 0]
         return result
@@ -49,13 +56,12 @@ class Chains:
 def _log_prior(prior: Any, draws: np.ndarray) -> np.ndarray:
     """log π of draws (chain, draw, k) under k univariate priors or one of k dimensions."""
     if isinstance(prior, Variable):
-        return pm.logp(prior, draws).eval(mode="FAST_COMPILE")
-    terms = PriorTerms([p if isinstance(p, Prior) else Prior("Flat") for p in prior])
+        return pm.logp(prior, draws).eval(mode=QUICK)
+    terms = PriorTerms(prior)
     result = terms(draws)[0]
     for j, own in enumerate(prior):
-        if isinstance(own, Variable) or not PriorTerms([own]).complete:
-            variable = own if isinstance(own, Variable) else own.variable()
-            result[..., j] = pm.logp(variable, draws[..., j]).eval(mode="FAST_COMPILE")
+        if not terms.complete and not PriorTerms([own]).complete:
+            result[..., j] = pm.logp(variable_of(own), draws[..., j]).eval(mode=QUICK)
     return result
 
 
@@ -147,7 +153,8 @@ def _quiet() -> Iterator[None]:
 def _initial_values(model: pm.Model, applied: Applied, start: Start) -> dict[str, np.ndarray]:
     """The start as values of the model's free variables, in their order."""
     values = {name: start.beta[where] for name, where in pieces_of(applied).items()}
-    values["phi"] = np.asarray(start.phi)
+    power, name = PHI_SCALES[applied.phi_scale]
+    values[name] = np.asarray(start.phi**power)
     values |= {name: np.asarray(value) for name, value in start.shapes.items()}
     return {v.name: values[v.name].reshape(_shape(v)) for v in model.free_RVs}
 
@@ -162,9 +169,10 @@ def _jitter(model: pm.Model, applied: Applied, start: Start) -> np.ndarray:
     sd = np.sqrt(np.sum(start.root**2, axis=1))
     pieces = pieces_of(applied)
     parts = []
+    power, phi = PHI_SCALES[applied.phi_scale]
     for variable in model.free_RVs:
-        if variable.name == "phi":
-            parts.append(np.array([start.log_phi_sd]))
+        if variable.name == phi:
+            parts.append(np.array([abs(power) * start.log_phi_sd]))
         elif variable.name in start.shape_sd:
             parts.append(np.array([start.shape_sd[variable.name]]))
         elif model.rvs_to_transforms[variable] is not None:

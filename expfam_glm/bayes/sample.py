@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from numbers import Integral
 from typing import Any
 
@@ -18,6 +17,7 @@ from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
 from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
+from expfam_glm.bayes.settings import check_settings
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingWarning, one_of, warn
@@ -43,74 +43,7 @@ def sample(
     posterior_predictive: bool = True,
     **keywords: Any,
 ) -> xr.DataTree:
-    """Sample the posterior of a model by NUTS.
-
-    Parameters
-    ----------
-    problem : Problem
-    draws, tune, chains : int
-        Draws kept and draws spent on adaptation in each chain, and the number of chains.
-    random_seed : int, optional
-        Seed of everything random; a fresh one, stored in the result, if not given.
-    priors : {"default", "flat"} or mapping
-        See `to_pymc`.
-    nuts_sampler : {"nutpie", "pymc"}
-        Which implementation of NUTS samples.
-    road : {"auto", "kernels", "graph"}
-        How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which need
-        no compilation but plain priors, or from the compiled graph of the PyMC model. "auto"
-        takes the kernels where it can, and the graph where each row is a sum of many terms
-        (Tweedie).
-    progressbar : bool
-    log_likelihood, posterior_predictive : bool
-        Whether to add these groups. They are left out, with a warning, above 200 MB.
-    **keywords
-        For the sampler: `nutpie.sample` (such as target_accept, maxdepth, cores) or `pymc.sample`.
-
-    Returns
-    -------
-    xarray.DataTree
-        Groups posterior, sample_stats, log_prior, observed_data, constant_data, and on request
-        log_likelihood and posterior_predictive. Responses are on the scale of the mean: with
-        trials, proportions. With frequency weights a row's log-likelihood is that of all the
-        observations it stands for.
-
-    Raises
-    ------
-    ArgumentError
-        For unknown words or priors, and for counts that are not positive.
-    RankError, SeparationError, SamplingError
-        If flat priors leave the posterior improper, or no starting point is found.
-
-    Warns
-    -----
-    SamplingWarning
-        If chains diverged or do not agree, or a group was left out.
-    AliasWarning
-        If only the prior tells some columns apart.
-
-    Notes
-    -----
-    Chains start near the posterior mode, one posterior standard deviation away in a random
-    direction, inside the domain of the link. A free φ is sampled on the log scale. The attribute
-    `road` says how the log-posterior was computed; both ways are the same function. A quasi family
-    has the quasi-posterior, see `to_pymc`: the attribute `held_phi` is the estimate at which its φ
-    is held, and there is neither log_likelihood nor posterior_predictive.
-
-    References
-    ----------
-    Hoffman and Gelman (2014), The No-U-Turn Sampler, JMLR 15, 1593-1623; Vehtari et al. (2021),
-    Rank-normalization, folding, and localization, Bayesian Analysis 16, 667-718.
-
-    Examples
-    --------
-    >>> import expfam_glm as eg
-    >>> rings = eg.load_data("oring")
-    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
-    >>> bayes = sample(model.problem, random_seed=1, progressbar=False)
-    >>> bayes["posterior"]["beta"].dims
-    ('chain', 'draw', 'coef')
-    """
+    """Sample the posterior of a model by NUTS; see `GLM.sample`."""
     for name, count in (("draws", draws), ("tune", tune), ("chains", chains)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
@@ -125,8 +58,7 @@ def sample(
     chosen = _road(problem, applied, nuts_sampler, road)
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
-        "cores": min(int(chains), os.cpu_count() or 1), "progressbar": progressbar,
-        **keywords,
+        "progressbar": progressbar, **check_settings(nuts_sampler, keywords, int(chains)),
     }  # fmt: skip
     start = near_mode(problem, applied)
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc}[chosen]
@@ -198,7 +130,7 @@ def _tree(
         "sample_stats": found.stats.assign_attrs(sampler=attrs["sampler"]),
         "log_prior": group(
             {name: ((*each, *(("coef",) if v.ndim == 3 else ())), v)
-             for name, v in found.log_prior(applied).items()},
+             for name, v in found.log_prior(problem, applied).items()},
             coords,
         ),
     }  # fmt: skip

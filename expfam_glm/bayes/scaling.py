@@ -16,6 +16,7 @@ from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.irls import mean_response, start_space
 from expfam_glm.spec.domain import inner_point
 
+_CONSTANT = 1e-12  # standard deviation of a column that is constant, relative to its values
 WIDTH = 2.5  # standard deviations of η in one of a covariate: wide, but not absurd
 
 
@@ -73,19 +74,25 @@ def weakly_informative(problem: Problem) -> Scales:
     X = problem.X
     mean = np.average(X, axis=0, weights=counts)
     sd = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=counts))
-    constant = sd <= 1e-12 * np.max(np.abs(X), axis=0)
-    intercepts = np.flatnonzero(constant & (mean != 0))
-    if intercepts.size == 0:
+    constant = sd <= _CONSTANT * np.max(np.abs(X), axis=0)
+    ones = np.flatnonzero(constant & (mean != 0))
+    if ones.size == 0:
         unit = float(np.hypot(unit, eta))
     scale = np.where(constant, np.where(mean == 0, 1.0, np.abs(mean)), sd)
     centre, sigma = np.zeros(X.shape[1]), WIDTH * unit / scale
-    if intercepts.size:
-        first = intercepts[0]
-        others = np.delete(mean * sigma, intercepts)
+    if ones.size:
+        first = ones[0]
+        others = np.delete(mean * sigma, ones)
         centre[first] = eta / mean[first]
         sigma[first] = np.sqrt((WIDTH * unit) ** 2 + np.sum(others**2)) / abs(mean[first])
     pairs = tuple((float(m), float(s)) for m, s in zip(centre, sigma, strict=True))
     return Scales(pairs, _dispersion(problem, counts, level), eta)
+
+
+def intercepts(X: np.ndarray) -> np.ndarray:
+    """The columns that are constant and not zero."""
+    spread, size = np.ptp(X, axis=0), np.max(np.abs(X), axis=0)
+    return np.flatnonzero((spread <= _CONSTANT * size) & (size > 0))
 
 
 def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:

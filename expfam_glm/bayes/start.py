@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from expfam_glm.bayes.density import PriorTerms
+from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior, centre_of, has_density, space_of
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.bayes.scaling import weakly_informative
@@ -99,14 +100,15 @@ class _Search:
         self.problem = problem
         self.scales = weakly_informative(problem)
         self.blocks = list(MemoryBlocks(problem))
-        given = applied.beta or (Prior("Flat"),) * len(applied.labels)
+        flat = Prior.known("Flat")
+        given = applied.beta or (flat,) * len(applied.labels)
         self.free = np.array([space_of(prior) == "real" for prior in given])
         self.held = np.array([0.0 if free else centre_of(prior)
                               for prior, free in zip(given, self.free, strict=True)])  # fmt: skip
         self.terms = PriorTerms(
-            [p if isinstance(p, Prior) and free else Prior("Flat")
-             for p, free in zip(given, self.free, strict=True)]
-        )  # fmt: skip
+            [p if free else flat for p, free in zip(given, self.free, strict=True)]
+        )
+        self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         image = problem.link.image(problem.family.mean_space)
         self.low, self.high = image.low, image.high
         self.gram_rows = row_kernel(problem.family, problem.link, ("score", "weight", "loglik"))
@@ -170,6 +172,12 @@ class _Search:
         log_prior, slope = self.terms(beta)
         value, gradient = float(log_prior.sum()), slope
         information = np.diag(np.maximum(-self.terms.curvature(beta), 0.0))
+        if self.joint is not None:
+            together, slope = self.joint(beta)
+            value, gradient = value + together, gradient + slope
+            if not np.isfinite(value):
+                return -np.inf, gradient, information
+            information = information + self.joint.information(beta)
         a = float(self.problem.family.a(phi))
         for block in self.blocks:
             eta = block.eta(beta)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, reduce
 from typing import Any, NamedTuple, TypeVar
@@ -85,6 +85,23 @@ class MemoryBlocks:
     def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         """`function` of every block, row by row in order."""
         return np.concatenate([np.atleast_1d(function(block)) for block in self])
+
+
+def each[Item, Result](
+    function: Callable[[Item], Result], items: Sequence[Item], doubles: int
+) -> list[Result]:
+    """`function` of every item in order, on several threads if so many doubles make it worth it."""
+    workers = min(os.cpu_count() or 1, 8, len(items))
+    if workers == 1 or doubles < _PARALLEL_DOUBLES:
+        return [function(item) for item in items]
+    size = -(-len(items) // (4 * workers))
+    groups = [items[k : k + size] for k in range(0, len(items), size)]
+
+    def one(group: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in group]
+
+    with _blas().limit(limits=1, user_api="blas"):
+        return [result for results in _pool(workers).map(one, groups) for result in results]
 
 
 @cache

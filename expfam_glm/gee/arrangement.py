@@ -1,4 +1,4 @@
-"""The clusters and times of a problem, and the estimating equations on them or on some of them."""
+"""The clusters and times of a problem."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, ConvergenceError, CorrelationError, DataError
+from expfam_glm.errors import ArgumentError
 from expfam_glm.gee.clusters import code, positions
 from expfam_glm.gee.correlation import Correlation
-from expfam_glm.gee.equations import Equations, State
-from expfam_glm.gee.solve import solve
 from expfam_glm.gee.structures import Structure
 
 
@@ -75,55 +72,9 @@ class Arrangement:
         """The working correlation on all clusters."""
         return self.structure()
 
-    def equations(
-        self, inner: Problem, ddof: str, dispersion: float | None, alpha: ArrayLike | None
-    ) -> Equations:
-        """The estimating equations of the problem without its aliased columns."""
-        structure = self.whole
-        parameter = None if alpha is None else structure.given_alpha(alpha)
-        return Equations(
-            inner.family, inner.link, inner.y, inner.X, inner.w, inner.offset, structure, ddof,
-            dispersion, parameter,
-        )  # fmt: skip
-
-    def occasions(self, equations: Equations) -> np.ndarray:
+    def occasions(self) -> np.ndarray:
         """Numbers of times, or positions within clusters, in the order of the clusters."""
-        clusters = equations.structure.clusters
+        clusters = self.whole.clusters
         if self.time is None or not self.given:
             return clusters.position
         return code(self.time).codes[clusters.order]
-
-
-def leave_one_out(
-    rows: Arrangement,
-    inner: Problem,
-    equations: Equations,
-    state: State,
-    tol: float,
-    max_iterations: int,
-) -> np.ndarray:
-    """β̂ without each of the clusters (K, p): moments and β estimated again, from β̂ on.
-
-    Raises
-    ------
-    CorrelationError, ConvergenceError
-        If a fit without some cluster fails; the message names the cluster.
-    """
-    clusters = equations.structure.clusters
-    found = np.empty((clusters.count, state.beta.size))
-    ends = np.append(clusters.starts, clusters.order.shape[0])
-    for k in range(clusters.count):
-        kept = np.ones(clusters.order.shape[0], bool)
-        kept[clusters.order[ends[k] : ends[k + 1]]] = False
-        w, offset = (None if v is None else v[kept] for v in (inner.w, inner.offset))
-        try:
-            part = Equations(
-                inner.family, inner.link, inner.y[kept], inner.X[kept], w, offset,
-                rows.structure(kept), equations.ddof, equations.dispersion, equations.parameter,
-            )  # fmt: skip
-            found[k] = solve(part, state.beta, tol=tol, max_iterations=max_iterations).state.beta
-        except (CorrelationError, ConvergenceError, DataError) as failure:
-            raise type(failure)(
-                f"the jackknife cannot leave out cluster {clusters.labels[k]!s}: {failure}"
-            ) from failure
-    return found

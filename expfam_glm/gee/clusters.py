@@ -202,7 +202,7 @@ def arrange(
     waves = None
     if time is None:
         keys = [code(np.asarray(labels)).codes for labels in within]
-        order = np.lexsort((*reversed(keys), cluster))
+        order = _sorted((cluster, *keys))
     else:
         time = np.asarray(time)
         _refuse_missing(time, "time")
@@ -213,7 +213,7 @@ def arrange(
                 "correlation='unstructured' for named occasions."
             )
         moments = code(time)
-        order = np.lexsort((moments.codes, cluster))
+        order = _sorted((cluster, moments.codes))
         waves = Coded(moments.levels, moments.codes[order])
         time = time[order]
     sizes = sizes[ranking]
@@ -229,6 +229,18 @@ def arrange(
     if metric:
         _refuse_extremes(arranged)
     return arranged
+
+
+def _sorted(keys: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The order of rows by the keys, the first of which counts most."""
+    rising = np.zeros(keys[0].shape[0] - 1, bool)
+    equal = np.ones_like(rising)
+    for key in keys:  # data are often sorted already
+        rising |= equal & (key[1:] > key[:-1])
+        equal &= key[1:] == key[:-1]
+    if np.all(rising | equal):
+        return np.arange(keys[0].shape[0])
+    return np.lexsort(keys[::-1])
 
 
 def _refuse_missing(values: np.ndarray, role: str) -> None:

@@ -332,7 +332,7 @@ class Nested(Correlation):
         return Cells(clusters, [values[clusters.order] for values in labels], ["groups", *names])
 
 
-_NAMED: dict[str, Correlation] = {
+PLAIN: dict[str, Correlation] = {
     value.name: value
     for value in (Independence(), Exchangeable(), AR1(), Toeplitz(), Unstructured())
 }
@@ -346,6 +346,6 @@ def named(correlation: str | Correlation) -> Correlation:
         raise ArgumentError(
             f"correlation={correlation.__name__} is a class; write {correlation.__name__}(…)."
         )
-    if not isinstance(correlation, str) or correlation not in _NAMED:
-        raise one_of("correlation", correlation, list(_NAMED))
-    return _NAMED[correlation]
+    if not isinstance(correlation, str) or correlation not in PLAIN:
+        raise one_of("correlation", correlation, list(PLAIN))
+    return PLAIN[correlation]

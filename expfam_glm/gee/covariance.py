@@ -115,7 +115,8 @@ def filtered(equations: Equations, state: State, kind: str) -> Slices:
     trace, squares = np.zeros(p), np.zeros(p)
     cross = np.zeros((p, p, p))
     pieces = clusters.pieces(equations.most, equal=True, clusters=max(1, _DOUBLES // (p * p)))
-    for piece, columns in equations.whitened(state.rows, root, pieces):
+    for piece in pieces:
+        columns = equations.whitened(state.rows, root, piece)
         count = piece.sizes.shape[0]
         Z = (Q.T @ columns[:-1]).reshape(p, count, -1).transpose(1, 0, 2)
         S = Z @ Z.transpose(0, 2, 1)

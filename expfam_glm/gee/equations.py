@@ -7,13 +7,14 @@ B = WᵀW/φ, U = Wᵀe/φ, and the score of cluster k is the sum of its rows of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
 
+from expfam_glm.data.blocks import each
 from expfam_glm.errors import ArgumentError, CorrelationError, DataError, one_of
 from expfam_glm.gee.clusters import Piece
 from expfam_glm.gee.structures import Root, Structure
@@ -38,6 +39,7 @@ class Rows(NamedTuple):
     r: np.ndarray  # (n,) Pearson residuals (y − μ)/√(V(μ)/w)
     pearson: float  # Σr²
     signal: float  # Σ (d η)², against which r is seen to be a rounding error
+    span: tuple[float, float]  # the lowest and the highest η
 
 
 class State(NamedTuple):
@@ -108,12 +110,6 @@ class Equations:
         """Clusters whose rows of [D | r] fit into the cache."""
         return self.structure.clusters.pieces(self.most, equal=self.structure.equal_sizes)
 
-    @cached_property
-    def _workspace(self) -> np.ndarray:
-        """Memory for [D | r] of the largest piece: fresh pages cost more than arithmetic."""
-        most = min(self.y.shape[0], max(self.most, self.structure.clusters.largest))
-        return np.empty((self.X.shape[1] + 1) * most)
-
     def rows(self, beta: np.ndarray) -> Rows | None:
         """d and r at β; None where β is not admissible."""
         y, X, w, offset = self.sorted
@@ -121,14 +117,15 @@ class Equations:
         kernel = row_kernel(self.family, self.link, ("mu", "slope", "variance"))
         n = y.shape[0]
         d, r = np.empty(n), np.empty(n)
-        signal = 0.0
-        for start in range(0, n, _ROWS):
+
+        def one(start: int) -> tuple[float, float, float]:
             part = slice(start, min(start + _ROWS, n))
             eta = beta @ X[:, part]
             if offset is not None:
                 eta += offset[part]
-            if not (space.low < eta.min() and eta.max() < space.high):
-                return None
+            low, high = float(eta.min()), float(eta.max())
+            if not (space.low < low and high < space.high):
+                return low, high, np.nan
             mu, slope, variance = kernel(eta, y[part], 1.0)
             with np.errstate(all="ignore"):
                 precision = np.sqrt((1.0 if w is None else w[part]) / variance)
@@ -136,13 +133,15 @@ class Equations:
                 np.subtract(y[part], mu, out=r[part])
                 r[part] *= precision
                 eta *= d[part]
-                signal += float(eta @ eta)
+                return low, high, float(eta @ eta)
+
+        lows, highs, signals = zip(*each(one, range(0, n, _ROWS), X.size), strict=True)
         with np.errstate(all="ignore"):
-            pearson = float(r @ r)
+            pearson, signal = float(r @ r), sum(signals)
             # a sum is finite only if all terms are (or it overflows, which is as bad)
-            if not np.isfinite(float(d.sum()) + pearson + signal):
+            if not np.isfinite(signal) or not np.isfinite(float(d.sum()) + pearson):
                 return None
-        return Rows(d, r, pearson, signal)
+        return Rows(d, r, pearson, signal, (min(lows), max(highs)))
 
     def moments(self, rows: Rows) -> tuple[float, np.ndarray]:
         """a(φ) and the parameter of the working correlation."""
@@ -162,35 +161,44 @@ class Equations:
         if rows is None:
             return None
         root = self.structure.root(self.moments(rows)[1])
-        weighted = np.empty_like(rows.r)
-        for piece in self.pieces:
-            weighted[piece.rows] = root.precision(rows.r[None, piece.rows], piece)[0]
-        weighted *= rows.d
-        product: np.ndarray = self.sorted[1] @ weighted
-        return product
-
-    def whitened(
-        self, rows: Rows, root: Root, pieces: list[Piece] | None = None
-    ) -> Iterator[tuple[Piece, np.ndarray]]:
-        """[W | e]ᵀ (p + 1, rows) of one piece after another, in the same memory."""
         X = self.sorted[1]
-        p = X.shape[0]
-        for piece in pieces or self.pieces:
-            count = piece.rows.stop - piece.rows.start
-            columns = self._workspace[: (p + 1) * count].reshape(p + 1, count)
-            scale = root.scaled(piece)
-            np.multiply(X[:, piece.rows], rows.d[piece.rows] * scale, out=columns[:-1])
-            np.multiply(rows.r[piece.rows], scale, out=columns[-1])
-            yield piece, root.whiten(columns, piece)
+
+        def one(piece: Piece) -> np.ndarray:
+            weighted = root.precision(rows.r[None, piece.rows], piece)[0] * rows.d[piece.rows]
+            return X[:, piece.rows] @ weighted
+
+        return sum_of(each(one, self.pieces, X.size))
+
+    def whitened(self, rows: Rows, root: Root, piece: Piece) -> np.ndarray:
+        """[W | e]ᵀ (p + 1, rows) of a piece, in memory that the next piece takes again."""
+        X = self.sorted[1]
+        count = piece.rows.stop - piece.rows.start
+        columns = self._workspace((X.shape[0] + 1) * count).reshape(-1, count)
+        scale = root.scaled(piece)
+        np.multiply(X[:, piece.rows], rows.d[piece.rows] * scale, out=columns[:-1])
+        np.multiply(rows.r[piece.rows], scale, out=columns[-1])
+        return root.whiten(columns, piece)
+
+    def _workspace(self, count: int) -> np.ndarray:
+        """Memory of one thread: fresh pages cost more than arithmetic."""
+        kept = getattr(self._memory, "doubles", None)
+        if kept is None or kept.size < count:
+            kept = self._memory.doubles = np.empty(count)
+        return kept[:count]
+
+    @cached_property
+    def _memory(self) -> threading.local:
+        return threading.local()
 
     def information(self, rows: Rows) -> np.ndarray:
         """DᵀA⁻¹D, the information under independence times φ."""
         X = self.sorted[1]
-        total = np.zeros((X.shape[0],) * 2)
-        for piece in self.pieces:
+
+        def one(piece: Piece) -> np.ndarray:
             columns = X[:, piece.rows] * rows.d[piece.rows]
-            total += columns @ columns.T
-        return total
+            return columns @ columns.T
+
+        return sum_of(each(one, self.pieces, X.size))
 
     def evaluate(self, beta: np.ndarray) -> State | None:
         """Moments, equations and standard errors at β; None where β is not admissible."""
@@ -200,17 +208,29 @@ class Equations:
         dispersion, parameter = self.moments(rows)
         root = self.structure.root(parameter)
         p = beta.size
-        gram = np.zeros((p + 1, p + 1))
         scores = np.empty((p, self.structure.clusters.count))
-        for piece, columns in self.whitened(rows, root):
-            gram += columns @ columns.T
+
+        def one(piece: Piece) -> np.ndarray:
+            columns = self.whitened(rows, root, piece)
+            gram = columns @ columns.T
             columns[:-1] *= columns[-1]
             scores[:, piece.clusters] = piece.sums(columns[:-1])
+            return gram
+
+        gram = sum_of(each(one, self.pieces, self.X.size))
         bread = factor_gram(gram[:p, :p])
         if bread is None or bread.smallest_pivot < DOUBTFUL_PIVOT:
-            triangles = (triangle(columns[:-1].T) for _, columns in self.whitened(rows, root))
+            triangles = (triangle(self.whitened(rows, root, k)[:-1].T) for k in self.pieces)
             bread = factor_triangle(reduce(join, triangles))
         if bread is None:
             return None
         step = bread.solve(gram[:p, p])
         return State(beta, rows, dispersion, parameter, bread, scores.T, step)
+
+
+def sum_of(parts: list[np.ndarray]) -> np.ndarray:
+    """The sum of arrays, one after another whatever the number of threads."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

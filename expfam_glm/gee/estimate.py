@@ -14,14 +14,13 @@ from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.gee import correlation as correlations
-from expfam_glm.gee.arrangement import Arrangement, leave_one_out
+from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.correlation import Correlation
 from expfam_glm.gee.covariance import Covariances, check, covariances
 from expfam_glm.gee.equations import Equations, State
+from expfam_glm.gee.fitting import Fit, Options, fitted, leave_one_out
 from expfam_glm.gee.selection import criteria
-from expfam_glm.gee.solve import Solution, solve
 from expfam_glm.mle.dispersion import invert_dispersion
-from expfam_glm.mle.fit import Maximum, find_maximum
 from expfam_glm.mle.fitness import deviance as row_deviance
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
@@ -73,18 +72,16 @@ def gee(
         )
     working = correlations.named(correlation)
     rows = Arrangement(problem, working, groups, time)
-    maximum = find_maximum(problem, start=start)
-    inner = maximum.problem
     dispersion = None if phi is None else float(problem.family.a(phi))
-    equations = rows.equations(inner, ddof, dispersion, alpha)
-    solution = solve(equations, maximum.solution.beta, tol=tol, max_iterations=max_iterations)
+    fit = fitted(rows, Options(ddof, dispersion, alpha, start, float(tol), int(max_iterations)))
+    equations, solution = fit.equations, fit.solution
     state = solution.state
 
     def without() -> np.ndarray:
-        return leave_one_out(rows, inner, equations, state, tol, max_iterations)
+        return leave_one_out(rows, fit)
 
-    found = covariances(equations, state, chosen, df, rows.occasions(equations), without)
-    notes = [*maximum.notes, *_remarks(equations, state, found)]
+    found = covariances(equations, state, chosen, df, rows.occasions(), without)
+    notes = [*fit.notes, *_remarks(equations, state, found)]
     constant = problem.constant_data() | rows.constant_data()
     named = {"groups": groups, "time": time}
     attrs: dict[str, str | float | int] = {
@@ -98,18 +95,18 @@ def gee(
         **{role: name for role, name in named.items() if isinstance(name, str)},
         "warnings": "\n".join(notes),
     }
-    fit, fit_coords = _parameters(equations, state, problem)
+    parameters, coords = _parameters(equations, state, problem)
     return likelihood_tree(
         Estimate(
             kind="GEE",
             labels=problem.labels,
-            beta=_expand(state.beta, maximum.aliased),
-            covariances={name: _expand(V, maximum.aliased) for name, V in found.by_type.items()},
-            df=_expand(found.df, maximum.aliased) if np.ndim(found.df) else found.df,
-            fit=fit,
-            fit_coords=fit_coords,
+            beta=_expand(state.beta, fit.aliased),
+            covariances={name: _expand(V, fit.aliased) for name, V in found.by_type.items()},
+            df=_expand(found.df, fit.aliased) if np.ndim(found.df) else found.df,
+            fit=parameters,
+            fit_coords=coords,
             positive={},
-            fit_stats=_statistics(equations, solution, maximum, found.by_type),
+            fit_stats=_statistics(fit, found.by_type),
             observed=problem.observed_data(),
             constant=constant,
             attrs=attrs,
@@ -168,21 +165,22 @@ def _parameters(equations: Equations, state: State, problem: Problem) -> tuple[d
     return fit, coords
 
 
-def _statistics(
-    equations: Equations,
-    solution: Solution,
-    maximum: Maximum,
-    found: dict[str, np.ndarray],
-) -> dict[str, float | int]:
+def _statistics(fit: Fit, found: dict[str, np.ndarray]) -> dict[str, float | int]:
     """The group `fit_stats`."""
-    problem, state = maximum.problem, solution.state
-    clusters = equations.structure.clusters
+    problem, solution = fit.problem, fit.solution
+    state, clusters = solution.state, fit.equations.structure.clusters
     deviance = row_deviance(problem, MemoryBlocks(problem), state.beta)
     return {
         "deviance": deviance,
         "pearson_chi2": state.rows.pearson,
         "df_residual": problem.n - state.beta.size,
-        **criteria(deviance, equations.information(state.rows), found["robust"], state.dispersion),
+        **criteria(
+            deviance,
+            fit.equations.information(state.rows),
+            found["robust"],
+            found["naive"],
+            state.dispersion,
+        ),
         "n_observations": problem.n,
         "n_clusters": clusters.count,
         "max_cluster_size": clusters.largest,

@@ -31,13 +31,21 @@ class Solution(NamedTuple):
 
 
 class Ruler:
-    """The length of a step in the standard errors of one state."""
+    """Steps by the bread of one state, and their length in its standard errors.
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    The state may be that of a sample which holds a `share` of the rows.
+    """
+
+    def __init__(self, state: State, share: float = 1.0) -> None:
+        self.bread = state.bread
+        self.share = share
         robust = np.sqrt(np.diagonal(covariance.robust(state.bread, state.scores)))
         naive = np.sqrt(np.diagonal(covariance.naive(state.bread, state.dispersion)))
-        self.unit = np.maximum(robust, _LEAST_ROBUST * naive)
+        self.unit = np.maximum(robust, _LEAST_ROBUST * naive) * np.sqrt(share)
+
+    def step(self, score: np.ndarray) -> np.ndarray:
+        """B⁻¹U."""
+        return self.bread.solve(score) * self.share
 
     def length(self, step: np.ndarray) -> float:
         """The largest over coefficients."""
@@ -54,9 +62,16 @@ class Here(NamedTuple):
 
 
 def solve(
-    equations: Equations, start: np.ndarray, *, tol: float = 1e-8, max_iterations: int = 200
+    equations: Equations,
+    start: np.ndarray,
+    *,
+    ruler: Ruler | None = None,
+    tol: float = 1e-8,
+    max_iterations: int = 200,
 ) -> Solution:
     """Iterate from `start` until the step is below `tol` robust standard errors.
+
+    The first step is made with the bread of `ruler`, if one is given, else with that at the start.
 
     Raises
     ------
@@ -69,12 +84,17 @@ def solve(
         raise ArgumentError(
             f"tol={tol!r} must lie in (0, 1) and max_iterations={max_iterations!r} be at least 1."
         )
-    state = equations.evaluate(start)
-    if state is None:
+    if ruler is None:
+        state = equations.evaluate(start)
+        ruler = None if state is None else Ruler(state)
+        here = None if state is None else Here(start, state.step, np.inf, state)
+        ratio = _RENEW
+    else:  # near the solution a bread of its own is worth its price
+        here, ratio = _at(equations, ruler, start, full=False), np.inf
+    if here is None or ruler is None:
         raise ConvergenceError(f"the start {start} is not admissible; give start=.", None)
-    ruler = Ruler(state)
-    here = Here(start, state.step, ruler.length(state.step), state)
-    shortest, stalled, ratio = here.length, 0, _RENEW
+    here = here._replace(length=ruler.length(here.step))
+    shortest, stalled = here.length, 0
     for iteration in range(1, max_iterations + 1):
         before = here.length
         # the covariance is asked for where the next step should be the last, and for another B
@@ -139,7 +159,7 @@ def _at(equations: Equations, ruler: Ruler, beta: np.ndarray, full: bool) -> Her
     score = equations.score(beta)
     if score is None:
         return None
-    step = ruler.state.bread.solve(score)
+    step = ruler.step(score)
     return Here(beta, step, ruler.length(step), None)
 
 

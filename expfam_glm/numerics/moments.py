@@ -196,7 +196,7 @@ def _integrated(
     z = (edges[:, :-1, None] + half[..., None] * (1 + _NODES)).reshape(centre.size, -1)
     with np.errstate(divide="ignore"):  # panels without width fill the table
         weights = np.log(half[..., None] * _NODE_WEIGHTS).reshape(z.shape)
-    atoms = np.tile(getattr(support, "atoms", ()), (centre.size, 1))
+    atoms = np.tile(() if support.atom is None else (support.atom,), (centre.size, 1))
     y = np.hstack([axis(z)[0], atoms])
     found, share = _collect(y, np.hstack([log_g(z) + weights, log_f(atoms)]), falls)
     ends = axis(edges[:, 1:])[0]

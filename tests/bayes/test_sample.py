@@ -219,7 +219,10 @@ def test_too_short_a_run_is_said() -> None:
         ({"road": "fast"}, "road='fast' is not known"),
         ({"priors": "vague"}, "priors='vague' is not known"),
         ({"road": "kernels", "nuts_sampler": "pymc"}, "goes with nuts_sampler='nutpie'"),
-        ({"road": "kernels", "priors": {"phi": pm.HalfNormal.dist(1)}}, "needs univariate priors"),
+        (
+            {"road": "kernels", "priors": {"beta": "default", "phi": pm.Uniform.dist(0, 1)}},
+            "needs univariate priors",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_refused(keywords: dict[str, Any], message: str) -> None:

@@ -59,3 +59,11 @@ def test_geepack_agrees_where_the_convention_is_the_same(model):
     assert criteria(independent)["cic"] == pytest.approx(9.88647376560656, rel=1e-9)
     gap = float(ar1["fit_stats"]["deviance"] - independent["fit_stats"]["deviance"])
     assert -gap / 2 == pytest.approx(2978.49443297173866 - 2979.46736079264747, abs=1e-8)
+
+
+def test_rjc_is_zero_where_robust_and_naive_agree(model):
+    tree = model.gee("patient", "exchangeable")
+    robust, naive = tree["fit"]["covariance"].values
+    values = np.linalg.eigvals(np.linalg.inv(naive) @ robust).real
+    expected = np.hypot(1 - values.mean(), 1 - (values**2).mean())
+    assert float(tree["fit_stats"]["rjc"]) == pytest.approx(expected, rel=1e-9)

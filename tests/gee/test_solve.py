@@ -114,7 +114,7 @@ class Slow(Equations):
     """Each step covers a tenth of the way to 1."""
 
     def evaluate(self, beta):
-        rows = Rows(np.ones(1), np.ones(1), 1.0, 1.0)
+        rows = Rows(np.ones(1), np.ones(1), 1.0, 1.0, (0.0, 0.0))
         return State(beta, rows, 1.0, np.array(0.1), factor_gram(np.eye(1)), np.ones((1, 1)),
                      self.score(beta))  # fmt: skip
 
