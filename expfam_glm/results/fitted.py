@@ -132,6 +132,15 @@ def need_family(tree: xr.DataTree, family: Family | None, what: str) -> Family:
     return family
 
 
+def no_density(tree: xr.DataTree, family: Family | None) -> str:
+    """Why new responses cannot be drawn, or empty."""
+    if tree.attrs.get("estimator") == "GEE":
+        return "generalised estimating equations declare mean and variance, not a distribution"
+    if family is not None and family.is_quasi:
+        return f"the quasi family {family.name!r} declares mean and variance, not a distribution"
+    return ""
+
+
 def link_of(tree: xr.DataTree, family: Family | None, link: str | Link | None) -> Link:
     """The link of a tree: as given and checked, or found by its name."""
     name, digest = str(tree.attrs["link"]), str(tree.attrs.get("link_digest", ""))

@@ -12,6 +12,7 @@ from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.numerics.anscombe import anscombe
+from expfam_glm.numerics.scores import quantile_residuals
 from expfam_glm.results.fitted import (
     Coefficients,
     Rows,
@@ -21,14 +22,16 @@ from expfam_glm.results.fitted import (
     family_of,
     link_of,
     need_family,
+    no_density,
     response_of,
     roles_of,
     rows_of,
 )
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
+from expfam_glm.tree import check_options
 
-KINDS = ("response", "working", "pearson", "deviance", "anscombe")
+KINDS = ("response", "working", "pearson", "deviance", "anscombe", "quantile")
 # A row is fitted by itself where its hat value is that near to one.
 ALONE = 1e-10
 STANDARDISED = ("pearson", "deviance", "anscombe")
@@ -162,6 +165,7 @@ def residuals(
     kind: str = "deviance",
     *,
     standardised: bool = False,
+    random_seed: int | None = 0,
     family: str | Family | None = None,
     link: str | Link | None = None,
 ) -> xr.DataArray:
@@ -172,10 +176,12 @@ def residuals(
     tree : DataTree
         What `fit`, `gee` or `sample` returned, also when read back from a file. Draws are taken at
         their posterior mean.
-    kind : {"response", "working", "pearson", "deviance", "anscombe"}
+    kind : {"response", "working", "pearson", "deviance", "anscombe", "quantile"}
     standardised : bool
         Divide Pearson, deviance or Anscombe residuals by √(a(φ̂)(1 − h)), with the hat value h; for
         trees of `fit` alone.
+    random_seed : int, optional
+        Seed of the randomised quantile residuals; a fresh one for None.
     family, link : Family, Link, optional
         The declaration, where they are not built in.
 
@@ -187,8 +193,8 @@ def residuals(
     Raises
     ------
     ArgumentError
-        For an unknown kind, if a declared family is not given or another one is, or for
-        standardised residuals that do not exist.
+        For an unknown kind, if a declared family is not given or another one is, for standardised
+        residuals that do not exist, or for quantile residuals where there is no density.
     ResultError
         If it is not a result tree.
 
@@ -200,10 +206,13 @@ def residuals(
     - Pearson (y − μ)√(w/V(μ)), deviance sign(y − μ)√(w d(y, μ)),
     - Anscombe √w ∫ V^(−1/3) dμ / V(μ)^(1/6), the integral from μ to y: nearly normal.
       It is taken numerically, so it is there for every family.
+    - quantile Φ⁻¹(u), with u uniform between P(Y < y) and P(Y ≤ y) at μ̂ and φ̂: standard normal
+      under the model, up to the estimation, for discrete families too.
 
     References
     ----------
-    McCullagh and Nelder (1989), Generalized Linear Models, 2nd ed., section 2.4 and 12.5.
+    McCullagh and Nelder (1989), Generalized Linear Models, 2nd ed., section 2.4 and 12.5. Dunn
+    and Smyth (1996), Randomized quantile residuals, JCGS 5, 236-244.
 
     Examples
     --------
@@ -220,7 +229,9 @@ def residuals(
             f"standardised=True goes with {', '.join(STANDARDISED)} residuals, not {kind!r}."
         )
     rows = row_fit(tree, "residuals", family, link)
-    if standardised:
+    if kind == "quantile":
+        values = _quantile(rows, check_options(None, 1, 1, random_seed))
+    elif standardised:
         need_likelihood(tree, "a standardised residual")
         values = standardise(rows, of_kind(rows, kind))
     else:
@@ -233,6 +244,16 @@ def residuals(
         name=kind,
         attrs={"kind": kind, "standardised": int(standardised)},
     )
+
+
+def _quantile(rows: RowFit, seed: int) -> np.ndarray:
+    """Randomised quantile residuals; refused without a distribution."""
+    reason = no_density(rows.tree, rows.family)
+    if reason:
+        raise ArgumentError(f"quantile residuals need a distribution: {reason}.")
+    phi = dispersion_of(rows.tree, rows.family)
+    rng = np.random.default_rng(seed)
+    return quantile_residuals(rows.family, rows.y, rows.mu, phi, rows.w, rng)
 
 
 def standardise(rows: RowFit, values: np.ndarray) -> np.ndarray:
