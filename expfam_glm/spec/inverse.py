@@ -46,6 +46,7 @@ class Inverse(Op):
     """x with f(x; shapes) = t, for f strictly monotone on a domain; NaN outside f's range."""
 
     elementwise = True
+    inverts = True  # the algebra below this module knows it by this mark
     __props__ = ("function", "domain")
 
     def __init__(self, function: Expression, domain: Domain) -> None:

@@ -22,7 +22,6 @@ from pytensor.scalar import math as psm
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.spec.expression import digest_of, substitute
-from expfam_glm.spec.inverse import Inverse
 
 
 def _is(v: Variable, kind: type) -> bool:
@@ -112,9 +111,11 @@ def _angles(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
     return None
 
 
-@node_rewriter([Inverse])
+@node_rewriter(None)
 def _undo(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
     """f⁻¹(f(x)) = x."""
+    if not getattr(node.op, "inverts", False):
+        return None
     function, (value, *_) = node.op.function, node.inputs
     whole = function.output.owner
     if whole is None or value.owner is None or value.owner.op != whole.op:

@@ -114,6 +114,7 @@ def test_draws_agree_with_the_fit():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::expfam_glm.errors.SamplingWarning")  # few draws
 @pytest.mark.parametrize("sampler", [{"road": "graph"}, {"nuts_sampler": "pymc"}])
 def test_the_other_roads_sample_it_too(sampler):
     model = model_of("power")

@@ -209,6 +209,16 @@ def test_power_by_maximum_likelihood():
     assert found == pytest.approx(V[0, 1] / np.sqrt(V[0, 0] * V[1, 1]), rel=1e-4)
 
 
+def test_at_the_gamma_boundary():
+    model = eg.GLM("time ~ log(u)", eg.load_data("clotting"), family="tweedie")
+    with pytest.warns(FitWarning, match="power → 2, where it becomes 'gamma'"):
+        tree = model.fit()
+    gamma = eg.GLM("time ~ log(u)", eg.load_data("clotting"), family="gamma", link="log").fit()
+    np.testing.assert_allclose(tree["fit"]["beta"], gamma["fit"]["beta"], rtol=1e-9)
+    assert float(tree["fit"]["power"]) == 2.0 and "power" not in tree["posterior"]
+    assert tree.attrs["limit_family"] == "gamma"
+
+
 # ---- shapes of a user's own ----------------------------------------------------------------------
 
 
