@@ -18,6 +18,7 @@ from pytensor.graph.op import Op
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.lower import lower
+from expfam_glm.spec.simplify import simplify
 
 MAX_STEPS = 80
 SMOOTH = 1e-2  # of a rise must be done half way, or seen at one of the points that follow
@@ -50,8 +51,6 @@ class Inverse(Op):
     __props__ = ("function", "domain")
 
     def __init__(self, function: Expression, domain: Domain) -> None:
-        from expfam_glm.spec.simplify import simplify  # which knows this operation
-
         self.function = function
         self.domain = domain
         slope = function.derivative(function.names[0])
