@@ -18,6 +18,7 @@ from expfam_glm.results.fitted import (
     coefficients_of,
     family_of,
     link_of,
+    need_df,
     need_family,
     no_density,
     rows_of,
@@ -148,6 +149,7 @@ def predict(
     if declared is not None and "limit_family" in tree.attrs:
         declared = at_estimate(tree, declared)
     found = coefficients_of(tree, cov_type)
+    need_df(found)
     given = {"offset": offset, "exposure": exposure, "trials": trials, "weights": weights}
     if newdata is None:
         if any(value is not None for value in given.values()):

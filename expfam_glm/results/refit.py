@@ -20,6 +20,7 @@ from expfam_glm.mle.irls import Scoring
 from expfam_glm.mle.layout import CLUSTERED, layout
 from expfam_glm.mle.linear import Factor
 from expfam_glm.results.fitted import (
+    by_likelihood,
     check_tree,
     estimated_dispersion,
     family_of,
@@ -107,7 +108,7 @@ def refit_of(
         If the family or link was declared and is not given.
     """
     check_tree(tree, function)
-    if tree.attrs.get("estimator") != "maximum likelihood":
+    if not by_likelihood(tree):
         raise ResultError(
             f"{function} needs the likelihood, and so a tree of fit(), not of "
             f"{tree.attrs.get('estimator') or 'sample'}()."

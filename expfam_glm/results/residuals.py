@@ -17,6 +17,7 @@ from expfam_glm.results.fitted import (
     Coefficients,
     Rows,
     at_estimate,
+    by_likelihood,
     check_tree,
     coefficients_of,
     family_of,
@@ -126,8 +127,7 @@ def dispersion_of(tree: xr.DataTree, family: Family) -> float:
 
 def is_likelihood(tree: xr.DataTree) -> bool:
     """Whether a tree is one of a fit whose weights are those of a variance."""
-    by_likelihood = str(tree.attrs.get("estimator")).startswith("maximum")
-    return by_likelihood and "sampling_weights" not in roles_of(tree)
+    return by_likelihood(tree) and "sampling_weights" not in roles_of(tree)
 
 
 def need_likelihood(tree: xr.DataTree, what: str) -> None:
