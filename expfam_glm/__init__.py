@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison, plot_profile
+    from expfam_glm.residual_plots import plot_diagnostics
     from expfam_glm.results.compare import compare
     from expfam_glm.results.deviance_table import deviance_table
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
@@ -46,6 +47,7 @@ _HOMES = {
     "load_data": "data.load",
     "marginal_effects": "results.effects",
     "plot_comparison": "plots",
+    "plot_diagnostics": "residual_plots",
     "plot_profile": "plots",
     "predict": "results.predict",
     "profile": "results.profile",
@@ -76,6 +78,7 @@ __all__ = [
     "load_data",
     "marginal_effects",
     "plot_comparison",
+    "plot_diagnostics",
     "plot_profile",
     "predict",
     "profile",

@@ -20,6 +20,7 @@ from expfam_glm.mle.layout import CLUSTERED, layout
 from expfam_glm.mle.linear import Factor
 from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.results.fitted import (
+    by_likelihood,
     check_tree,
     estimated_dispersion,
     family_of,
@@ -112,7 +113,7 @@ def refit_of(
             f"{function} needs a fit without a penalty: the deviance of a penalised one is not the "
             "smallest. Use test='wald', or its interval."
         )
-    if "maximum" not in str(tree.attrs.get("estimator")):
+    if not by_likelihood(tree):
         raise ResultError(
             f"{function} needs the likelihood, and so a tree of fit(), not of "
             f"{tree.attrs.get('estimator') or 'sample'}()."
