@@ -48,6 +48,9 @@ class GLM:
         the response becomes y/exposure with weight exposure.
     missing : {"raise", "drop"}
         What to do with rows that lack a value; dropped rows are counted in the result.
+    allow_code : bool
+        Whether the formula may run Python code beyond the known transforms, as in `{x % 2}`; give
+        False for the formulas of strangers.
 
     Raises
     ------
@@ -55,7 +58,7 @@ class GLM:
         For unknown columns, wrong lengths, missing or infinite values, responses outside the
         support, negative weights, or trials below successes.
     FormulaError
-        If the formula cannot be parsed or evaluated.
+        If the formula cannot be parsed or evaluated, or runs code that is not allowed.
     ArgumentError
         For unknown families, links or words.
 
@@ -91,9 +94,11 @@ class GLM:
         offset: str | ArrayLike | None = None,
         exposure: str | ArrayLike | None = None,
         missing: str = "raise",
+        allow_code: bool = True,
     ) -> None:
         roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
-        self._set(from_formula(formula, data, roles, missing), family, link)
+        frame = from_formula(formula, data, roles, missing, allow_code=allow_code)
+        self._set(frame, family, link)
 
     @classmethod
     def from_arrays(

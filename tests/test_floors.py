@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (  # low to high; names of one tuple stand
     ("results",),
     ("plots", "residual_plots", "interop"),
     ("glm",),
-    ("__init__", "__main__", "families", "links", "correlation"),
+    ("__init__", "__main__", "command", "families", "links", "correlation"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 # (importer, imported); below the top all else beside keeps apart
