@@ -107,8 +107,8 @@ def predict(
     Notes
     -----
     Likelihood and estimating equations: with η̂ = xᵀβ̂ + offset and se(η̂)² = xᵀV̂x, the standard
-    error of the mean is |dμ/dη| se(η̂), and its interval is η̂ ± q se(η̂), taken through the inverse
-    of the link; q comes from the distribution of the tests (where the coefficients have degrees of
+    error of the mean is abs(dμ/dη) se(η̂), and its interval is η̂ ± q se(η̂), taken through the
+    inverse link; q comes from the distribution of the tests (where the coefficients have degrees of
     freedom of their own, the smallest). Ends beyond the linear predictors that the family can have
     stand for the edge of the mean space.
 

@@ -64,7 +64,7 @@ def profile(
 
     Notes
     -----
-    The interval holds the values at which |τ| is at most the normal quantile, or that of t(n − p)
+    The interval holds the values at which abs(τ) is at most the normal quantile, or t(n − p)'s
     where φ is estimated: τ(b) = sign(b − β̂ⱼ) √{[D(b) − D(β̂)]/a(φ̂)}, D(b) being the smallest
     deviance with βⱼ = b, and φ̂ Pearson's. It is the likelihood-ratio test inverted.
 
