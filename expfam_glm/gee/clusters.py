@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from expfam_glm.errors import DataError, show_rows
+from expfam_glm.gee.coding import Coded, code
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.times import numbers
 
 _LONGEST = 1e150  # beyond, products of distances are no longer numbers
-
-
-class Coded(NamedTuple):
-    """Distinct values, and for each row the position of its value among them."""
-
-    levels: np.ndarray  # (m,)
-    codes: np.ndarray  # (n,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,65 +118,6 @@ class Clusters:
     def spread(self, values: np.ndarray) -> np.ndarray:
         """One value a cluster, repeated on each of its rows."""
         return np.repeat(values, self.sizes)
-
-
-class Piece(NamedTuple):
-    """Some clusters that stand side by side."""
-
-    rows: slice
-    clusters: slice
-    size: int  # of each cluster; 0 if they differ
-    starts: np.ndarray  # the first row of each cluster, counted from the first of the piece
-    sizes: np.ndarray
-
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sums over the rows (the last axis) of each cluster."""
-        if not self.size:
-            return np.add.reduceat(values, self.starts, axis=-1)
-        if self.size == 1:
-            return values
-        rows = np.ascontiguousarray(values).reshape(-1, self.size)
-        return (rows @ np.ones(self.size)).reshape(*values.shape[:-1], -1)
-
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """Values of clusters (the last axis) repeated on each of their rows."""
-        return np.repeat(values, self.size or self.sizes, axis=-1)
-
-
-def code(values: np.ndarray) -> Coded:
-    """Number the distinct values; ascending where they can be sorted, else as they appear."""
-    if values.dtype.kind in "iu" and values.size:
-        found_codes = _code_integers(values)
-        if found_codes is not None:
-            return found_codes
-    if values.dtype.kind != "O":
-        levels, codes = np.unique(values, return_inverse=True)
-        return Coded(levels, codes.reshape(-1))
-    listed = values.tolist()
-    found: dict[Any, int] = dict.fromkeys(listed, 0)
-    try:
-        ordered = sorted(found)
-    except TypeError:
-        ordered = list(found)
-    found = {value: number for number, value in enumerate(ordered)}
-    levels = np.empty(len(ordered), dtype=object)
-    levels[:] = ordered
-    codes = np.fromiter((found[value] for value in listed), np.intp, len(listed))
-    return Coded(levels, codes)
-
-
-def _code_integers(values: np.ndarray) -> Coded | None:
-    """Integers within a range that can be tabulated; None if it is too wide."""
-    low, high = int(values.min()), int(values.max())
-    if high - low >= 4 * values.size + 1024:
-        return None
-    steps = (values - values.dtype.type(low)).astype(np.intp, copy=False)
-    seen = np.zeros(high - low + 1, np.intp)
-    seen[steps] = 1
-    levels = (np.flatnonzero(seen) + low).astype(values.dtype)
-    if levels.shape[0] == seen.shape[0]:
-        return Coded(levels, steps)
-    return Coded(levels, (np.cumsum(seen) - 1)[steps])
 
 
 def positions(groups: np.ndarray) -> np.ndarray:

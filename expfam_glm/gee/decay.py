@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.clusters import Piece
 from expfam_glm.gee.lags import Lags, grid_of
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.rate import Chains, OnChains, OnLags, best_rate
 from expfam_glm.gee.structures import SHOWN, Root, Shown, Structure, average
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from expfam_glm.data.blocks import each
 from expfam_glm.errors import ArgumentError, CorrelationError, DataError, one_of
-from expfam_glm.gee.clusters import Piece
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import join, triangle

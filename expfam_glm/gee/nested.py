@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.clusters import Clusters, Piece
+from expfam_glm.gee.clusters import Clusters
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import SHOWN, Root, Shown, Structure, average
 
 

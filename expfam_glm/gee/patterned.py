@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri
 
 from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.clusters import Piece
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
 
 # A residual variance given the earlier rows of a cluster below this is not positive.

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import ArgumentError, CorrelationError
-from expfam_glm.gee.clusters import Clusters, Piece
+from expfam_glm.gee.clusters import Clusters
+from expfam_glm.gee.pieces import Piece
 
 # The matrix shown in the result has at most this many rows.
 SHOWN = 50
