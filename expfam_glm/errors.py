@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ class ExpfamError(Exception):
 
 
 class DeclarationError(ExpfamError, ValueError):
-    """A family, link or domain is declared in a way that cannot hold."""
+    """A family, link or domain is declared in a way that cannot hold; `.part` says which part."""
+
+    def __init__(self, message: str, part: str = "") -> None:
+        super().__init__(message)
+        self.part = part
 
 
 class DataError(ExpfamError, ValueError):
@@ -64,6 +69,10 @@ class ResultError(ExpfamError, ValueError):
     """A result tree lacks what is asked of it, or trees cannot be compared."""
 
 
+class MissingPackageError(ExpfamError, ImportError):
+    """What was asked for needs a package that is not installed."""
+
+
 class ExpfamWarning(UserWarning):
     """Base class of the package's warnings."""
 
@@ -78,6 +87,17 @@ class FitWarning(ExpfamWarning):
 
 class SamplingWarning(ExpfamWarning):
     """Draws are usable but something about them must be known (divergences, R-hat)."""
+
+
+def need(package: str, extra: str) -> Any:
+    """A package of an extra, imported; an error that names the extra where it is missing."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"this needs the package {package.split('.')[0]!r}, which cannot be imported "
+            f"({error}). Install it with: python -m pip install 'expfam_glm[{extra}]'."
+        ) from error
 
 
 def show_rows(values: Any, bad: Any, *, rows: Any = None, most: int = 5) -> str:

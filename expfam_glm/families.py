@@ -3,18 +3,22 @@
 from typing import Any
 
 from expfam_glm.spec import families as _built_in
-from expfam_glm.spec.families import negative_binomial
+from expfam_glm.spec.families import negative_binomial, tweedie
+from expfam_glm.spec.quasi import quasi
 
-__all__ = [  # noqa: F822 - all but one are traced when first used
+__all__ = [  # noqa: F822 - most are traced when first used
     "binomial",
     "gamma",
     "gaussian",
+    "hyperbolic_secant",
     "inverse_gaussian",
     "negative_binomial",
     "normal",
     "poisson",
+    "quasi",
     "quasi_binomial",
     "quasi_poisson",
+    "tweedie",
 ]
 
 

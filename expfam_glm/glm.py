@@ -36,6 +36,9 @@ class GLM:
         Prior (precision) weights w: Var(y) = V(μ) a(φ)/w.
     freq_weights : str or array_like, shape (n,), optional
         How many rows each row stands for.
+    sampling_weights : str or array_like, shape (n,), optional
+        Inverse probabilities of selection, in any unit: they weight the estimating equations, are
+        no part of a likelihood, and leave robust covariances only.
     trials : str or array_like, shape (n,), optional
         Numbers of trials; the response is then the number of successes.
     offset : str or array_like, shape (n,), optional
@@ -83,12 +86,13 @@ class GLM:
         link: str | Link | None = None,
         weights: str | ArrayLike | None = None,
         freq_weights: str | ArrayLike | None = None,
+        sampling_weights: str | ArrayLike | None = None,
         trials: str | ArrayLike | None = None,
         offset: str | ArrayLike | None = None,
         exposure: str | ArrayLike | None = None,
         missing: str = "raise",
     ) -> None:
-        roles = _roles(weights, freq_weights, trials, offset, exposure)
+        roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
         self._set(from_formula(formula, data, roles, missing), family, link)
 
     @classmethod
@@ -102,6 +106,7 @@ class GLM:
         labels: Sequence[str] | None = None,
         weights: ArrayLike | None = None,
         freq_weights: ArrayLike | None = None,
+        sampling_weights: ArrayLike | None = None,
         trials: ArrayLike | None = None,
         offset: ArrayLike | None = None,
         exposure: ArrayLike | None = None,
@@ -117,7 +122,7 @@ class GLM:
             Design matrix.
         labels : sequence of str, optional
             Names of the columns; those of the data frame, or x0, x1, … if not given.
-        family, link, weights, freq_weights, trials, offset, exposure, missing
+        family, link, weights, freq_weights, sampling_weights, trials, offset, exposure, missing
             As for `GLM`, arrays only.
 
         Returns
@@ -139,7 +144,7 @@ class GLM:
         ['one', 'x']
         """
         model = cls.__new__(cls)
-        roles = _roles(weights, freq_weights, trials, offset, exposure)
+        roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
         model._set(from_arrays(y, X, roles, labels, missing), family, link)
         return model
 
@@ -151,6 +156,10 @@ class GLM:
     def fit(
         self,
         *,
+        cov: str | Sequence[str] | None = None,
+        groups: Any = None,
+        time: str | ArrayLike | None = None,
+        lags: int | None = None,
         information: str = "expected",
         dispersion: str | float = "pearson",
         start: ArrayLike | None = None,
@@ -165,8 +174,20 @@ class GLM:
 
         Parameters
         ----------
+        cov : str or sequence of str, optional
+            Covariances of the estimate: "fisher" (the default; "HC0" with sampling weights), robust
+            to a wrong variance "HC0", "HC1", "HC2", "HC3", to dependence within groups "CR0",
+            "CR1", "CR1S", "CR2", "CR3", to serial correlation "HAC". All are stored along
+            `cov_type`; the first is used for tests, intervals and draws.
+        groups : str, array_like (n,), or a list of them, optional
+            The cluster of each row, for CR0 to CR3, or several ways of clustering at once for
+            CR0, CR1 and CR1S; with "HAC" the series that a row belongs to.
+        time : str or array_like (n,), optional
+            The order of the rows for "HAC"; their order in the data if not given.
+        lags : int, optional
+            L, the longest lag of "HAC"; ⌊4 (n/100)^(2/9)⌋ if not given.
         information : {"expected", "observed"}
-            Which information the standard errors come from.
+            Which information the standard errors come from, and the bread of robust ones.
         dispersion : {"pearson", "deviance", "ml"} or float
             How a free φ is estimated: X²/(n − p), D/(n − p), or by maximum likelihood. A number
             is used as given.
@@ -193,17 +214,47 @@ class GLM:
             If no finite maximum exists.
         ConvergenceError
             If the rule is not met, or the observed information is not positive definite.
+        RankError
+            If HC2, HC3 or CR3 does not exist: a row or cluster determines a coefficient by itself.
+        DataError
+            For missing groups or times, one cluster only, or times that occur twice.
         ArgumentError
-            For unknown words.
+            For unknown words, and for groups, time or lags that no covariance asked for uses.
+
+        Warns
+        -----
+        FitWarning
+            If the likelihood rises to the edge of the domain of a shape parameter, where the family
+            becomes another one (the Poisson as α → 0), which is then fitted; or for a perfect fit.
 
         Notes
         -----
-        β ← β + I(β)⁻¹U(β), halved while the likelihood falls or η leaves its domain. Tests are z
-        tests where φ is known and t tests with n − p degrees of freedom where it is estimated.
+        β ← β + I(β)⁻¹U(β), halved while the likelihood falls or η leaves its domain. Tests from
+        "fisher" are z tests where φ is known and t tests with n − p degrees of freedom where it is
+        estimated. Robust covariances are I⁻¹ M I⁻¹, with h the leverage of a row, K clusters, and
+        u_k the sum of a cluster's scores:
+
+            HC0 M = Σ u_i²x_ixᵢᵀ   HC1 n/(n−p)   HC2 u²/(1−h)   HC3 u²/(1−h)²
+            CR0 M = Σ u_k u_kᵀ   CR1 K/(K−1)   CR1S K/(K−1) · (n−1)/(n−p)
+            CR2, CR3: residuals corrected by their expected covariance, or by (I − H_kk)⁻¹
+            HAC M = Σ_j (1 − j/(L+1)) (Γ_j + Γ_jᵀ), Γ_j = Σ_t u_{t+j} x_{t+j} x_tᵀ u_t
+
+        Their tests are z tests, but for CR2: t tests with Satterthwaite's degrees of freedom. With
+        several groupings the covariances by every intersection are added and subtracted in turn.
+
+        Shape parameters that have no value are estimated by maximum likelihood jointly with β (and
+        φ). They are orthogonal to β in expectation, because the score (y − μ)θ′(η)/a of β has mean
+        zero for every shape; so the expected information of β needs no correction, and the standard
+        errors of the shapes come from the observed information with β held, as in R's `glm.nb`.
+        `information="observed"` inverts the joint matrix. Standard errors of shapes are on the
+        scale that their names and attributes say: `se_log_alpha`, `se_logit_power`.
 
         References
         ----------
-        McCullagh and Nelder (1989), section 2.5.
+        McCullagh and Nelder (1989), section 2.5; Zeileis (2006), Object-oriented computation of
+        sandwich estimators, J. Stat. Softw. 16(9); Cameron, Gelbach and Miller (2011), J. Bus.
+        Econ. Stat. 29, 238-249; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36, 672-683;
+        Newey and West (1987), Econometrica 55, 703-708.
 
         Examples
         --------
@@ -215,8 +266,9 @@ class GLM:
         """
         from expfam_glm.mle.fit import fit
 
-        return fit(self.problem, information=information, dispersion=dispersion, start=start,
-                   tol=tol, max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
+        return fit(self.problem, cov=cov, groups=groups, time=time, lags=lags,
+                   information=information, dispersion=dispersion, start=start, tol=tol,
+                   max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
                    draws=draws, random_seed=random_seed)  # fmt: skip
 
     def gee(
@@ -339,8 +391,9 @@ class GLM:
         Parameters
         ----------
         priors : {"default", "flat"} or mapping
-            Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are
-            `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default" or "flat".
+            Keys are labels of coefficients, "phi", names of free shape parameters, or "beta" for
+            all coefficients; values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
+            "default" or "flat".
 
         Returns
         -------
@@ -354,7 +407,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown priors, and for a quasi family, which has no density.
+            For unknown priors.
         RankError
             If coefficients with a flat prior are not determined by the data.
         SeparationError
@@ -371,7 +424,9 @@ class GLM:
         -----
         log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the
         likelihood being the graph of the declaration; −∞ where a linear predictor leaves the domain
-        of the link. For the default priors see `expfam_glm.bayes.scaling`.
+        of the link. For the default priors see `expfam_glm.bayes.scaling`. A quasi family has
+        the quasi-posterior: φ is held at Pearson's estimate and Σ f w [yθ − b(θ)]/a(φ̂) is a
+        potential of the model instead of an observed `y`.
 
         References
         ----------
@@ -438,7 +493,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown words or priors, for counts that are not positive, and for quasi families.
+            For unknown words or priors, and for counts that are not positive.
         RankError, SeparationError, SamplingError
             If flat priors leave the posterior improper, or no starting point is found.
 
@@ -454,6 +509,9 @@ class GLM:
         Chains start near the posterior mode, one posterior standard deviation away in a
         random direction, inside the domain of the link. A free φ is sampled on the log scale. The
         attribute `road` says how the log-posterior was computed; both ways are the same function.
+        A quasi family has the quasi-posterior, see `to_pymc`: the attribute `held_phi` is the
+        estimate at which its φ is held, and there is neither log_likelihood nor
+        posterior_predictive.
 
         References
         ----------
@@ -483,9 +541,16 @@ class GLM:
             f"{self.problem.row_count} rows>"
         )
 
+    def _repr_html_(self) -> str:
+        from expfam_glm.results.facts import of_model
 
-def _roles(weights: Any, freq_weights: Any, trials: Any, offset: Any, exposure: Any) -> Mapping:
+        return of_model(self.problem)._repr_html_()
+
+
+def _roles(
+    weights: Any, freq_weights: Any, sampling_weights: Any, trials: Any, offset: Any, exposure: Any
+) -> Mapping:
     return {
-        "weights": weights, "freq_weights": freq_weights, "trials": trials, "offset": offset,
-        "exposure": exposure,
+        "weights": weights, "freq_weights": freq_weights, "sampling_weights": sampling_weights,
+        "trials": trials, "offset": offset, "exposure": exposure,
     }  # fmt: skip

@@ -1,14 +1,15 @@
-"""Plots of comparisons, thin on arviz-plots."""
+"""Plots of comparisons and profiles, thin on arviz-plots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
-from expfam_glm.errors import ResultError, one_of
+from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.results.text import percent
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PALETTE = (
 BACKENDS = ("matplotlib", "bokeh", "plotly", "none")
 FOREST_WIDTH = 6.0  # inches
 PER_LETTER = 0.075  # inches
+PANELS = 3  # side by side
 
 
 def plot_comparison(
@@ -93,7 +95,9 @@ def plot_comparison(
         size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
     else:
         size = {"figsize": (100 * width, 100 * height), "figsize_units": "dots"}
-    collection = arviz_plots.plot_forest(
+    options: dict[str, Any] = {"width_ratios": [label_width, FOREST_WIDTH]} | size | figure_kwargs
+    draw_forest = partial(
+        arviz_plots.plot_forest,
         # one draw, the estimate: plot_forest takes labels and places from it, and the rest below
         xr.DataTree.from_dict({"posterior": chosen[["estimate"]].expand_dims("draw")}),
         sample_dims=["draw"],
@@ -111,9 +115,17 @@ def plot_comparison(
             "ticklabels": False,
         },
         color=[PALETTE[i % len(PALETTE)] for i in range(chosen.sizes["model"])],
-        figure_kwargs={"width_ratios": [label_width, FOREST_WIDTH]} | size | figure_kwargs,
+        figure_kwargs=options,
         backend=cast(Any, backend),  # its annotation leaves two of them out
     )
+    try:
+        collection = draw_forest()
+    except (AttributeError, TypeError) as error:
+        if not figure_kwargs:
+            raise
+        raise ArgumentError(
+            f"the figure of {backend!r} does not take one of {', '.join(figure_kwargs)}: {error}"
+        ) from error
     forest = collection.get_target("estimate", {"column": "forest"})
     labels = collection.get_target("estimate", {"column": "labels"})
     draw.remove_axis(labels, axis="both")
@@ -128,6 +140,96 @@ def plot_comparison(
     return collection
 
 
+def plot_profile(
+    profiles: xr.Dataset,
+    *,
+    coefs: Sequence[str] | None = None,
+    backend: str = "matplotlib",
+    **figure_kwargs: Any,
+) -> PlotCollection:
+    """Draw the profiles of coefficients, straight where the Wald interval is the profile's.
+
+    Parameters
+    ----------
+    profiles : xarray.Dataset
+        What `profile` returned.
+    coefs : sequence of str, optional
+        Coefficients to draw, in this order; all by default.
+    backend : {"matplotlib", "bokeh", "plotly", "none"}
+        A backend of arviz-plots.
+    **figure_kwargs
+        Passed to the backend's figure, such as `figsize`.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+        One panel a coefficient: the signed root of the profile deviance (solid), that of the normal
+        approximation (dashed), the level, and the ends of the interval.
+
+    Raises
+    ------
+    ResultError
+        If `profiles` is not what `profile` returned, or lacks a coefficient that is asked for.
+    ArgumentError
+        If the backend is not known.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> rings = eg.load_data("oring")
+    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+    >>> plot_profile(eg.profile(model.fit()), backend="none").backend
+    'none'
+    """
+    from arviz_plots import PlotCollection
+
+    if backend not in BACKENDS:
+        raise one_of("backend", backend, BACKENDS)
+    chosen = _profiles_of(profiles, coefs)
+    draw = import_module(f"arviz_plots.backend.{backend}")
+    count = chosen.sizes["coef"]
+    across = min(count, PANELS)
+    down = -(-count // PANELS)
+    if backend == "matplotlib":
+        size: dict[str, Any] = {"figsize": (3 * across, 2.6 * down), "layout": "constrained"}
+    else:
+        size = {"figsize": (300 * across, 260 * down), "figsize_units": "dots"}
+    collection = PlotCollection.wrap(
+        chosen[["root"]],
+        cols=["coef"],
+        col_wrap=PANELS,
+        backend=backend,
+        figure_kwargs=size | figure_kwargs,
+    )
+    level = float(chosen.attrs["level"])
+    for label in chosen["coef"].values:
+        panel = collection.get_target("root", {"coef": label})
+        one = chosen.sel(coef=label)
+        value, root = one["value"].values, one["root"].values
+        straight = (value - float(one["estimate"])) / float(one["se"])
+        draw.line(value, straight, panel, color="gray", width=0.9, linestyle="C1")
+        draw.line(value, root, panel, color=PALETTE[0], width=1.6)
+        for end, side in zip(one["interval"].values, (-level, level), strict=True):
+            draw.hline(side, panel, color="gray", width=0.6)
+            if abs(end) < float("inf"):
+                draw.vline(end, panel, color=PALETTE[1], width=1.0)
+        draw.title(str(label), panel)
+        draw.xlabel(f"{percent(chosen.attrs['ci_prob'])}% interval between the lines", panel)
+        draw.ylabel("signed root", panel)
+    return collection
+
+
+def _profiles_of(profiles: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
+    """The part of the profiles that is to be drawn."""
+    needed = ("root", "value", "interval", "estimate", "se")
+    if not isinstance(profiles, xr.Dataset) or any(name not in profiles for name in needed):
+        raise ResultError(
+            f"plot_profile takes what profile returned, not this {type(profiles).__name__}; write "
+            "plot_profile(profile(tree))."
+        )
+    return _with_coefs(profiles, coefs, "plot_profile", "the profiles")
+
+
 def _choose(table: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
     """The part of a comparison that is to be drawn."""
     needed = ("estimate", "interval", "inner_interval")
@@ -136,14 +238,22 @@ def _choose(table: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
             "plot_comparison takes the table that compare returned, "
             f"not this {type(table).__name__}; write plot_comparison(compare({{...}}))."
         )
-    known = [str(label) for label in table["coef"].values]
+    return _with_coefs(table[list(needed)], coefs, "plot_comparison", "the comparison")
+
+
+def _with_coefs(
+    data: xr.Dataset, coefs: Sequence[str] | None, function: str, what: str
+) -> xr.Dataset:
+    """The coefficients asked for, all by default."""
+    known = [str(label) for label in data["coef"].values]
     unknown = [str(coef) for coef in coefs or () if coef not in known]
     if unknown:
+        verb = "do" if what.endswith("s") else "does"
         raise ResultError(
-            f"coefs names {', '.join(map(repr, unknown))}, which the comparison does not have; "
-            f"it has {', '.join(map(repr, known))}."
+            f"coefs names {', '.join(map(repr, unknown))}, which {what} {verb} not have; "
+            f"there are {', '.join(map(repr, known))}."
         )
     chosen = known if coefs is None else list(coefs)
     if not chosen:
-        raise ResultError("plot_comparison was given no coefficients to draw; name one in coefs.")
-    return table[list(needed)].sel(coef=chosen)
+        raise ResultError(f"{function} was given no coefficients to draw; name one in coefs.")
+    return data.sel(coef=chosen)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -18,15 +18,19 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasIndex
 
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.normal_draws import matched_normals, square_root
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval, wald_p_value
+from expfam_glm.spec.domain import Positive
+from expfam_glm.spec.scale import Scale
 
 _VERSIONS_OF = ("numpy", "scipy", "xarray", "arviz-base", "pytensor", "pymc", "nutpie")
 
-type Variables = dict[str, tuple[tuple[str, ...], Any]]
+type Variables = dict[str, tuple[Any, ...]]  # dims, values and, if need be, attributes
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Estimate:
         Coordinates of the dimensions that `fit` adds.
     positive : dict of str to (float, float)
         Positive parameters estimated by likelihood: estimate, and standard error of its logarithm.
+    shapes : dict of str to (float, float, Scale)
+        Shape parameters estimated by likelihood: estimate, standard error on the working scale, and
+        that scale.
+    correlation : ndarray (k, k), optional
+        Correlation of the estimates of `positive` and `shapes`, in this order, on their working
+        scales; none if not given.
     fit_stats : dict of str to number
         Deviance, log-likelihood and the like; `converged` as 0 or 1.
     observed : dict of str to ndarray (n,)
@@ -74,6 +84,14 @@ class Estimate:
     observed: dict[str, np.ndarray]
     constant: dict[str, np.ndarray]
     attrs: dict[str, str | float | int]
+    shapes: dict[str, tuple[float, float, Scale]] = field(default_factory=dict)
+    correlation: np.ndarray | None = None
+
+    @property
+    def further(self) -> dict[str, tuple[float, float, Scale]]:
+        """The parameters beside β that are estimated by likelihood."""
+        positive = {name: (*pair, Scale(Positive)) for name, pair in self.positive.items()}
+        return positive | self.shapes
 
 
 def check_options(ci_prob: float | None, chains: int, draws: int, random_seed: int | None) -> int:
@@ -128,7 +146,8 @@ def likelihood_tree(
     -----
     The draws are moment-matched: over all chains their mean is β̂ and their covariance (with
     divisor one less than the number of draws) is V̂, to rounding. Positive parameters are drawn
-    log-normally, uncorrelated with β on the log scale.
+    log-normally, shape parameters normally on the working scale that the attribute `scale` of their
+    standard error names; both uncorrelated with β.
 
     Examples
     --------
@@ -155,19 +174,16 @@ def likelihood_tree(
     }
     observed = by_row(estimate.observed)
     constant = by_row(estimate.constant)
-    labels = np.array(estimate.labels, dtype=str)
-    coords = xr.Coordinates(
-        {
-            "chain": np.arange(chains),
-            "draw": np.arange(draws),
-            "coef": labels,
-            "coef2": labels,
-            "cov_type": np.array(list(estimate.covariances), dtype=str),
-            "ci_bound": ["lower", "upper"],
-            "obs_id": np.arange(next((len(y) for y in estimate.observed.values()), 0)),
-        }
-        | {dim: np.asarray(values) for dim, values in estimate.fit_coords.items()}
-    )
+    dims: dict[str, Sequence] = {
+        "chain": range(chains),
+        "draw": range(draws),
+        "coef": estimate.labels,
+        "coef2": estimate.labels,
+        "cov_type": list(estimate.covariances),
+        "ci_bound": ["lower", "upper"],
+        "obs_id": range(next((len(y) for y in estimate.observed.values()), 0)),
+    }
+    coords = coordinates(dims | estimate.fit_coords)
     groups = {
         "posterior": group(posterior, coords, kind=kind),
         "fit": group(fit, coords, ci_prob=prob),
@@ -230,9 +246,14 @@ def _fit(estimate: Estimate, ci_prob: float) -> Variables:
         "df": (("coef",), df),
         "interval": (("coef", "ci_bound"), wald_interval(beta, se, df, ci_prob)),
     }
-    for name, (value, log_se) in estimate.positive.items():
-        variables |= {name: ((), value), f"se_log_{name}": ((), log_se)}
-    return variables | estimate.fit
+    variables |= estimate.fit
+    for name, (value, spread, scale) in estimate.further.items():
+        error = "_".join(filter(None, ["se", scale.name, name]))
+        variables |= {
+            name: ((), value, {"standard_error": error}),
+            error: ((), spread, {"scale": scale.written(name)}),
+        }
+    return variables
 
 
 def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) -> Variables:
@@ -244,15 +265,19 @@ def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) ->
     cov_type, V = next(iter(estimate.covariances.items()))
     known = np.isfinite(beta) & np.isfinite(np.diagonal(V))
     root = square_root(np.asarray(V, dtype=float)[np.ix_(known, known)], cov_type)
-    z = matched_normals(chains * draws, len(root) + len(estimate.positive), random_seed)
+    drawn = {name: entry for name, entry in estimate.further.items() if np.isfinite(entry[1])}
+    z = matched_normals(chains * draws, len(root) + len(drawn), random_seed)
     beta_draws = np.full((chains * draws, beta.size), np.nan)
     beta_draws[:, known] = beta[known] + z[:, : len(root)] @ root
     variables: Variables = {
         "beta": (("chain", "draw", "coef"), beta_draws.reshape(chains, draws, beta.size))
     }
-    for column, (name, (value, log_se)) in enumerate(estimate.positive.items(), start=len(root)):
-        positive_draws = value * np.exp(log_se * z[:, column])
-        variables[name] = (("chain", "draw"), positive_draws.reshape(chains, draws))
+    further = z[:, len(root) :]
+    if estimate.correlation is not None and drawn:
+        further = further @ square_root(estimate.correlation, "correlation of the parameters")
+    for column, (name, (value, se, scale)) in zip(further.T, drawn.items(), strict=True):
+        values = scale.back(scale.to(value) + se * column)
+        variables[name] = (("chain", "draw"), values.reshape(chains, draws))
     return variables
 
 
@@ -264,9 +289,29 @@ def by_row(columns: Mapping[str, Any]) -> Variables:
     }
 
 
+def coordinates(dims: Mapping[str, Sequence]) -> xr.Coordinates:
+    """Labelled dimensions; from plain arrays xarray would first load every array library it knows.
+
+    Parameters
+    ----------
+    dims : dict of str to sequence
+        The labels along each dimension.
+    """
+    indexes = {}
+    for dim, labels in dims.items():
+        if isinstance(labels, range):
+            indexes[dim] = PandasIndex(pd.RangeIndex(labels.start, labels.stop, labels.step), dim)
+            continue
+        array = np.asarray(labels)
+        kind = object if array.dtype.kind == "U" else None
+        indexes[dim] = PandasIndex(pd.Index(array, dtype=kind), dim, coord_dtype=array.dtype)
+    variables = {dim: index.create_variables()[dim] for dim, index in indexes.items()}
+    return xr.Coordinates(variables, indexes=indexes)
+
+
 def group(variables: Variables, coords: xr.Coordinates, **attrs: str | float) -> xr.Dataset:
     """A dataset of the variables with those coordinates that they use, indexes shared."""
-    used = {dim for dims, _ in variables.values() for dim in dims}
+    used = {dim for dims, *_ in variables.values() for dim in dims}
     indexes = {dim: index for dim, index in coords.xindexes.items() if dim in used}
     chosen = xr.Coordinates({dim: coords.variables[dim] for dim in indexes}, indexes=indexes)
     return xr.Dataset(variables, coords=chosen, attrs=attrs)

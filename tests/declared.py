@@ -21,15 +21,20 @@ logarithmic = Family(
     theta_domain=Interval(None, 0),
     phi=1.0,
 )
+
+
+def _continuous_bernoulli_b(theta):
+    """log{(e^θ − 1)/θ}, near 0 by its series; the other branch is kept away from 0 there."""
+    small = pt.abs(theta) < 1e-2
+    size = pt.switch(small, 1.0, pt.abs(theta))
+    series = theta / 2 + theta**2 / 24 - theta**4 / 2880 + theta**6 / 181440
+    away = pt.maximum(theta, 0.0) + pt.log(-pt.expm1(-size)) - pt.log(size)
+    return pt.switch(small, series, away)
+
+
 continuous_bernoulli = Family(
     "continuous_bernoulli",
-    b=lambda theta: pt.switch(
-        pt.abs(theta) < 1e-2,
-        theta / 2 + theta**2 / 24 - theta**4 / 2880 + theta**6 / 181440,
-        pt.maximum(theta, 0.0)
-        + pt.log(-pt.expm1(-pt.abs(theta)))
-        - pt.log(pt.switch(pt.abs(theta) < 1e-2, 1.0, pt.abs(theta))),
-    ),
+    b=_continuous_bernoulli_b,
     c=lambda y, a: 0.0 * y,
     support=UnitInterval,
     phi=1.0,

@@ -30,6 +30,7 @@ _SHIPPED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "inverse_gaussian": ("time ~ log(u) + lot", "clotting", {"family": "inverse_gaussian"}),
     "inverse_gaussian-log": ("time ~ log(u) + lot", "clotting",
                              {"family": "inverse_gaussian", "link": "log"}),
+    "hyperbolic_secant": ("time ~ log(u) + lot", "clotting", {"family": "hyperbolic_secant"}),
     "negative_binomial": ("days ~ sex + age", "quine", {"family": "negative_binomial"}),
 }  # fmt: skip
 

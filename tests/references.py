@@ -36,7 +36,7 @@ def data_of(name: str, case: dict[str, Any]) -> Any:
 def model_of(name: str, case: dict[str, Any]) -> eg.GLM:
     """The model of a case."""
     family = case["family"]
-    if case.get("family_args"):
+    if case.get("family_args"):  # else by name, shapes free
         family = getattr(eg.families, family)(**case["family_args"])
     return eg.GLM(
         case["formula"], data_of(name, case), family=family, link=case["link"], **case["roles"]

@@ -515,7 +515,7 @@ def test_normal_means_that_run_to_zero(link):
 @pytest.mark.parametrize(
     ("y", "family", "link", "words"),
     [
-        (np.zeros(N), "poisson", "identity", r"mean response 0 does not lie inside \(0, inf\)"),
+        (np.zeros(N), "poisson", "identity", r"every response is 0, at the edge"),
         (COUNTS, "poisson", "logit", r"mean response .* does not lie inside \(0, 1\)"),
         (-1 - COUNTS, "normal", "log", r"does not lie inside \(0, inf\), the means of 'normal'"),
     ],

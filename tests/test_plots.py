@@ -13,9 +13,11 @@ import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
+import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ResultError
-from expfam_glm.plots import PALETTE, plot_comparison
+from expfam_glm.plots import PALETTE, plot_comparison, plot_profile
 from expfam_glm.results.compare import compare
+from expfam_glm.results.profile import profile
 from expfam_glm.tree import likelihood_tree
 from tests.fabricated import LABELS, aliased, made_up, made_up_gee, sampled, three_roads
 
@@ -133,7 +135,9 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         plot_comparison(three_roads())  # type: ignore[arg-type]
     with pytest.raises(ResultError, match="not this Dataset"):
         plot_comparison(xr.Dataset({"estimate": 1.0}))
-    with pytest.raises(ResultError, match="'agee', which the comparison does not have; it has 'I"):
+    with pytest.raises(
+        ResultError, match="'agee', which the comparison does not have; there are 'I"
+    ):
         plot_comparison(table, coefs=["age", "agee"])
     with pytest.raises(ResultError, match="no coefficients"):
         plot_comparison(table, coefs=[])
@@ -149,3 +153,23 @@ def test_plain_arviz_shows_all_three_roads() -> None:
     assert len(found) == 3
     drawn = [sum(np.isfinite(line).all() for line in lines) for lines in found.values()]
     assert drawn == [8, 6, 8]
+
+
+def test_the_profile_is_drawn_beside_its_normal_approximation() -> None:
+    model = eg.GLM("y ~ x", {"y": [1, 3, 4, 9], "x": [0, 1, 2, 3]}, family="poisson")
+    found = profile(model.fit(), ci_prob=0.95)
+    collection = plot_profile(found, coefs=["x"])
+    panel = collection.get_target("root", {"coef": "x"})
+    one = found.sel(coef="x")
+    curves = [line for line in panel.get_lines() if len(line.get_xdata()) == one.sizes["point"]]
+    straight, root = (np.asarray(line.get_ydata(), float) for line in curves)
+    np.testing.assert_allclose(root, one["root"])
+    np.testing.assert_allclose(straight, (one["value"] - one["estimate"]) / one["se"])
+    upright = [
+        line.get_xdata()[0] for line in panel.get_lines() if list(line.get_ydata()) == [0, 1]
+    ]
+    np.testing.assert_allclose(sorted(upright), one["interval"])
+    with pytest.raises(ResultError, match="takes what profile returned"):
+        plot_profile(found["root"])
+    with pytest.raises(ArgumentError, match="backend"):
+        plot_profile(found, backend="paper")

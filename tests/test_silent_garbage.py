@@ -1,10 +1,20 @@
 """Results that looked fine and were not: each was returned in silence once."""
 
+from decimal import Decimal
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, ResultError
+from expfam_glm.errors import (
+    ArgumentError,
+    ConvergenceError,
+    DataError,
+    FitWarning,
+    FormulaError,
+    ResultError,
+)
 
 Y = np.array([1, 2, 3, 4, 2, 5, 1, 0, 2, 3, 4, 6])
 DATA = {"y": Y, "x": np.linspace(0, 1, 12)}
@@ -68,3 +78,54 @@ def test_options_are_checked_before_the_fit(options):
 def test_a_seed_of_none_is_a_fresh_one():
     tree = eg.GLM("y ~ x", DATA, family="poisson").fit(random_seed=None)
     assert tree.attrs["random_seed"] >= 0
+
+
+def test_series_with_other_row_labels_are_not_paired_by_position():
+    y, x = pd.Series(Y), pd.Series(DATA["x"])
+    eg.GLM("y ~ x", {"y": y, "x": x}, family="poisson")
+    with pytest.raises(DataError, match=r"'x' and 'y' are pandas Series"):
+        eg.GLM("y ~ x", {"y": y, "x": x[::-1]}, family="poisson")
+
+
+def test_the_response_does_not_explain_itself():
+    with pytest.raises(FormulaError, match="the response 'y' is among"):
+        eg.GLM("y ~ x + y", DATA, family="poisson")
+    with pytest.raises(DataError, match="offset='y' is the response"):
+        eg.GLM("y ~ x", DATA, family="poisson", offset="y")
+
+
+@pytest.mark.parametrize("role", ["weights", "freq_weights", "sampling_weights"])
+def test_weights_beyond_the_range_of_sums_are_refused(role):
+    weights = np.ones(12)
+    weights[3] = 1e-310
+    with pytest.raises(DataError, match=f"{role} must lie between"):
+        eg.GLM("y ~ x", DATA, family="normal", **{role: weights})
+
+
+@pytest.mark.parametrize("exponent", [None, "a", [1], True, 1e300, -1e-300, np.nan])
+def test_impossible_exponents_of_a_power_link(exponent):
+    with pytest.raises(ArgumentError, match="the exponent must be 0"):
+        eg.links.power(exponent)
+
+
+def test_responses_that_are_all_at_the_edge():
+    data = DATA | {"y": np.ones(12)}
+    with pytest.raises(DataError, match="every response is 1, at the edge"):
+        eg.GLM("y ~ x", data, family="binomial", link="log").fit()
+
+
+@pytest.mark.parametrize("dispersion", [np.array([1.0, 2]), 1j, None, "pearsen"])
+def test_impossible_dispersions(dispersion):
+    with pytest.raises(ArgumentError, match="dispersion="):
+        eg.GLM("y ~ x", DATA, family="normal").fit(dispersion=dispersion)
+
+
+def test_a_signalling_decimal():
+    with pytest.raises(DataError, match="signalling NaN"):
+        eg.GLM("y ~ x", DATA | {"x": [Decimal("sNaN")] * 12}, family="normal")
+
+
+def test_an_option_that_no_figure_takes():
+    table = eg.compare({"a": eg.GLM("y ~ x", DATA, family="poisson").fit()})
+    with pytest.raises(ArgumentError, match="does not take one of ax"):
+        eg.plot_comparison(table, ax=5)

@@ -1,13 +1,15 @@
 """The log-posterior and its gradient by row kernels: the fast lane, with nothing to compile.
 
-The value space is z = (β, log φ), that of the PyMC model under its default transforms. The priors
-are PyMC's own log-densities, differentiated and lowered to NumPy like the rows.
+The value space is z = (β, shapes on their working scales, log φ), that of the PyMC model under its
+default transforms. The priors are PyMC's own log-densities, differentiated and lowered to NumPy
+like the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,17 +17,22 @@ import pymc as pm
 from pymc.logprob.utils import CheckParameterValue
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import toposort
+from pytensor.tensor.elemwise import Elemwise
 
-from expfam_glm.bayes.priors import Applied, Prior, space_of
+from expfam_glm.bayes.joint import joint_prior
+from expfam_glm.bayes.prior import Prior, space_of, spans
+from expfam_glm.bayes.priors import Applied
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DeclarationError
 from expfam_glm.kernels.row import row_kernel
+from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.expression import derivative, scalar, substitute
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.lower import lower
+from expfam_glm.spec.scale import Scale
 from expfam_glm.spec.simplify import simplify
 
 type Kernel = Callable[..., tuple[np.ndarray, ...]]
@@ -37,8 +44,19 @@ def _prior_kernel(distribution: str, names: tuple[str, ...], bend: bool) -> Kern
 
     None where the log-density is no elementwise function that NumPy and SciPy can compute.
     """
-    x, symbols = scalar("x"), [scalar(name) for name in names]
+    symbols = [scalar(name) for name in names]
     variable = getattr(pm, distribution).dist(**dict(zip(names, symbols, strict=True)))
+    return _lowered(variable, symbols, bend)
+
+
+@lru_cache(maxsize=256)
+def _variable_kernel(variable: Variable, bend: bool) -> Kernel | None:
+    """`_prior_kernel` of a distribution whose parameters are constants."""
+    return _lowered(variable, [], bend)
+
+
+def _lowered(variable: Variable, symbols: list[Variable], bend: bool) -> Kernel | None:
+    x = scalar("x")
     variables = [x, *symbols]
     try:
         value = substitute(_without_checks(pm.logp(variable, x)), {})
@@ -60,15 +78,22 @@ def _without_checks(graph: Variable) -> Variable:
 class PriorTerms:
     """log π of several parameters at once, with its derivatives; zero where it is not known."""
 
-    def __init__(self, priors: Sequence[Prior]) -> None:
-        groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    def __init__(self, priors: Sequence[Prior | Variable]) -> None:
+        groups: dict[Any, list[int]] = {}
         for k, prior in enumerate(priors):
-            key = prior.distribution, tuple(sorted(prior.parameters))
+            key = prior
+            if isinstance(prior, Prior):
+                key = prior.distribution, tuple(sorted(prior.parameters))
             groups.setdefault(key, []).append(k)
         self.parts: list[tuple[Any, ...]] = []
-        for (distribution, names), where in groups.items():
-            kernels = [_prior_kernel(distribution, names, bend) for bend in (False, True)]
-            columns = [np.array([priors[k].parameters[name] for k in where]) for name in names]
+        for key, where in groups.items():
+            columns: list[np.ndarray] = []
+            if isinstance(key, Variable):
+                kernels = [_variable_kernel(key, bend) for bend in (False, True)]
+            else:
+                kernels = [_prior_kernel(*key, bend) for bend in (False, True)]
+                given = [p.parameters for k in where if isinstance(p := priors[k], Prior)]
+                columns = [np.array([values[name] for values in given]) for name in key[1]]
             every = slice(None) if len(where) == len(priors) else np.array(where)
             self.parts.append((every, *kernels, columns))
 
@@ -95,10 +120,12 @@ class PriorTerms:
 
 
 @lru_cache(maxsize=128)
-def _free_dispersion_rows(family: Family, link: Link) -> Kernel:
-    """(η, y, r) → log f, ∂/∂η and −∂/∂log r of each row."""
+def _rows_with_slopes(family: Family, link: Link) -> Kernel:
+    """(η, y, r, *shapes) → log f, ∂/∂η, ∂/∂ of each shape and −∂/∂log r of each row."""
     rows = row_model(family, link)
-    outputs = [rows.loglik, rows.score, -rows.r * derivative(rows.loglik, rows.r)]
+    by_shape = [derivative(rows.loglik, shape) for shape in rows.shapes.values()]
+    by_a = -rows.r * derivative(rows.loglik, rows.r)
+    outputs = [rows.loglik, rows.score, *by_shape, *([by_a] if family.phi is None else [])]
     return lower(rows.variables, simplify(outputs, rows.variables), rows=(rows.eta, rows.y))
 
 
@@ -111,7 +138,10 @@ def _dispersion_kernel(family: Family) -> Kernel:
 
 
 class LogPosterior:
-    """log π(β, φ) + Σ f log f(y) and its gradient in z = (β, log φ)."""
+    """log π(β, ψ, φ) + Σ f log f(y) and its gradient in z = (β, u(ψ), log φ), ψ the free shapes.
+
+    Where the prior is one of s = φ^k, it is the density of (β, u(ψ), log s) at z.
+    """
 
     def __init__(self, problem: Problem, applied: Applied) -> None:
         assert applied.beta is not None
@@ -119,18 +149,23 @@ class LogPosterior:
         self.p = problem.X.shape[1]
         self.blocks = list(MemoryBlocks(problem))
         self.image = link.image(family.mean_space)
-        self.coefficients = PriorTerms([p for p in applied.beta if isinstance(p, Prior)])
+        self.coefficients = PriorTerms(applied.beta)
+        self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         self.free = applied.phi is not None
         self.constant, self.sign = 0.0, 1.0
-        if isinstance(applied.phi, Prior):
-            self.dispersion = PriorTerms([applied.phi])
-            self.a_of_phi = _dispersion_kernel(family)
-            self.rows = _free_dispersion_rows(family, link)
+        self.scales = {name: Scale(domain) for name, domain in family.shape.items()}
+        self.shape_priors = PriorTerms(list(applied.shapes.values()))
+        if not self.free:
+            self.a = float(family.a(family.phi))
+        if self.free or self.scales:
+            self.rows = _rows_with_slopes(family, link)
+            if applied.phi is not None:
+                self.dispersion, self.power = PriorTerms([applied.phi]), applied.phi_power
+                self.a_of_phi = _dispersion_kernel(family)
             return
         closed = family.closed_deviance is not None
         self.sign = -0.5 if closed else 1.0
         self.rows = row_kernel(family, link, ("weighted_deviance" if closed else "kernel", "score"))
-        self.a = float(family.a(family.phi))
         base = family.saturated if closed else family.base_measure
         for block in self.blocks:
             self.constant += block.total(base(block.y, self.a / np.asarray(block.w)))
@@ -138,37 +173,68 @@ class LogPosterior:
     @property
     def n_dim(self) -> int:
         """Length of z."""
-        return self.p + self.free
+        return self.p + len(self.scales) + self.free
+
+    def shapes_at(self, z: np.ndarray) -> dict[str, float]:
+        """The free shapes at z."""
+        values = zip(self.scales.items(), z[self.p :], strict=False)
+        return {name: float(scale.back(u)) for (name, scale), u in values}
 
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; −∞ outside the domain of η."""
         log_prior, slope = self.coefficients(z[: self.p])
         value, gradient = self.constant + float(log_prior.sum()), np.zeros(self.n_dim)
         gradient[: self.p] = slope
+        if self.joint is not None:
+            together, slope = self.joint(z[: self.p])
+            value, gradient[: self.p] = value + together, gradient[: self.p] + slope
+            if not np.isfinite(value):
+                return -np.inf, np.zeros(self.n_dim)
+        shaped = slice(self.p, self.p + len(self.scales))
         a, elasticity = (0.0, 0.0) if self.free else (self.a, 0.0)
         if self.free:
             phi = np.exp(z[-1:])
             a, elasticity = (float(v) for v in map(np.squeeze, self.a_of_phi(phi)))
-            log_prior, slope = self.dispersion(phi)
-            value += float(log_prior[0] + z[-1])
-            gradient[-1] = slope[0] * phi[0] + 1.0
+            scaled = phi**self.power
+            log_prior, slope = self.dispersion(scaled)
+            value += float(log_prior[0] + self.power * z[-1])
+            gradient[-1] = self.power * (slope[0] * scaled[0] + 1.0)
+        psi = self.shapes_at(z)
+        if psi:
+            slopes, bends = np.transpose(
+                [scale.slopes(u) for scale, u in zip(self.scales.values(), z[shaped], strict=True)]
+            )
+            log_prior, slope = self.shape_priors(np.array(list(psi.values())))
+            value += float(log_prior.sum() + np.log(np.abs(slopes)).sum())
+            gradient[shaped] = slope * slopes + bends / slopes
         for block in self.blocks:
             eta = block.eta(z[: self.p])
             if not (self.image.low < eta.min() and eta.max() < self.image.high):
                 return -np.inf, np.zeros(self.n_dim)
-            loglik, score, *by_phi = self.rows(eta, block.y, block.w / a)
+            loglik, score, *others = self.rows(eta, block.y, block.w / a, *psi.values())
             value += self.sign * block.total(loglik)
             gradient[: self.p] += block.X.T @ (score if block.f is None else score * block.f)
-            if by_phi:
-                gradient[-1] += elasticity * block.total(by_phi[0])
+            if psi:
+                totals = [block.total(v) for v in others[: len(psi)]]
+                gradient[shaped] += np.array(totals) * slopes
+            if self.free:
+                gradient[-1] += elasticity * block.total(others[-1])
         return value, gradient
 
 
-def has_fast_lane(applied: Applied) -> bool:
+def sums_in_rows(family: Family) -> bool:
+    """Whether c(y, a) is a sum of many terms for each row, which numba does faster than NumPy."""
+    nodes = toposort([family.c.output]) if family.c is not None else ()
+    return any(not isinstance(node.op, Elemwise) for node in nodes)
+
+
+def has_fast_lane(applied: Applied, domains: Mapping[str, Domain] = MappingProxyType({})) -> bool:
     """Whether priors and value space are those of `LogPosterior`."""
     if not applied.separable or applied.beta is None:
         return False
-    if isinstance(applied.phi, Prior) and space_of(applied.phi) != "positive":
+    if applied.phi is not None and space_of(applied.phi) != "positive":
         return False
-    priors = [p for p in (*applied.beta, applied.phi) if isinstance(p, Prior)]
-    return PriorTerms(priors).complete
+    if not all(spans(prior, domains[name]) for name, prior in applied.shapes.items()):
+        return False
+    further = [] if applied.phi is None else [applied.phi]
+    return PriorTerms([*applied.beta, *further, *applied.shapes.values()]).complete

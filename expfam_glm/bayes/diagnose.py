@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import arviz_stats as azs
 import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import SamplingWarning, warn
 
+QUIET = "nothing to report"
 _LARGEST_RHAT = 1.01  # Vehtari et al. (2021)
 _SMALLEST_ESS = 100.0  # for each chain
 
@@ -55,13 +58,17 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
     if deepest > 0.01 * n_draws:
         said.append(f"{deepest} of {n_draws} trajectories reached the largest length (maxdepth)")
     if rhat > _LARGEST_RHAT:
-        said.append(f"the chains do not agree (R-hat up to {rhat:.3f}); draw longer chains")
+        shown = math.ceil(rhat * 1e4) / 1e4  # rounding down could end at the limit itself
+        said.append(
+            f"the chains do not agree (R-hat up to {shown:.4f}, above {_LARGEST_RHAT}); draw "
+            "longer chains"
+        )
     least = _SMALLEST_ESS * posterior.sizes["chain"]
     if min(bulk, tail) < least:
         said.append(
             f"the draws are worth only {min(bulk, tail):.0f} independent ones in places; draw more"
         )
-    quiet = "nothing to report"
+    quiet = QUIET
     if not enough or posterior.sizes["chain"] == 1:
         quiet = "one chain or too few draws: whether the chains agree was not assessed"
     text = "; ".join(said)

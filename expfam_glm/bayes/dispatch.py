@@ -1,4 +1,4 @@
-"""What numba must know to compile models of declared families; importing this teaches it."""
+"""What numba must know of declared families, and when JAX is taught; importing this does both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytensor.scalar as ps
 from numba.np.unsafe.ndarray import to_fixed_tuple
+from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.traversal import toposort
 from pytensor.link.numba.dispatch.basic import (
     generate_fallback_impl,
@@ -19,20 +22,52 @@ from pytensor.link.numba.dispatch.basic import (
     numba_njit,
     register_funcify_and_cache_key,
 )
+from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_op_cache_key
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.bayes.draws import FamilyDraw
-from expfam_glm.spec.inverse import MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
+from expfam_glm.spec.complex_gamma import ComplexGamma
+from expfam_glm.spec.integral import Integral
+from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
 
-_VERSION = 6  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
+_VERSION = 7  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 
 
 @numba_funcify.register(FamilyDraw)
-def _numba_draw(op: FamilyDraw, node: Any, **keywords: Any) -> Callable[..., Any]:
-    """Draws are NumPy's work: numba calls back, and need not warn that it does."""
+@numba_funcify.register(Integral)
+def _by_numpy(op: Any, node: Any, **keywords: Any) -> Callable[..., Any]:
+    """Draws and quadrature are NumPy's work: numba calls back, and need not warn that it does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Numba will use object mode", UserWarning)
         return generate_fallback_impl(op, node, **keywords)
+
+
+@register_scalar_funcify(ComplexGamma)
+def _numba_complex_gamma(op: ComplexGamma, node: Any, **keywords: Any) -> tuple[Any, str]:
+    """The lines that NumPy runs, compiled."""
+    function = numba_njit(op.function)
+    real = op.part == "real"
+
+    @numba_njit
+    def complex_gamma(u: Any, v: Any) -> Any:
+        value = function(complex(u, v))
+        return value.real if real else value.imag
+
+    return complex_gamma, scalar_op_cache_key(op, version=1, order=op.order, part=op.part)
+
+
+class _TeachJAX(GraphRewriter):
+    """Imports what JAX must know when a graph is first made ready for JAX, and changes nothing."""
+
+    def add_requirements(self, fgraph: FunctionGraph) -> None:
+        """None."""
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Register the JAX form of θ(μ)."""
+        from expfam_glm.bayes import dispatch_jax  # noqa: F401
+
+
+optdb.register("expfam_glm_teach_jax", _TeachJAX(), "jax", position=99)
 
 
 def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> ps.Composite:
@@ -56,10 +91,13 @@ def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> 
 def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..., Any], Any]:
     """`Inverse.evaluate` compiled: the same probe points, the same safeguarded Newton."""
     function = op.function
+    if any(isinstance(inner.op, Integral) for inner in toposort([function.output])):
+        return _by_numpy(op, node, **keywords), None
     both = scalar_graph(function.variables, [function.output, op.slope.output])
     call = both.make_node(*(ps.float64() for _ in function.variables))
     value_and_slope, key = numba_funcify_and_cache_key(both, call)
     n_shapes = len(function.names) - 1
+    domain_low, domain_high = op.domain.low, op.domain.high
     probes = np.ascontiguousarray(probe_points(op.domain))
 
     @numba_njit(fastmath=False)  # with fast mathematics NaN would count as finite
@@ -72,11 +110,13 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
             else:
                 far = middle
         start = value_and_slope(first, *shapes)[0]
-        halfway = value_and_slope(0.5 * (first + near), *shapes)[0]
         end = value_and_slope(near, *shapes)[0]
-        if abs(halfway - start) >= SMOOTH * abs(end - start):
-            return near, end
-        return first, start
+        whole = end - start if end != start else 1.0
+        smooth = (value_and_slope(0.5 * (first + near), *shapes)[0] - start) / whole >= SMOOTH
+        for part in APPROACH:
+            rise = (value_and_slope(first + part * (near - first), *shapes)[0] - start) / whole
+            smooth = smooth or SMOOTH <= rise <= APPROACH[-1]
+        return (near, end) if smooth else (first, start)
 
     @numba_njit(fastmath=False)
     def heights(shapes: Any) -> Any:
@@ -111,6 +151,7 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
         at = min(max(np.searchsorted(height, aim), 1), grid.size - 1)
         left, right = grid[at - 1], grid[at]
         x = left + (right - left) * (aim - height[at - 1]) / (height[at] - height[at - 1])
+        step = right - left
         for _ in range(MAX_STEPS):
             value, slope = value_and_slope(x, *shapes)
             gap = sign * value - aim
@@ -119,10 +160,13 @@ def _numba_inverse(op: Inverse, node: Any, **keywords: Any) -> tuple[Callable[..
             if gap >= 0:
                 right = x
             new = x - gap / (sign * slope)
-            inside = left <= new <= right
+            inside = left <= new <= right and abs(new - x) <= 0.5 * step
             if not inside:
                 new = 0.5 * (left + right)
-            settled = inside and abs(new - x) <= SETTLED * abs(new)
+            step = abs(new - x)
+            settled = inside and step <= SETTLED * min(
+                abs(new), new - domain_low, domain_high - new
+            )
             exact = abs(gap) <= np.spacing(abs(aim))
             done = settled or exact or right - left <= 4 * np.spacing(abs(new))
             x = new

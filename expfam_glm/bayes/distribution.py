@@ -20,7 +20,7 @@ from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
 from pytensor.tensor.random.utils import normalize_size_param
 
-from expfam_glm.bayes import dispatch  # noqa: F401 - teaches numba the operations used here
+from expfam_glm.bayes import dispatch, dispatch_compound  # noqa: F401 - they teach numba
 from expfam_glm.bayes.draws import FamilyDraw
 from expfam_glm.errors import ArgumentError, DataError, show_rows
 from expfam_glm.spec.domain import Domain
@@ -263,6 +263,12 @@ def dist(
         raise ArgumentError(
             f"{where}: {name!r} would be a free variable on fractions (y times weights is an "
             "integer), which no sampler of PyMC can move; leave out weights, or observe it."
+        )
+    if observed is None and family.support.atom is not None:
+        raise ArgumentError(
+            f"{where}: {name!r} would be a free variable with mass at "
+            f"{family.support.atom:g} and a density elsewhere, which "
+            "no sampler of PyMC can move; observe it."
         )
     _check_observed(family, name, observed, a)
     return FamilyDistribution(name, family, *parameters, dtype=dtype, observed=observed, **keywords)

@@ -11,7 +11,10 @@ from pymc.distributions.shape_utils import change_dist_size
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.distribution import FamilyDistribution
-from expfam_glm.bayes.priors import Applied, Prior, apply
+from expfam_glm.bayes.joint import joint_prior
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
+from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import (
     AliasWarning,
@@ -27,71 +30,22 @@ from expfam_glm.mle.separation import separating_direction, separation_message
 
 
 def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
-    """The model as a `pymc.Model`, to sample, extend or inspect.
-
-    Parameters
-    ----------
-    problem : Problem
-    priors : {"default", "flat"} or mapping
-        Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are
-        `Prior`, a distribution such as `pm.Normal.dist(0, 1)`, "default" or "flat".
-
-    Returns
-    -------
-    pymc.Model
-        Coordinates `coef` and `obs_id`; `beta (coef)`; `phi` where the family leaves it free; the
-        data `X (obs_id, coef)` and `offset (obs_id)`; and the observed `y (obs_id)` on the scale
-        of the mean, which for trials is the proportion of successes. Where the priors of the
-        coefficients are of several kinds, `beta` is a Deterministic made of the free variables
-        `beta_<kind>`.
-
-    Raises
-    ------
-    ArgumentError
-        For unknown priors, and for a quasi family, which has no density.
-    RankError
-        If coefficients with a flat prior are not determined by the data.
-    SeparationError
-        If the data are separated in the columns with a flat prior.
-    SamplingError
-        If φ has a flat prior and there are too few observations for a proper posterior.
-
-    Warns
-    -----
-    AliasWarning
-        If columns are linear combinations of others, so that only the prior tells them apart.
-
-    Notes
-    -----
-    log p(β, φ | y) = log π(β) + log π(φ) + Σ f {[yθ − b(θ)]/a + c(y, a)}, the likelihood being the
-    graph of the declaration; −∞ where a linear predictor leaves the domain of the link. For the
-    default priors see `expfam_glm.bayes.scaling`.
-
-    References
-    ----------
-    Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., chapter 16.
-
-    Examples
-    --------
-    >>> import expfam_glm as eg
-    >>> rings = eg.load_data("oring")
-    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
-    >>> to_pymc(model.problem).basic_RVs
-    [beta, y]
-    """
+    """The model as a `pymc.Model`, to sample, extend or inspect; see `GLM.to_pymc`."""
+    problem = hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     return build(problem, applied)
 
 
 def check_proper(problem: Problem, applied: Applied) -> None:
-    """Refuse what has no density or no proper posterior; warn of coefficients left to the prior."""
-    family = problem.family
-    if family.is_quasi:
+    """Refuse what has no proper posterior; warn of coefficients left to the prior."""
+    if problem.sampling is not None:
         raise ArgumentError(
-            f"the quasi family {family.name!r} has no likelihood, so there is no posterior; use "
-            "the family with the density that you have in mind, or fit() and gee()."
+            "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
+            "weights= if they are precisions."
         )
+    if applied.joint is not None:
+        joint_prior(problem, applied.joint)  # refuses what it cannot be made for
     flat = applied.flat
     gone = aliased(problem.X)
     if flat.any():
@@ -103,6 +57,7 @@ def check_proper(problem: Problem, applied: Applied) -> None:
             "nothing about the difference, and the prior alone decides.",
             AliasWarning,
         )
+    _check_flat_shapes(problem, applied, int(np.sum(flat & ~gone)))
     if isinstance(applied.phi, Prior) and applied.phi.distribution == "HalfFlat":
         spare = problem.n - int(np.sum(flat & ~gone))
         if spare <= 2:
@@ -110,6 +65,22 @@ def check_proper(problem: Problem, applied: Applied) -> None:
                 f"a flat prior on phi needs more than two observations beyond the coefficients "
                 f"with a flat prior for a proper posterior; there are {spare:g}. Give phi a prior."
             )
+
+
+def _check_flat_shapes(problem: Problem, applied: Applied, flat: int) -> None:
+    """The likelihood of a negative binomial falls as α^−m, m the counts above zero, for large α."""
+    prior = applied.shapes.get("alpha")
+    improper = isinstance(prior, Prior) and prior.distribution == "HalfFlat"
+    if not (improper and problem.family.name == "negative_binomial"):
+        return
+    counts = np.ones(problem.row_count) if problem.f is None else problem.f
+    positive = float(counts[problem.y > 0].sum())
+    if positive <= flat + 1:
+        raise SamplingError(
+            f"a flat prior on alpha needs more counts above zero than there are coefficients with "
+            f"a flat prior, and one more, for a proper posterior; there are {positive:g}. Give "
+            "alpha a prior."
+        )
 
 
 def _check_flat(problem: Problem, flat: np.ndarray) -> None:
@@ -138,19 +109,28 @@ def build(problem: Problem, applied: Applied) -> pm.Model:
         beta = _coefficients(applied)
         phi = family.phi
         if applied.phi is not None:
-            phi = _register(applied.phi, "phi")
+            power, name = PHI_SCALES[applied.phi_scale]
+            phi = _register(applied.phi, name)
+            if power != 1:
+                phi = pm.Deterministic("phi", phi ** (1 / power))
+        shapes = {name: _register(prior, name) for name, prior in applied.shapes.items()}
         X = pm.Data("X", problem.X, dims=("obs_id", "coef"))
         eta = pt.dot(X, beta)
         if problem.offset is not None:
             eta = eta + pm.Data("offset", problem.offset, dims="obs_id")
-        theta, mu = family.theta_of_eta(link)[0](eta), link.inverse(eta)
+        if applied.joint is not None:
+            pm.Potential("beta_prior", joint_prior(problem, applied.joint).graph(eta))
         image = link.image(family.mean_space)
+        a = family.a(phi) / (1.0 if problem.w is None else problem.w)
+        if isinstance(problem, QuasiProblem):
+            add_quasi_likelihood(problem, eta, _inside(eta, image.low, image.high), a)
+            return model
+        theta, mu = family.theta_of_eta(link)[0](eta, **shapes), link.inverse(eta)
         for inside in _inside(eta, image.low, image.high):
             theta = pt.switch(inside, theta, np.nan)  # no θ, and so a log-density of −∞
-        a = family.a(phi) / (1.0 if problem.w is None else problem.w)
         y = FamilyDistribution(
-            "y", family, mu, theta, pt.as_tensor(a), dtype="float64", observed=problem.y,
-            dims="obs_id",
+            "y", family, mu, theta, pt.as_tensor(a), *shapes.values(), dtype="float64",
+            observed=problem.y, dims="obs_id",
         )  # fmt: skip
         if problem.f is not None:
             further = (problem.f - 1) * pm.logp(y, problem.y)
@@ -169,9 +149,11 @@ def pieces_of(applied: Applied) -> dict[str, list[int]]:
     if applied.beta is None:
         return {"beta": list(range(len(applied.labels)))}
     kinds: dict[str, list[int]] = {}
+    first: dict[Variable, int] = {}
     for j, prior in enumerate(applied.beta):
-        kinds.setdefault(_kind(prior) if isinstance(prior, Prior) else str(j), []).append(j)
-    if len(kinds) == 1 and isinstance(applied.beta[0], Prior):
+        kind = _kind(prior) if isinstance(prior, Prior) else str(first.setdefault(prior, j))
+        kinds.setdefault(kind, []).append(j)
+    if len(kinds) == 1:
         return {"beta": kinds.popitem()[1]}
     return {f"beta_{kind}": where for kind, where in kinds.items()}
 
@@ -184,15 +166,10 @@ def _coefficients(applied: Applied) -> Variable:
         return pm.modelcontext(None).register_rv(copy, "beta", dims=("coef",))
     pieces = pieces_of(applied)
     if "beta" in pieces:
-        return _together("beta", [p for p in applied.beta if isinstance(p, Prior)], dims="coef")
+        return _together("beta", list(applied.beta), dims="coef")
     parts, order = [], []
     for name, where in pieces.items():
-        first = applied.beta[where[0]]
-        if isinstance(first, Prior):
-            members = [p for j in where if isinstance(p := applied.beta[j], Prior)]
-            parts.append(_together(name, members, shape=len(members)))
-        else:
-            parts.append(_register(first, name)[None])
+        parts.append(_together(name, [applied.beta[j] for j in where]))
         order += where
     return pm.Deterministic("beta", pt.concatenate(parts)[np.argsort(order)], dims="coef")
 
@@ -202,11 +179,15 @@ def _kind(prior: Prior) -> str:
     return "_".join([prior.distribution, *sorted(prior.parameters)])
 
 
-def _together(name: str, priors: list[Prior], **keywords: Any) -> Variable:
+def _together(name: str, priors: list[Prior | Variable], **keywords: Any) -> Variable:
     """One vector variable for priors of one kind."""
     first = priors[0]
-    values = {k: np.array([prior.parameters[k] for prior in priors]) for k in first.parameters}
-    return getattr(pm, first.distribution)(name, **values, **keywords)
+    if isinstance(first, Variable):
+        copy = change_dist_size(first, (len(priors),))
+        return pm.modelcontext(None).register_rv(copy, name, **keywords)
+    given = [prior.parameters for prior in priors if isinstance(prior, Prior)]
+    values = {k: np.array([parameters[k] for parameters in given]) for k in first.parameters}
+    return getattr(pm, first.distribution)(name, **values, shape=len(priors), **keywords)
 
 
 def _register(prior: Prior | Variable, name: str) -> Variable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from expfam_glm.numerics.random import draw_at
 _ENTRIES = 2**18  # draws × rows at a time
 
 
-def log_likelihood(problem: Problem, beta: np.ndarray, phi: np.ndarray | float) -> np.ndarray:
+def log_likelihood(
+    problem: Problem, beta: np.ndarray, phi: np.ndarray | float, **shapes: np.ndarray
+) -> np.ndarray:
     """f·log f(y) of every draw and row.
 
     Parameters
@@ -23,6 +25,8 @@ def log_likelihood(problem: Problem, beta: np.ndarray, phi: np.ndarray | float) 
         Draws of the coefficients.
     phi : ndarray, shape (S,), or float
         Draws of the dispersion, or the known one.
+    **shapes : ndarray, shape (S,)
+        Draws of the free shape parameters.
 
     Returns
     -------
@@ -30,7 +34,7 @@ def log_likelihood(problem: Problem, beta: np.ndarray, phi: np.ndarray | float) 
         With frequency weights, the log-density of all the observations that a row stands for.
     """
     family, link = problem.family, problem.link
-    known = np.ndim(phi) == 0
+    known = np.ndim(phi) == 0 and not shapes
     closed = family.closed_deviance is not None
     quantity = "loglik" if not known else "weighted_deviance" if closed else "kernel"
     kernel = row_kernel(family, link, (quantity,))
@@ -43,13 +47,17 @@ def log_likelihood(problem: Problem, beta: np.ndarray, phi: np.ndarray | float) 
     result = np.empty((beta.shape[0], problem.row_count))
     for rows, eta, r in _chunks(problem, beta, phi):
         y = np.broadcast_to(problem.y, eta.shape).ravel()
-        values = kernel(eta.ravel(), y, r)[0]
+        values = kernel(eta.ravel(), y, r, *_spread(shapes, rows, eta).values())[0]
         result[rows] = sign * np.broadcast_to(values, y.shape).reshape(eta.shape) + base
     return result if problem.f is None else result * problem.f
 
 
 def predictive(
-    problem: Problem, beta: np.ndarray, phi: np.ndarray | float, rng: np.random.Generator
+    problem: Problem,
+    beta: np.ndarray,
+    phi: np.ndarray | float,
+    rng: np.random.Generator,
+    **shapes: np.ndarray,
 ) -> np.ndarray:
     """One response for every draw and row, on the scale of the mean.
 
@@ -59,6 +67,7 @@ def predictive(
     beta : ndarray, shape (S, p)
     phi : ndarray, shape (S,), or float
     rng : numpy.random.Generator
+    **shapes : ndarray, shape (S,)
 
     Returns
     -------
@@ -70,12 +79,22 @@ def predictive(
     whole = family.support.discrete and problem.w is None and np.all(family.a(phi) == 1)
     result = np.empty((beta.shape[0], problem.row_count), dtype=np.int64 if whole else float)
     for rows, eta, r in _chunks(problem, beta, phi):
-        mu, theta = (
-            np.broadcast_to(v, eta.size) for v in kernel(eta.ravel(), 0.0 * eta.ravel(), r)
-        )
-        y = draw_at(family, mu, theta, 1 / np.asarray(r), rng, (eta.size,))
+        named = _spread(shapes, rows, eta)
+        found = kernel(eta.ravel(), 0.0 * eta.ravel(), r, *named.values())
+        mu, theta = (np.broadcast_to(v, eta.size) for v in found)
+        y = draw_at(family, mu, theta, 1 / np.asarray(r), rng, (eta.size,), **named)
         result[rows] = y.reshape(eta.shape)
     return result
+
+
+def _spread(
+    shapes: Mapping[str, np.ndarray], rows: slice, eta: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Shapes of some draws, flat to match η (s, n)."""
+    return {
+        name: np.broadcast_to(values[rows, None], eta.shape).ravel()
+        for name, values in shapes.items()
+    }
 
 
 def _chunks(

@@ -3,134 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pymc as pm
-from pymc.distributions.distribution import (
-    Distribution,
-    SymbolicRandomVariable,
-    support_point,
-)
-from pymc.distributions.transforms import _default_transform
+from pymc.distributions.distribution import SymbolicRandomVariable
 from pymc.printing import str_for_dist
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
 
-from expfam_glm.bayes.scaling import weakly_informative
+from expfam_glm.bayes.prior import (
+    QUICK,
+    Prior,
+    describe,
+    lives_in,
+    refuse_impossible,
+    space_of,
+)
+from expfam_glm.bayes.scaling import intercepts, weakly_informative
 from expfam_glm.data.frames import close_to
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.spec.domain import Domain, Positive
 
 WORDS = ("default", "flat")
-
-
-class Prior:
-    """A univariate prior distribution of PyMC's, by name, as a value.
-
-    Parameters
-    ----------
-    distribution : str
-        Name of a continuous distribution of PyMC's, such as "Normal", "StudentT" or "HalfNormal".
-    **parameters : float
-        Its parameters, by PyMC's names.
-
-    Raises
-    ------
-    ArgumentError
-        If PyMC has no such distribution, or does not take the parameters.
-
-    Examples
-    --------
-    >>> import expfam_glm as eg
-    >>> eg.Prior("Normal", mu=0, sigma=1)
-    Prior("Normal", mu=0, sigma=1)
-    >>> eg.Prior("Normal", mu=0, sigma=1) == eg.Prior("Normal", sigma=1.0, mu=0.0)
-    True
-    """
-
-    __slots__ = ("distribution", "parameters")
-
-    distribution: str
-    parameters: Mapping[str, float]
-
-    def __init__(self, distribution: str, **parameters: float) -> None:
-        known = getattr(pm, str(distribution), None)
-        if not (isinstance(known, type) and issubclass(known, Distribution)):
-            raise ArgumentError(
-                f"PyMC has no distribution {distribution!r}; "
-                f"{close_to(str(distribution), _distributions())}"
-            )
-        for key, value in parameters.items():
-            if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value):
-                raise ArgumentError(
-                    f'Prior("{distribution}"): {key}={value!r} is not a number. For priors with '
-                    f"parameters of their own give a distribution, pm.{distribution}.dist(…)."
-                )
-        object.__setattr__(self, "distribution", str(distribution))
-        object.__setattr__(self, "parameters", {k: float(v) for k, v in parameters.items()})
-        try:
-            variable = self.variable()
-        except Exception as error:
-            raise ArgumentError(f"{self!r} cannot be made: {error}") from error
-        if variable.type.ndim or variable.type.dtype != "float64":
-            raise ArgumentError(f"{self!r} is not a univariate continuous distribution.")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("a Prior is a value and cannot be changed; make another one.")
-
-    def variable(self) -> Variable:
-        """An unregistered PyMC variable with this distribution."""
-        return getattr(pm, self.distribution).dist(**self.arrays)
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The parameters in float64; PyTensor would take bare numbers for float32."""
-        return {name: np.asarray(value) for name, value in self.parameters.items()}
-
-    def __repr__(self) -> str:
-        written = "".join(f", {k}={v:.15g}" for k, v in self.parameters.items())
-        return f'Prior("{self.distribution}"{written})'
-
-    def __str__(self) -> str:
-        written = ", ".join(f"{k}={v:.6g}" for k, v in self.parameters.items())
-        return f"{self.distribution}({written})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Prior) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    @property
-    def _key(self) -> tuple[str, frozenset]:
-        return self.distribution, frozenset(self.parameters.items())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _prior, (self.distribution, dict(self.parameters))
-
-    def record(self) -> dict[str, str | float]:
-        """Name and parameters, for JSON."""
-        return {"name": self.distribution, **self.parameters}
-
-
-def _prior(distribution: str, parameters: dict[str, float]) -> Prior:
-    return Prior(distribution, **parameters)
-
-
-def _distributions() -> list[str]:
-    return [n for n, v in vars(pm).items() if isinstance(v, type) and issubclass(v, Distribution)]
+# φ^k may have the prior: its name in priors=, k, and the name of the PyMC variable.
+PHI_SCALES = {"phi": (1.0, "phi"), "sqrt(phi)": (0.5, "sqrt_phi"), "1/phi": (-1.0, "inverse_phi")}
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The priors of a model: one for each coefficient or one for all, and that of φ.
+    """The priors of a model: one for each coefficient or one for all, of φ and of free shapes.
 
     beta: a `Prior` or a PyMC variable for each coefficient; None where `vector`, one PyMC variable
-    of length p, stands for all. phi: None where φ is known.
+    of length p, stands for all. joint: a prior of all coefficients that multiplies those. phi: the
+    prior of what `phi_scale` names, None where φ is known.
     """
 
     labels: tuple[str, ...]
@@ -138,62 +48,49 @@ class Applied:
     vector: Variable | None
     phi: Prior | Variable | None
     specified: str | dict[str, str]
+    shapes: Mapping[str, Prior | Variable] = field(default_factory=dict)
+    joint: Prior | None = None
+    phi_scale: str = "phi"
+
+    @property
+    def phi_power(self) -> float:
+        """The power of φ that has the prior."""
+        return PHI_SCALES[self.phi_scale][0]
 
     @property
     def flat(self) -> np.ndarray:
         """Which coefficients have a flat prior."""
-        if self.beta is None:
+        if self.beta is None or self.joint is not None:
             return np.zeros(len(self.labels), bool)
         return np.array([isinstance(p, Prior) and p.distribution == "Flat" for p in self.beta])
 
     @property
     def separable(self) -> bool:
-        """Whether every prior is a `Prior` on the natural space of its parameter."""
-        if self.beta is None or isinstance(self.phi, Variable):
-            return False
-        return all(isinstance(p, Prior) and space_of(p) == "real" for p in self.beta)
+        """Whether every coefficient has a prior of its own on the whole real line."""
+        return self.beta is not None and all(space_of(prior) == "real" for prior in self.beta)
 
     def record(self) -> str:
         """The priors as specified and as applied, as JSON text."""
         applied: dict[str, Any] = {}
         if self.vector is not None:
             applied["beta"] = describe(self.vector)
-        for label, prior in zip(self.labels, self.beta or (), strict=False):
-            applied[label] = describe(prior)
+        if self.joint is not None:
+            applied["beta"] = describe(self.joint)
+        elif self.beta is not None:
+            applied |= {k: describe(v) for k, v in zip(self.labels, self.beta, strict=True)}
         if self.phi is not None:
-            applied["phi"] = describe(self.phi)
+            applied[self.phi_scale] = describe(self.phi)
+        applied |= {name: describe(prior) for name, prior in self.shapes.items()}
         return json.dumps({"specified": self.specified, "applied": applied}, ensure_ascii=False)
 
 
-def describe(prior: Prior | Variable) -> Any:
-    """A prior for the record: name and parameters, or PyMC's own text for a variable."""
-    return prior.record() if isinstance(prior, Prior) else str_for_dist(prior)
-
-
-def space_of(prior: Prior | Variable) -> str:
-    """ "real", "positive" or "other": where the values of a prior live."""
-    variable = prior.variable() if isinstance(prior, Prior) else prior
-    transform = _default_transform(variable.owner.op, variable)
-    if transform is None:
-        return "real"
-    return "positive" if getattr(transform, "name", "") == "log" else "other"
-
-
-def centre_of(prior: Prior | Variable) -> float:
-    """A representative value of a univariate prior."""
-    variable = prior.variable() if isinstance(prior, Prior) else prior
-    return float(support_point(variable).eval(mode="FAST_COMPILE"))
-
-
-def apply(problem: Problem, priors: str | Mapping[str, Any]) -> Applied:
-    """What `priors=` means for a problem.
+def apply(problem: Problem, priors: str | Prior | Mapping[str, Any]) -> Applied:
+    """What `priors=` means for a problem; see `GLM.to_pymc`.
 
     Parameters
     ----------
     problem : Problem
-    priors : {"default", "flat"} or mapping
-        Keys are labels of coefficients, "phi", or "beta" for all coefficients; values are `Prior`,
-        a distribution of PyMC's, or one of the words. What is not named takes the default.
+    priors : {"default", "flat", "jeffreys"}, Prior or mapping
 
     Returns
     -------
@@ -207,60 +104,122 @@ def apply(problem: Problem, priors: str | Mapping[str, Any]) -> Applied:
     family, labels = problem.family, problem.labels
     default = weakly_informative(problem)
     given: dict[str, Any] = {}
-    if isinstance(priors, str):
-        if priors not in WORDS:
-            raise one_of("priors", priors, WORDS)
-        given = {"beta": priors, "phi": priors}
+    if isinstance(priors, str) and priors in WORDS:
+        given = dict.fromkeys(["beta", "phi", *family.shape], priors)
     elif isinstance(priors, Mapping):
         given = dict(priors)
         _check_keys(given, problem)
+    elif priors == "jeffreys" or isinstance(priors, Prior):
+        given = {"beta": priors}
+        _check_keys(given, problem)
+    elif isinstance(priors, str):
+        raise one_of("priors", priors, (*WORDS, "jeffreys"))
     else:
-        raise ArgumentError(f"priors={priors!r} must be 'default', 'flat' or a mapping.")
+        raise ArgumentError(
+            f"priors={priors!r} must be 'default', 'flat', 'jeffreys', a Prior or a mapping."
+        )
+    further = (*PHI_SCALES, *family.shape)
+    single = [key for key in given if key not in ("beta", *further)]
     base = given.get("beta", "default")
-    vector = None
-    if isinstance(base, Variable):
-        vector = _vector(base, given, labels)
-    beta = None
-    if vector is None:
-        usual = tuple(Prior("Normal", mu=m, sigma=s) for m, s in default.beta)
+    if base == "jeffreys":
+        base = Prior("Jeffreys")
+    usual = tuple(Prior.known("Normal", mu=m, sigma=s) for m, s in default.beta)
+    vector, beta, joint = None, None, None
+    if isinstance(base, Variable) and base.type.ndim:
+        vector = _vector(base, single, labels)
+    elif isinstance(base, Prior) and base.is_joint and base.distribution != "Ridge":
+        if single:
+            raise ArgumentError(
+                f"priors['beta'] = {base!r} is a prior of all coefficients together and leaves "
+                f"none for {', '.join(map(repr, single))}."
+            )
+        joint, beta = base, (Prior.known("Flat"),) * len(labels)
+    else:
         beta = tuple(
-            _coefficient(label, given.get(label, base), own)
+            _coefficient(label, _named(label, given, base), own)
             for label, own in zip(labels, usual, strict=True)
         )
-    phi = None
+        if isinstance(base, Prior) and base.distribution == "Ridge":
+            beta = _ridge(problem, beta, base)
+    phi, scale = None, "phi"
     if family.phi is None:
-        scale = Prior("Weibull", alpha=0.5, beta=default.phi)
-        phi = _dispersion(given.get("phi", "default"), scale)
+        scale = next((key for key in PHI_SCALES if key in given), "phi")
+        phi = _dispersion(scale, given.get(scale, "default"), default.phi)
+    shapes = {
+        name: _shape(name, domain, given.get(name, "default"))
+        for name, domain in family.shape.items()
+    }
     written = priors if isinstance(priors, str) else {
         key: value if isinstance(value, str) else str(value if isinstance(value, Prior)
                                                       else str_for_dist(value))
-        for key, value in priors.items()
+        for key, value in given.items()
     }  # fmt: skip
-    return Applied(labels, beta, vector, phi, written)
+    return Applied(labels, beta, vector, phi, written, shapes, joint, scale)
+
+
+def _term(label: str) -> str:
+    """The term of the formula that a coefficient belongs to: its label without levels."""
+    return re.sub(r"\[[^\[\]]*\]", "", label)
+
+
+def _named(label: str, given: Mapping[str, Any], base: Any) -> Any:
+    """What is given for a coefficient: by its label, by its term, or for all."""
+    return given.get(label, given.get(_term(label), base))
+
+
+def _ridge(
+    problem: Problem, beta: tuple[Prior | Variable, ...], ridge: Prior
+) -> tuple[Prior | Variable, ...]:
+    """Normal(0, scale²) where nothing else is given; the intercept flat."""
+    normal = Prior.known("Normal", mu=0.0, sigma=ridge.parameters["scale"])
+    constant = set(intercepts(problem.X))
+    return tuple(
+        prior if prior is not ridge else Prior.known("Flat") if j in constant else normal
+        for j, prior in enumerate(beta)
+    )
 
 
 def _check_keys(given: Mapping[str, Any], problem: Problem) -> None:
-    known = [*problem.labels, "beta", *(["phi"] if problem.family.phi is None else [])]
+    family, labels = problem.family, problem.labels
+    free = list(PHI_SCALES) if family.phi is None else []
+    known = ["beta", *free, *family.shape]
+    terms = {_term(label) for label in labels}
     for key, value in given.items():
-        if key == "phi" and "phi" not in known:
+        if key in PHI_SCALES and not free:
             raise ArgumentError(
-                f"priors: the dispersion of {problem.family.name!r} is known to be "
-                f"{problem.family.phi:g}, so 'phi' takes no prior."
+                f"priors: the dispersion of {family.name!r} is known to be {family.phi:g}, so "
+                f"{key!r} takes no prior."
             )
-        if key in problem.labels and key in ("beta", "phi"):
+        if key in labels and key in known:
+            what = {"beta": "all coefficients", "phi": "the dispersion"}
             raise ArgumentError(
                 f"priors: {key!r} is a column here and also the name of "
-                f"{'all coefficients' if key == 'beta' else 'the dispersion'}; rename the column."
+                f"{what.get(key, 'a shape parameter')}; rename the column."
             )
-        if key not in known:
-            raise ArgumentError(f"priors: no parameter is called {key!r}; {close_to(key, known)}")
-        if not (isinstance(value, Prior | Variable) or value in WORDS):
+        if key not in (*known, *labels, *terms):
+            hint = close_to(str(key), dict.fromkeys([*labels, *sorted(terms), *known]))
+            raise ArgumentError(f"priors: no parameter is called {key!r}; {hint}")
+        _check_value(key, value)
+    scales = [key for key in given if key in PHI_SCALES]
+    if len(scales) > 1:
+        raise ArgumentError(f"priors: {' and '.join(scales)} are one parameter; give one of them.")
+
+
+def _check_value(key: str, value: Any) -> None:
+    words = (*WORDS, "jeffreys") if key == "beta" else WORDS
+    if isinstance(value, Variable):
+        _check_variable(key, value)
+    elif isinstance(value, Prior):
+        if value.is_joint and key != "beta":
             raise ArgumentError(
-                f"priors[{key!r}] = {value!r} is no prior; give Prior(…), a distribution such as "
-                "pm.Normal.dist(0, 1), 'default' or 'flat'."
+                f"priors[{key!r}] = {value!r} is a prior of all coefficients together; it goes "
+                "with 'beta'."
             )
-        if isinstance(value, Variable):
-            _check_variable(key, value)
+    elif not (isinstance(value, str) and value in words):
+        raise ArgumentError(
+            f"priors[{key!r}] = {value!r} is no prior; give Prior(…), a distribution such as "
+            f"pm.Normal.dist(0, 1), {' or '.join(map(repr, words))}."
+        )
 
 
 def _check_variable(key: str, variable: Variable) -> None:
@@ -279,16 +238,15 @@ def _check_variable(key: str, variable: Variable) -> None:
             f"priors[{key!r}]: the parameters of {str_for_dist(variable)} are random themselves; "
             "hierarchies are built in a pm.Model of your own with Family.dist."
         )
-
-
-def _vector(variable: Variable, given: Mapping[str, Any], labels: tuple[str, ...]) -> Variable:
-    others = [key for key in given if key not in ("beta", "phi")]
-    if variable.type.ndim == 0:
+    if not variable.type.dtype.startswith("float"):
         raise ArgumentError(
-            "priors['beta'] is a scalar distribution; for the same prior on every coefficient "
-            "give a Prior(…), or a distribution with shape p such as pm.MvNormal.dist(mu, cov)."
+            f"priors[{key!r}]: {str_for_dist(variable)} is discrete; a prior here is continuous."
         )
-    length = int(variable.shape[0].eval(mode="FAST_COMPILE")) if variable.type.ndim == 1 else -1
+    refuse_impossible(variable, f"priors[{key!r}]: {str_for_dist(variable)}")
+
+
+def _vector(variable: Variable, others: Sequence[str], labels: tuple[str, ...]) -> Variable:
+    length = int(variable.shape[0].eval(mode=QUICK)) if variable.type.ndim == 1 else -1
     if length != len(labels) or others:
         raise ArgumentError(
             f"priors['beta']: {str_for_dist(variable)} must have shape ({len(labels)},), one value "
@@ -308,12 +266,44 @@ def _coefficient(label: str, given: Any, usual: Prior) -> Prior | Variable:
     return given
 
 
-def _dispersion(given: Any, usual: Prior) -> Prior | Variable:
+def _dispersion(scale: str, given: Any, centre: float) -> Prior | Variable:
+    """The prior of φ, √φ or 1/φ; by default √φ is exponential, its mean that of the data."""
     if isinstance(given, str):
-        return usual if given == "default" else Prior("HalfFlat")
-    if space_of(given) == "real" or (isinstance(given, Variable) and given.type.ndim):
+        if given == "flat":
+            return Prior.known("HalfFlat")
+        if scale == "phi":
+            return Prior.known("Weibull", alpha=0.5, beta=centre)
+        return Prior.known("Exponential", lam=centre ** -PHI_SCALES[scale][0])
+    if (isinstance(given, Variable) and given.type.ndim) or not lives_in(given, Positive):
         raise ArgumentError(
-            f"priors['phi'] = {given} must be a univariate prior on the positive numbers, such as "
-            "HalfNormal, Exponential, Gamma or LogNormal."
+            f"priors[{scale!r}] = {given} must be a univariate prior on the positive numbers, such "
+            "as HalfNormal, Exponential, Gamma or LogNormal."
+        )
+    return given
+
+
+def _shape(name: str, domain: Domain, given: Any) -> Prior | Variable:
+    """The prior of a shape parameter.
+
+    By default √ψ is exponential with mean 1 on the positive numbers (for the negative binomial √α
+    is the coefficient of variation of the rates behind the counts), ψ is uniform on a bounded
+    interval and Normal(0, 2.5) on the real line.
+    """
+    if isinstance(given, str):
+        flat = given == "flat"
+        if np.isfinite(domain.low) and np.isfinite(domain.high):
+            return Prior("Uniform", lower=domain.low, upper=domain.high)
+        if np.isinf(domain.low) and np.isinf(domain.high):
+            return Prior("Flat") if flat else Prior("Normal", mu=0, sigma=2.5)
+        if (domain.low, domain.high) == (0.0, np.inf):
+            return Prior("HalfFlat") if flat else Prior("Weibull", alpha=0.5, beta=1.0)
+        raise ArgumentError(
+            f"there is no {given} prior for the shape parameter {name!r} on {domain}; give one "
+            f"with priors={{{name!r}: …}}, such as pm.Truncated.dist(…)."
+        )
+    if (isinstance(given, Variable) and given.type.ndim) or not lives_in(given, domain):
+        raise ArgumentError(
+            f"priors[{name!r}] = {given} must be a univariate prior on {domain}, the domain of the "
+            "shape parameter."
         )
     return given

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from nutpie.compiled_pyfunc import from_pyfunc
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.model import build, pieces_of
-from expfam_glm.bayes.priors import Applied, Prior
+from expfam_glm.bayes.prior import QUICK, variable_of
+from expfam_glm.bayes.priors import PHI_SCALES, Applied
 from expfam_glm.bayes.start import Start
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
@@ -28,30 +30,38 @@ _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 @dataclass(frozen=True)
 class Chains:
-    """Draws of β (chain, draw, p) and of φ (chain, draw) or None, and the sampler's statistics."""
+    """Draws of β (chain, draw, p), φ (chain, draw) or None, shapes; the sampler's statistics."""
 
     beta: np.ndarray
     phi: np.ndarray | None
     stats: xr.Dataset
+    shapes: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def log_prior(self, applied: Applied) -> dict[str, np.ndarray]:
-        """log π of the draws, on the scale of the parameters."""
-        result = {"beta": _log_prior(applied.beta or applied.vector, self.beta)}
+    def log_prior(self, problem: Problem, applied: Applied) -> dict[str, np.ndarray]:
+        """log π of the draws, on the scale of the parameters; joint priors up to a constant."""
+        if applied.joint is not None:
+            joint = joint_prior(problem, applied.joint)
+            result = {"beta": np.apply_along_axis(lambda beta: joint(beta)[0], -1, self.beta)}
+        else:
+            result = {"beta": _log_prior(applied.beta or applied.vector, self.beta)}
         if applied.phi is not None and self.phi is not None:
-            result["phi"] = _log_prior((applied.phi,), self.phi[..., None])[..., 0]
+            k = applied.phi_power
+            scaled = _log_prior((applied.phi,), self.phi[..., None] ** k)[..., 0]
+            result["phi"] = scaled + np.log(abs(k)) + (k - 1) * np.log(self.phi)
+        for name, prior in applied.shapes.items():
+            result[name] = _log_prior((prior,), self.shapes[name][..., None])[..., 0]
         return result
 
 
 def _log_prior(prior: Any, draws: np.ndarray) -> np.ndarray:
     """log π of draws (chain, draw, k) under k univariate priors or one of k dimensions."""
     if isinstance(prior, Variable):
-        return pm.logp(prior, draws).eval(mode="FAST_COMPILE")
-    terms = PriorTerms([p if isinstance(p, Prior) else Prior("Flat") for p in prior])
+        return pm.logp(prior, draws).eval(mode=QUICK)
+    terms = PriorTerms(prior)
     result = terms(draws)[0]
     for j, own in enumerate(prior):
-        if isinstance(own, Variable) or not PriorTerms([own]).complete:
-            variable = own if isinstance(own, Variable) else own.variable()
-            result[..., j] = pm.logp(variable, draws[..., j]).eval(mode="FAST_COMPILE")
+        if not terms.complete and not PriorTerms([own]).complete:
+            result[..., j] = pm.logp(variable_of(own), draws[..., j]).eval(mode=QUICK)
     return result
 
 
@@ -60,15 +70,17 @@ def by_kernels(
 ) -> Chains:
     """nutpie on the log-posterior of the row kernels; nothing is compiled.
 
-    It samples u with (β, log φ) = mode + L u, LLᵀ the covariance there, so that NUTS sees nearly
-    N(0, I) however correlated the coefficients are.
+    It samples u with z = mode + L u, LLᵀ the covariance there, so that NUTS sees nearly N(0, I)
+    however correlated the coefficients are.
     """
     density = LogPosterior(problem, applied)
     p = density.p
-    centre = np.append(start.beta, np.log(start.phi)) if density.free else start.beta
+    shaped = [scale.to(start.shapes[name]) for name, scale in density.scales.items()]
+    centre = np.concatenate([start.beta, shaped, [np.log(start.phi)][: density.free]])
+    spread = [*(start.shape_sd[name] for name in density.scales), start.log_phi_sd]
     root = np.zeros((centre.size, centre.size))
     root[:p, :p] = start.root
-    root[p:, p:] = start.log_phi_sd
+    root[p:, p:] = np.diag(spread[: centre.size - p])
 
     def standard(u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = density(centre + root @ u)
@@ -76,21 +88,23 @@ def by_kernels(
 
     def expand(u: np.ndarray) -> dict[str, np.ndarray]:
         z = centre + root @ u
-        return {"beta": z[:p]} | ({"phi": np.array(np.exp(z[p]))} if density.free else {})
+        found = {"beta": z[:p]}
+        found |= {name: np.array(value) for name, value in density.shapes_at(z).items()}
+        return found | ({"phi": np.array(np.exp(z[-1]))} if density.free else {})
 
-    names = ["beta", "phi"][: 1 + density.free]
+    names = ["beta", *density.scales, *["phi"][: density.free]]
     compiled = from_pyfunc(
         density.n_dim,
         lambda: standard,
         lambda *_: expand,
         [np.dtype(np.float64)] * len(names),
-        [(p,), ()][: len(names)],
+        [(p,), *[()] * (len(names) - 1)],
         names,
         dims={"beta": ["coef"]},
         coords={"coef": np.arange(p)},
         make_initial_point_fn=_starter(np.zeros(centre.size), np.ones(centre.size), standard),
     )
-    return _run_nutpie(compiled, settings)
+    return _run_nutpie(compiled, applied, settings)
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
@@ -100,12 +114,12 @@ def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[st
         model,
         jitter_rvs=set(),
         initial_points=_initial_values(model, applied, start),
-        var_names=["beta", "phi"],
+        var_names=["beta", "phi", *applied.shapes],
     )
     starter = _starter(
         compiled.initial_point_func(0), _jitter(model, applied, start), compiled.logp_func
     )
-    return _run_nutpie(replace(compiled, initial_point_func=starter), settings)
+    return _run_nutpie(replace(compiled, initial_point_func=starter), applied, settings)
 
 
 def by_pymc(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
@@ -121,7 +135,7 @@ def by_pymc(problem: Problem, applied: Applied, start: Start, settings: dict[str
             compute_convergence_checks=False,
             **options,
         )
-    return _chains(tree)
+    return _chains(tree, applied)
 
 
 @contextmanager
@@ -139,7 +153,9 @@ def _quiet() -> Iterator[None]:
 def _initial_values(model: pm.Model, applied: Applied, start: Start) -> dict[str, np.ndarray]:
     """The start as values of the model's free variables, in their order."""
     values = {name: start.beta[where] for name, where in pieces_of(applied).items()}
-    values["phi"] = np.asarray(start.phi)
+    power, name = PHI_SCALES[applied.phi_scale]
+    values[name] = np.asarray(start.phi**power)
+    values |= {name: np.asarray(value) for name, value in start.shapes.items()}
     return {v.name: values[v.name].reshape(_shape(v)) for v in model.free_RVs}
 
 
@@ -153,9 +169,12 @@ def _jitter(model: pm.Model, applied: Applied, start: Start) -> np.ndarray:
     sd = np.sqrt(np.sum(start.root**2, axis=1))
     pieces = pieces_of(applied)
     parts = []
+    power, phi = PHI_SCALES[applied.phi_scale]
     for variable in model.free_RVs:
-        if variable.name == "phi":
-            parts.append(np.array([start.log_phi_sd]))
+        if variable.name == phi:
+            parts.append(np.array([abs(power) * start.log_phi_sd]))
+        elif variable.name in start.shape_sd:
+            parts.append(np.array([start.shape_sd[variable.name]]))
         elif model.rvs_to_transforms[variable] is not None:
             parts.append(np.full(len(pieces[variable.name]), _TRANSFORMED_SD))
         else:
@@ -194,7 +213,7 @@ def _require(centre: np.ndarray, density: Callable[[np.ndarray], tuple[float, np
         )
 
 
-def _run_nutpie(compiled: Any, settings: dict[str, Any]) -> Chains:
+def _run_nutpie(compiled: Any, applied: Applied, settings: dict[str, Any]) -> Chains:
     options = dict(settings)
     tree = nutpie.sample(
         compiled,
@@ -202,10 +221,10 @@ def _run_nutpie(compiled: Any, settings: dict[str, Any]) -> Chains:
         progress_bar=options.pop("progressbar"),
         **options,
     )
-    return _chains(tree)
+    return _chains(tree, applied)
 
 
-def _chains(tree: Any) -> Chains:
+def _chains(tree: Any, applied: Applied) -> Chains:
     """Draws and statistics of a sampler's result, without objects, which netCDF cannot hold."""
     posterior = tree["posterior"]
     stats = tree["sample_stats"].to_dataset()
@@ -219,4 +238,5 @@ def _chains(tree: Any) -> Chains:
         np.asarray(posterior["beta"].values),
         np.asarray(posterior["phi"].values) if "phi" in posterior else None,
         kept,
+        {name: np.asarray(posterior[name].values) for name in applied.shapes},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from numbers import Integral
 from typing import Any
 
@@ -10,17 +9,19 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from expfam_glm.bayes.density import has_fast_lane
+from expfam_glm.bayes.density import has_fast_lane, sums_in_rows
 from expfam_glm.bayes.diagnose import diagnose
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied, apply
+from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
 from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
+from expfam_glm.bayes.settings import check_settings
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingWarning, one_of, warn
-from expfam_glm.tree import Variables, by_row, check_options, common_attrs, group
+from expfam_glm.tree import Variables, by_row, check_options, common_attrs, coordinates, group
 
 LARGEST_GROUP = 200e6  # bytes of a group with one number for each draw and row
 _SAMPLERS = ("nutpie", "pymc")
@@ -42,71 +43,7 @@ def sample(
     posterior_predictive: bool = True,
     **keywords: Any,
 ) -> xr.DataTree:
-    """Sample the posterior of a model by NUTS.
-
-    Parameters
-    ----------
-    problem : Problem
-    draws, tune, chains : int
-        Draws kept and draws spent on adaptation in each chain, and the number of chains.
-    random_seed : int, optional
-        Seed of everything random; a fresh one, stored in the result, if not given.
-    priors : {"default", "flat"} or mapping
-        See `to_pymc`.
-    nuts_sampler : {"nutpie", "pymc"}
-        Which implementation of NUTS samples.
-    road : {"auto", "kernels", "graph"}
-        How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which need
-        no compilation but plain priors, or from the compiled graph of the PyMC model. "auto"
-        takes the kernels where it can.
-    progressbar : bool
-    log_likelihood, posterior_predictive : bool
-        Whether to add these groups. They are left out, with a warning, above 200 MB.
-    **keywords
-        For the sampler: `nutpie.sample` (such as target_accept, maxdepth, cores) or `pymc.sample`.
-
-    Returns
-    -------
-    xarray.DataTree
-        Groups posterior, sample_stats, log_prior, observed_data, constant_data, and on request
-        log_likelihood and posterior_predictive. Responses are on the scale of the mean: with
-        trials, proportions. With frequency weights a row's log-likelihood is that of all the
-        observations it stands for.
-
-    Raises
-    ------
-    ArgumentError
-        For unknown words or priors, for counts that are not positive, and for quasi families.
-    RankError, SeparationError, SamplingError
-        If flat priors leave the posterior improper, or no starting point is found.
-
-    Warns
-    -----
-    SamplingWarning
-        If chains diverged or do not agree, or a group was left out.
-    AliasWarning
-        If only the prior tells some columns apart.
-
-    Notes
-    -----
-    Chains start near the posterior mode, one posterior standard deviation away in a random
-    direction, inside the domain of the link. A free φ is sampled on the log scale. The attribute
-    `road` says how the log-posterior was computed; both ways are the same function.
-
-    References
-    ----------
-    Hoffman and Gelman (2014), The No-U-Turn Sampler, JMLR 15, 1593-1623; Vehtari et al. (2021),
-    Rank-normalization, folding, and localization, Bayesian Analysis 16, 667-718.
-
-    Examples
-    --------
-    >>> import expfam_glm as eg
-    >>> rings = eg.load_data("oring")
-    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
-    >>> bayes = sample(model.problem, random_seed=1, progressbar=False)
-    >>> bayes["posterior"]["beta"].dims
-    ('chain', 'draw', 'coef')
-    """
+    """Sample the posterior of a model by NUTS; see `GLM.sample`."""
     for name, count in (("draws", draws), ("tune", tune), ("chains", chains)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
@@ -114,20 +51,25 @@ def sample(
         raise one_of("nuts_sampler", nuts_sampler, _SAMPLERS)
     if road not in _ROADS:
         raise one_of("road", road, _ROADS)
+    given, problem = problem, hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
-    chosen = _road(applied, nuts_sampler, road)
+    chosen = _road(problem, applied, nuts_sampler, road)
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
-        "cores": min(int(chains), os.cpu_count() or 1), "progressbar": progressbar,
-        **keywords,
+        "progressbar": progressbar, **check_settings(nuts_sampler, keywords, int(chains)),
     }  # fmt: skip
     start = near_mode(problem, applied)
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc}[chosen]
     with threadpool_limits(limits=1):  # one BLAS thread for each chain
         found = sampler(problem, applied, start, settings)
-    wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    quasi = isinstance(problem, QuasiProblem)
+    wanted = (
+        {}
+        if quasi
+        else {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    )
     attrs = common_attrs(
         kind="NUTS",
         estimator="posterior",
@@ -136,14 +78,15 @@ def sample(
         priors=applied.record(),
         random_seed=random_seed,
         tune=tune,
-        **problem.attrs(),
+        **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
+        **given.attrs(),
     )
     return _tree(problem, applied, found, wanted, attrs, random_seed)
 
 
-def _road(applied: Applied, nuts_sampler: str, road: str) -> str:
+def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> str:
     """Which function samples."""
-    possible = has_fast_lane(applied)
+    possible = has_fast_lane(applied, problem.family.shape)
     if nuts_sampler == "pymc":
         if road == "kernels":
             raise ArgumentError("road='kernels' goes with nuts_sampler='nutpie'.")
@@ -151,8 +94,11 @@ def _road(applied: Applied, nuts_sampler: str, road: str) -> str:
     if road == "kernels" and not possible:
         raise ArgumentError(
             "road='kernels' needs univariate priors, each a Prior(…) on the whole real line (on "
-            "the positive numbers for phi); use road='graph' or 'auto'."
+            "the positive numbers for phi, on the whole domain for a shape parameter); use "
+            "road='graph' or 'auto'."
         )
+    if road == "auto" and sums_in_rows(problem.family):
+        return "graph"
     return "kernels" if possible and road != "graph" else "graph"
 
 
@@ -166,34 +112,36 @@ def _tree(
 ) -> xr.DataTree:
     """The groups of the result, in the layout of every result tree."""
     chains, draws, p = found.beta.shape
-    coords = xr.Coordinates(
+    coords = coordinates(
         {
-            "chain": np.arange(chains),
-            "draw": np.arange(draws),
-            "coef": np.array(problem.labels, dtype=str),
-            "obs_id": np.arange(problem.row_count),
+            "chain": range(chains),
+            "draw": range(draws),
+            "coef": problem.labels,
+            "obs_id": range(problem.row_count),
         }
     )
     each = ("chain", "draw")
     posterior: Variables = {"beta": ((*each, "coef"), found.beta)}
     if found.phi is not None:
         posterior["phi"] = (each, found.phi)
+    posterior |= {name: (each, values) for name, values in found.shapes.items()}
     groups = {
         "posterior": group(posterior, coords, kind="NUTS"),
         "sample_stats": found.stats.assign_attrs(sampler=attrs["sampler"]),
         "log_prior": group(
             {name: ((*each, *(("coef",) if v.ndim == 3 else ())), v)
-             for name, v in found.log_prior(applied).items()},
+             for name, v in found.log_prior(problem, applied).items()},
             coords,
         ),
     }  # fmt: skip
     flat_beta = found.beta.reshape(-1, p)
     flat_phi = float(problem.family.phi or 1.0) if found.phi is None else found.phi.ravel()
+    flat_shapes = {name: values.ravel() for name, values in found.shapes.items()}
     size = 8.0 * flat_beta.shape[0] * problem.row_count
     makers = {
-        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi),
+        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi, **flat_shapes),
         "posterior_predictive": lambda: predictive(
-            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1])
+            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1]), **flat_shapes
         ),
     }
     for name in (name for name, want in wanted.items() if want):

@@ -14,7 +14,9 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import DataError
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.irls import mean_response, start_space
+from expfam_glm.spec.domain import inner_point
 
+_CONSTANT = 1e-12  # standard deviation of a column that is constant, relative to its values
 WIDTH = 2.5  # standard deviations of η in one of a covariate: wide, but not absurd
 
 
@@ -60,7 +62,8 @@ def weakly_informative(problem: Problem) -> Scales:
       covariates.
     - Without an intercept s is replaced by √(s² + (g(ȳ) − mean offset)²), because the covariates
       must carry the level too.
-    - φ: √φ is exponential with mean √φ₀, a(φ₀) = Σ w (y − ȳ)²/V(ȳ)/(n − 1): φ ~ Weibull(½, φ₀).
+    - φ: √φ is exponential with mean √φ₀, a(φ₀) = Σ w (y − ȳ)²/V(ȳ)/(n − 1): φ ~ Weibull(½, φ₀);
+      where V has free shape parameters, at the middle of their domains.
 
     References
     ----------
@@ -71,19 +74,25 @@ def weakly_informative(problem: Problem) -> Scales:
     X = problem.X
     mean = np.average(X, axis=0, weights=counts)
     sd = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=counts))
-    constant = sd <= 1e-12 * np.max(np.abs(X), axis=0)
-    intercepts = np.flatnonzero(constant & (mean != 0))
-    if intercepts.size == 0:
+    constant = sd <= _CONSTANT * np.max(np.abs(X), axis=0)
+    ones = np.flatnonzero(constant & (mean != 0))
+    if ones.size == 0:
         unit = float(np.hypot(unit, eta))
     scale = np.where(constant, np.where(mean == 0, 1.0, np.abs(mean)), sd)
     centre, sigma = np.zeros(X.shape[1]), WIDTH * unit / scale
-    if intercepts.size:
-        first = intercepts[0]
-        others = np.delete(mean * sigma, intercepts)
+    if ones.size:
+        first = ones[0]
+        others = np.delete(mean * sigma, ones)
         centre[first] = eta / mean[first]
         sigma[first] = np.sqrt((WIDTH * unit) ** 2 + np.sum(others**2)) / abs(mean[first])
     pairs = tuple((float(m), float(s)) for m, s in zip(centre, sigma, strict=True))
     return Scales(pairs, _dispersion(problem, counts, level), eta)
+
+
+def intercepts(X: np.ndarray) -> np.ndarray:
+    """The columns that are constant and not zero."""
+    spread, size = np.ptp(X, axis=0), np.max(np.abs(X), axis=0)
+    return np.flatnonzero((spread <= _CONSTANT * size) & (size > 0))
 
 
 def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
@@ -121,5 +130,7 @@ def _dispersion(problem: Problem, counts: np.ndarray, level: float) -> float:
         return problem.family.phi
     weights = counts if problem.w is None else counts * problem.w
     scatter = float(np.sum(weights * (problem.y - level) ** 2))
-    a = scatter / float(problem.family.variance(level)) / max(problem.n - 1, 1.0)
+    middle = {name: inner_point(domain) for name, domain in problem.family.shape.items()}
+    variance = float(problem.family.variance(level, **middle))
+    a = scatter / variance / max(problem.n - 1, 1.0)
     return invert_dispersion(problem.family, a) if a > 0 else 1.0

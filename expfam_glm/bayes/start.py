@@ -6,37 +6,54 @@ where no maximum-likelihood estimate does (separated data, aliased columns).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from expfam_glm.bayes.density import PriorTerms
-from expfam_glm.bayes.priors import Applied, Prior, centre_of, space_of
+from expfam_glm.bayes.joint import joint_prior
+from expfam_glm.bayes.prior import Prior, centre_of, has_density, space_of
+from expfam_glm.bayes.priors import Applied
 from expfam_glm.bayes.scaling import weakly_informative
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ConvergenceError, DataError, SamplingError
+from expfam_glm.errors import (
+    ConvergenceError,
+    DataError,
+    ExpfamError,
+    FitWarning,
+    SamplingError,
+)
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.linear import factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased
+from expfam_glm.mle.shape import estimate_shapes
 
 _MOST_STEPS = 50
 _MOST_HALVINGS = 40
 _CLOSE = 1e-3  # a step of so many posterior standard deviations ends the search
+_SHAPE_SD = 0.5  # of a shape parameter on its working scale where nothing better is known
 _RIDGE = 1e-8  # of the diagonal, where neither data nor prior bend the density
 
 
 @dataclass(frozen=True)
 class Start:
-    """Near the mode: β (p,), its covariance's root L with LLᵀ = V, φ, and the sd of log φ."""
+    """Near the mode: β (p,), its covariance's root L with LLᵀ = V, φ, and the sd of log φ.
+
+    shapes: values of the free shape parameters; shape_sd: their sd on the working scales.
+    """
 
     beta: np.ndarray
     root: np.ndarray
     phi: float
     log_phi_sd: float
+    shapes: Mapping[str, float] = field(default_factory=dict)
+    shape_sd: Mapping[str, float] = field(default_factory=dict)
 
 
 def near_mode(problem: Problem, applied: Applied) -> Start:
@@ -47,7 +64,33 @@ def near_mode(problem: Problem, applied: Applied) -> Start:
     SamplingError
         If no coefficients are found whose linear predictors are all in the domain of the link.
     """
-    return _Search(problem, applied).run()
+    shapes, spread = _shapes_near_mode(problem, applied)
+    family = problem.family.fix(**shapes)
+    found = _Search(replace(problem, family=family), applied).run()
+    return replace(found, shapes=shapes, shape_sd=spread)
+
+
+def _shapes_near_mode(
+    problem: Problem, applied: Applied
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Free shapes at the maximum of the likelihood, or else at the centre of their priors."""
+    names = list(problem.family.shape)
+    values = {name: centre_of(prior) for name, prior in applied.shapes.items()}
+    spread = dict.fromkeys(names, _SHAPE_SD)
+    if not names:
+        return values, spread
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)
+            found = estimate_shapes(problem)
+    except ExpfamError:
+        return values, spread
+    errors = np.sqrt(np.diagonal(found.held))
+    for k, name in enumerate(names):
+        if np.isfinite(errors[k]) and has_density(applied.shapes[name], found.values[name]):
+            values[name] = found.values[name]
+            spread[name] = min(float(errors[k]), _SHAPE_SD)
+    return values, spread
 
 
 class _Search:
@@ -57,14 +100,15 @@ class _Search:
         self.problem = problem
         self.scales = weakly_informative(problem)
         self.blocks = list(MemoryBlocks(problem))
-        given = applied.beta or (Prior("Flat"),) * len(applied.labels)
+        flat = Prior.known("Flat")
+        given = applied.beta or (flat,) * len(applied.labels)
         self.free = np.array([space_of(prior) == "real" for prior in given])
         self.held = np.array([0.0 if free else centre_of(prior)
                               for prior, free in zip(given, self.free, strict=True)])  # fmt: skip
         self.terms = PriorTerms(
-            [p if isinstance(p, Prior) and free else Prior("Flat")
-             for p, free in zip(given, self.free, strict=True)]
-        )  # fmt: skip
+            [p if free else flat for p, free in zip(given, self.free, strict=True)]
+        )
+        self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         image = problem.link.image(problem.family.mean_space)
         self.low, self.high = image.low, image.high
         self.gram_rows = row_kernel(problem.family, problem.link, ("score", "weight", "loglik"))
@@ -128,6 +172,12 @@ class _Search:
         log_prior, slope = self.terms(beta)
         value, gradient = float(log_prior.sum()), slope
         information = np.diag(np.maximum(-self.terms.curvature(beta), 0.0))
+        if self.joint is not None:
+            together, slope = self.joint(beta)
+            value, gradient = value + together, gradient + slope
+            if not np.isfinite(value):
+                return -np.inf, gradient, information
+            information = information + self.joint.information(beta)
         a = float(self.problem.family.a(phi))
         for block in self.blocks:
             eta = block.eta(beta)

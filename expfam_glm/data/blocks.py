@@ -16,7 +16,7 @@ from expfam_glm.data.response import Problem
 T = TypeVar("T")
 
 # Doubles of X in one block: with its scaled copy it stays in a core's second-level cache.
-_BLOCK_DOUBLES = 1 << 16
+_BLOCK_DOUBLES = 1 << 17
 # Doubles of X from which more than one thread pays.
 _PARALLEL_DOUBLES = 1 << 19
 

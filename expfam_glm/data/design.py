@@ -17,7 +17,15 @@ import numpy as np
 
 from expfam_glm.data.arrays import bad_columns, check_labels, read_matrix
 from expfam_glm.data.frames import Table, open_table
-from expfam_glm.data.rows import check_lengths, fetch, given_roles, row_index, take, usable_rows
+from expfam_glm.data.rows import (
+    check_lengths,
+    fetch,
+    given_roles,
+    refuse_response,
+    row_index,
+    take,
+    usable_rows,
+)
 from expfam_glm.errors import ArgumentError, FormulaError
 
 
@@ -144,6 +152,7 @@ def from_formula(
     given = given_roles(roles)
     named = {source for source in given.values() if isinstance(source, str)}
     parsed = parse(formula, [n for n in table.names if n not in named], allow_code=allow_code)
+    refuse_response(given, parsed.left)
     parts = (*parsed.response, *parsed.factors, *parsed.offsets)
     names = required(parts, table.names, allow_code=allow_code)
     needed = [table.column(name) for name in names]

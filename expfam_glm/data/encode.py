@@ -117,7 +117,7 @@ def encode(
     X = matrix.__wrapped__
     for label, values in zip(labels, X.T if not all_finite(X) else (), strict=False):
         check_finite(values, label, kept)
-    return X, labels, _state(found)
+    return X, labels, _state(found, written)
 
 
 def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
@@ -126,15 +126,19 @@ def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
     return FormulaError(f"cannot evaluate {written!r}: {reason}.")
 
 
-def _state(found: ModelSpec) -> dict[str, Any]:
-    """What formulaic learnt from the data: state of the transforms, levels of the factors."""
+def _state(found: ModelSpec, written: Mapping[str, str]) -> dict[str, Any]:
+    """What formulaic learnt from the data: state of the transforms, levels, columns of a term."""
     factors = []
     for term, (kind, learnt) in found.encoder_state.items():
         if kind is Factor.Kind.CATEGORICAL and "contrasts" in learnt:
             levels = [_plain(level) for level in learnt["categories"]]
             contrast = type(learnt["contrasts"].contrasts).__name__.removesuffix("Contrasts")
             factors.append({"term": term, "levels": levels, "contrast": contrast.lower()})
-    return {"transforms": pack(found.transform_state)[1], "factors": factors}
+    terms = [
+        [":".join(written.get(f.expr, f.expr) for f in part.term.factors), len(part.columns)]
+        for part in found.structure
+    ]
+    return {"transforms": pack(found.transform_state)[1], "factors": factors, "terms": terms}
 
 
 class _Materializer(PandasMaterializer):
@@ -186,7 +190,7 @@ class _Materializer(PandasMaterializer):
         """The error for values that are not among the levels of a factor."""
         values = pd.Series(factor.values.__wrapped__)
         levels = spec.encoder_state[factor.expr][1]["categories"]
-        shown = ", ".join(map(_text, levels[:10])) + (", ..." if len(levels) > 10 else "")
+        shown = ", ".join(map(level_text, levels[:10])) + (", ..." if len(levels) > 10 else "")
         raise DataError(
             f"factor {self.written[factor.expr]!r} has values that are not among its levels "
             f"({shown}): {show_original(np.asarray(values), ~values.isin(levels), self.kept)}."
@@ -200,7 +204,7 @@ class _Materializer(PandasMaterializer):
         """The columns of one factor with their labels, a level or index in brackets."""
         if not isinstance(values, dict):
             return [(label, values)]
-        inner = [self._labelled(f"{label}[{_text(k)}]", v) for k, v in values.items()]
+        inner = [self._labelled(f"{label}[{level_text(k)}]", v) for k, v in values.items()]
         pairs = list(itertools.chain(*inner))
         if len(dict(pairs)) < len(pairs):
             raise FormulaError(f"factor {label!r} has levels that read the same; rename them.")
@@ -236,7 +240,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _text(level: Any) -> str:
+def level_text(level: Any) -> str:
     """A level as it reads in a label: whole numbers without a decimal point."""
     level = _plain(level)
     return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)

@@ -66,6 +66,11 @@ def _parse(text: str, names: tuple[str, ...], allow_code: bool) -> Parsed:
         raise _unreadable(text, error) from error
     terms = _plain_terms(text, formula, offsets)
     factors = {f.expr: f for t in terms for f in t.factors if f.eval_method.value != "literal"}
+    if text[:cut].strip() in factors:
+        raise FormulaError(
+            f"{text!r}: the response {text[:cut].strip()!r} is among the terms that explain it; "
+            "take it out."
+        )
     written = {token.token: _written(token) for token in reversed(right)}
     return Parsed(
         text=text,

@@ -94,6 +94,7 @@ def open_table(data: Any) -> Table:
     if xarray is not None and isinstance(data, xarray.Dataset):
         return _open_dataset(data)
     if isinstance(data, Mapping):
+        _check_same_rows(data)
         lengths = [len(values) for values in data.values() if np.ndim(values)]
         names = tuple(name for name in data if isinstance(name, str))
         return Table(names, data.__getitem__, lengths[0] if lengths else None)
@@ -113,6 +114,22 @@ def open_table(data: Any) -> Table:
     names = tuple(name for name in frame.columns if isinstance(name, str))
     index = data.index if frame.implementation.is_pandas() else None
     return Table(names, frame.get_column, len(frame), index)
+
+
+def _check_same_rows(data: Mapping[Any, Any]) -> None:
+    """Refuse pandas Series with the same number of rows and other row labels, paired by nobody."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return
+    series = {name: v for name, v in data.items() if isinstance(v, pandas.Series)}
+    first = next(iter(series), None)
+    for name, values in series.items():
+        index = series[first].index
+        if len(values) == len(index) and not values.index.equals(index):
+            raise DataError(
+                f"{name!r} and {first!r} are pandas Series with different row labels. If their "
+                "rows are in the same order pass .to_numpy(); else put them into one DataFrame."
+            )
 
 
 def _open_dataset(data: Any) -> Table:
@@ -197,10 +214,13 @@ def _read_array(values: np.ndarray, name: str) -> Column:
 def _read_objects(values: np.ndarray, name: str) -> Column:
     """An array of Python objects as a column, by the types found in it."""
     pandas = sys.modules.get("pandas")
-    if pandas is not None:
-        missing = pandas.isna(values)
-    else:
-        missing = np.array([v is None or v != v for v in values], dtype=bool)
+    try:
+        if pandas is not None:
+            missing = pandas.isna(values)
+        else:
+            missing = np.array([v is None or v != v for v in values], dtype=bool)
+    except ArithmeticError as error:
+        raise DataError(f"{name!r} holds a signalling NaN of decimal; correct it.") from error
     kinds = {type(v) for v in values[~missing]}
     if all(issubclass(kind, bool | np.bool_) for kind in kinds) and kinds:
         flags = np.where(missing, False, values).astype(bool)

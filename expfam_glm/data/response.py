@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,21 +11,25 @@ from expfam_glm.data.design import Frame
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_mass
 from expfam_glm.spec import links
+from expfam_glm.spec.domain import inner_point
 from expfam_glm.spec.families import is_built_in
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 # Rows checked at once: what is computed on the way stays in cache.
 _CHUNK = 1 << 14
+# Sums of products of weights stay far inside the range of doubles.
+_LARGEST_WEIGHT = 1e100
 
 
 @dataclass(frozen=True)
 class Problem:
     """A family, a link and the rows that carry information (weight above zero).
 
-    y (n,) on the scale of the mean, X (n, p), prior weights w (trials included), frequency
-    weights f and offset; None stands for all one, or all zero for the offset. `used` marks the
-    rows of the frame that are kept, None for all.
+    y (n,) on the scale of the mean, X (n, p), weights w (prior weights × trials × sampling
+    weights), frequency weights f and offset; None stands for all one, or all zero for the offset.
+    `used` marks the rows of the frame that are kept, None for all. `sampling` holds the sampling
+    weights, scaled to the mean one.
     """
 
     family: Family
@@ -37,6 +41,7 @@ class Problem:
     f: np.ndarray | None
     offset: np.ndarray | None
     used: np.ndarray | None
+    sampling: np.ndarray | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,6 +57,13 @@ class Problem:
     def n(self) -> float:
         """How many observations the rows stand for: rows with w > 0, or Σf."""
         return float(self.row_count) if self.f is None else float(self.f.sum())
+
+    @property
+    def precision(self) -> np.ndarray | None:
+        """The part of w that divides the variance: prior weights and trials; None for all one."""
+        if self.w is None or self.sampling is None:
+            return self.w
+        return self.w / self.sampling
 
     def restrict(self, values: np.ndarray) -> np.ndarray:
         """An array over the rows of the frame, at the used rows."""
@@ -80,6 +92,7 @@ class Problem:
             "family": family.name,
             "family_digest": family.digest,
             "link": self.link.name,
+            "link_digest": self.link.link.digest,
             "response": self.frame.response,
             "formula": self.frame.formula or "",
             "design": self.frame.design,
@@ -87,6 +100,11 @@ class Problem:
         }
         named.update({f"family_{key}": value for key, value in family.fixed.items()})
         return named
+
+
+def _at(values: Mapping[str, float], names: Iterable[str]) -> str:
+    """The values of shape parameters as text."""
+    return "".join(f", {name} = {values[name]:g}" for name in names)
 
 
 def _show(frame: Frame, values: np.ndarray, bad: np.ndarray, used: np.ndarray | None = None) -> str:
@@ -105,6 +123,12 @@ def _positive(frame: Frame, role: str) -> None:
         )
     if not np.any(values > 0):
         raise DataError(f"{role} are all zero; at least one row must count.")
+    extreme = (values > 0) & ((values < 1 / _LARGEST_WEIGHT) | (values > _LARGEST_WEIGHT))
+    if np.any(extreme):
+        raise DataError(
+            f"{role} must lie between {1 / _LARGEST_WEIGHT:g} and {_LARGEST_WEIGHT:g}, or sums of "
+            f"squares are no longer numbers; found {_show(frame, values, extreme)}. Rescale them."
+        )
 
 
 def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray:
@@ -129,7 +153,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     ----------
     frame : Frame
     family : Family
-        All shape parameters known.
+        Shape parameters that have no value are free.
     link : Link
 
     Returns
@@ -144,17 +168,14 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     ArgumentError
         For roles that the family does not take together.
     """
-    if family.shape:
-        names = ", ".join(family.shape)
-        raise ArgumentError(
-            f"the shape parameter {names} of {family.name!r} has no value; give it with "
-            f"family.fix({next(iter(family.shape))}=…)."
-        )
+    somewhere = family
     if not (family.is_quasi or is_built_in(family)):
-        mass, mean = total_mass(family)
+        somewhere = family.fix(**{name: inner_point(d) for name, d in family.shape.items()})
+        mass, mean = total_mass(somewhere)
         if not abs(mass - 1) < MASS_TOLERANCE:
             raise DeclarationError(
-                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}, "
+                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}"
+                f"{_at(somewhere.fixed, family.shape)}, "
                 "not 1. Check c (a forgotten −log y!, say), b and the support; or declare c=None, "
                 "a quasi family."
             )
@@ -162,47 +183,71 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     columns = frame.columns
     y, X = frame.y, frame.X
     n = y.shape[0]
-    w: np.ndarray | None = None
-    for role in ("weights", "freq_weights"):
+    for role in ("weights", "freq_weights", "sampling_weights"):
         if role in columns:
             _positive(frame, role)
-    if "weights" in columns:
-        w = columns["weights"]
     if "trials" in columns:
-        y, w = _proportions(frame, family, columns, w)
-    offset = columns.get("offset")
+        y = _proportions(frame, family, columns)
     if "exposure" in columns:
-        y, w, offset = _exposed(frame, family, link, y, w, offset)
-    if w is not None and np.any(w[w > 0] != 1) and not takes_weights(family):
+        y = _exposed(frame, family, link, y)
+    w, offset = weights_and_offset(columns, link)
+    weighted = w is not None and bool(np.any(w[w > 0] != 1))
+    if weighted and not (is_built_in(family) or takes_weights(somewhere)):
         raise ArgumentError(
             f"the density of {family.name!r} has total mass one only without weights: its c(y, a) "
             "does not hold for a = 1/2 or 1/3. Declare c for every a, or use freq_weights for rows "
             "that stand for several."
         )
-    f = columns.get("freq_weights")
+    f, sampling = columns.get("freq_weights"), columns.get("sampling_weights")
     used = np.ones(n, bool)
-    for values in (w, f):
+    for values in (w, f, sampling):
         if values is not None:
             used &= values > 0
     everything = bool(used.all())
     if not everything:
         y, X = y[used], X[used]
-        w, f, offset = (None if v is None else v[used] for v in (w, f, offset))
+        w, f, offset, sampling = (None if v is None else v[used] for v in (w, f, offset, sampling))
     outside = _outside(family, y, 1.0 if w is None else w)
     if np.any(outside):
         raise DataError(_support_message(frame, family, y, w, outside, used))
     if y.shape[0] < 1:
         raise DataError("no row is left to fit.")
+    if sampling is not None:
+        sampling = sampling / np.average(sampling, weights=f)
+        w = sampling if w is None else w * sampling
     return Problem(
         family, link, frame, y, np.ascontiguousarray(X), w, f, offset,
-        None if everything else used,
+        None if everything else used, sampling,
     )  # fmt: skip
 
 
-def _proportions(
-    frame: Frame, family: Family, columns: Mapping[str, np.ndarray], w: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Successes out of trials as proportions with weight N."""
+def weights_and_offset(
+    columns: Mapping[str, np.ndarray], link: Link
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The weight w of each row and its offset, from weights, trials, offset and exposure.
+
+    w = weights × trials; an exposure joins the offset by its logarithm under a log link, and
+    otherwise the weights, for the response is a rate then. None where nothing was given.
+    """
+    w: np.ndarray | None = None
+    offset = columns.get("offset")
+    exposure = columns.get("exposure")
+    logged = exposure is not None and exposure_is_offset(link)
+    for values in (columns.get("weights"), columns.get("trials"), None if logged else exposure):
+        if values is not None:
+            w = values if w is None else w * values
+    if exposure is not None and logged:
+        offset = np.log(exposure) if offset is None else offset + np.log(exposure)
+    return w, offset
+
+
+def exposure_is_offset(link: Link) -> bool:
+    """Whether the logarithm of an exposure joins the offset."""
+    return link.link == links.named("log").link
+
+
+def _proportions(frame: Frame, family: Family, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Successes out of trials as proportions."""
     space = family.support
     if not (space.low == 0 and space.high == 1):
         raise ArgumentError(
@@ -225,27 +270,19 @@ def _proportions(
             f"{_show(frame, pairs, bad)}. With trials= the response counts successes; a proportion "
             "goes with weights=."
         )
-    return successes / trials, trials if w is None else w * trials
+    return successes / trials
 
 
-def _exposed(
-    frame: Frame,
-    family: Family,
-    link: Link,
-    y: np.ndarray,
-    w: np.ndarray | None,
-    offset: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Exposure as an offset under the log link, else (Poisson) as rates with weights."""
+def _exposed(frame: Frame, family: Family, link: Link, y: np.ndarray) -> np.ndarray:
+    """The response of rows with an exposure: counts under the log link, else (Poisson) rates."""
     exposure = frame.columns["exposure"]
     bad = ~(exposure > 0)
     if np.any(bad):
         raise DataError(f"exposure must be positive; found {_show(frame, exposure, bad)}.")
-    if link.link == links.named("log").link:
-        logged = np.log(exposure)
-        return y, w, logged if offset is None else offset + logged
+    if exposure_is_offset(link):
+        return y
     if family.name in ("poisson", "quasi_poisson"):
-        return y / exposure, exposure if w is None else w * exposure, offset
+        return y / exposure
     raise ArgumentError(
         f"exposure has a meaning under a log link (its log joins the offset) or for the Poisson "
         f"family (a rate with weight); not for {family.name!r} with the {link.name!r} link."

@@ -11,7 +11,7 @@ import numpy as np
 from expfam_glm.data.frames import Column, Table, read
 from expfam_glm.errors import DataError, one_of, show_rows
 
-ROLES = ("weights", "freq_weights", "trials", "offset", "exposure")
+ROLES = ("weights", "freq_weights", "sampling_weights", "trials", "offset", "exposure")
 FILL_OR_DROP = "Fill them in, or pass missing='drop' to leave these rows out"
 
 
@@ -29,6 +29,15 @@ def fetch(source: Any, role: str, table: Table) -> Column:
         return table.column(source, role)
     check_aligned(role, source, table.index)
     return read(source, role)
+
+
+def refuse_response(roles: Mapping[str, Any], response: str) -> None:
+    """Refuse the response in the role of an offset, a weight or the like."""
+    for role, source in roles.items():
+        if isinstance(source, str) and source == response:
+            raise DataError(
+                f"{role}={source!r} is the response itself; name another column, or leave it out."
+            )
 
 
 def row_index(values: Any) -> Any:

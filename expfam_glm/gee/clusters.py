@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from expfam_glm.data.codes import Coded, code
 from expfam_glm.errors import DataError, show_rows
-from expfam_glm.gee.coding import Coded, code
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.times import numbers
 

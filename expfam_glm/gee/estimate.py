@@ -53,10 +53,22 @@ def gee(
         raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
     if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
+    if problem.family.shape:
+        name = next(iter(problem.family.shape))
+        raise ArgumentError(
+            f"estimating equations have no likelihood to find {', '.join(problem.family.shape)} of "
+            f"{problem.family.name!r} by; give the value with family.fix({name}=…), such as the "
+            "one that fit() estimates under independence."
+        )
     if problem.f is not None:
         raise ArgumentError(
             "freq_weights cannot be used with gee: they say how many rows stand alike, but not "
             "which of them share a cluster. Repeat the rows (or whole clusters) instead."
+        )
+    if problem.sampling is not None:
+        raise ArgumentError(
+            "sampling_weights cannot be used with gee, whose weights are precisions; use fit() "
+            "with cov='CR1' and groups=, the same estimate as under independence."
         )
     working = correlations.named(correlation)
     rows = Arrangement(problem, working, groups, time)

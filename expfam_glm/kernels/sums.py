@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +36,20 @@ class Gram(NamedTuple):
 
 def weighted_gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
     """XᵀWX of a block, symmetric to the last bit."""
-    G = X.T @ (X * W[:, None])
+    G = X.T @ np.multiply(X, W[:, None], out=_scratch(X.shape))
     return 0.5 * (G + G.T)
+
+
+_buffers = threading.local()
+
+
+def _scratch(shape: tuple[int, ...]) -> np.ndarray:
+    """Memory of this thread, written over by the next call: fresh pages cost more than the sums."""
+    size = math.prod(shape)
+    held = getattr(_buffers, "held", None)
+    if held is None or held.size < size:
+        held = _buffers.held = np.empty(size)
+    return held[:size].reshape(shape)
 
 
 def triangle(X: np.ndarray, W: np.ndarray | None = None, z: np.ndarray | None = None) -> np.ndarray:

@@ -31,6 +31,17 @@ def invert_dispersion(family: Family, value: float) -> float:
     return float(Inverse(family.a, Positive).evaluate(value))
 
 
+def elasticity(family: Family, phi: float) -> float:
+    """d log a/d log φ."""
+    return phi * float(family.a.derivative("phi")(phi)) / float(family.a(phi))
+
+
+def given_number(method: str | float) -> float | None:
+    """The dispersion where it is given as a number that can be one."""
+    number = isinstance(method, Real) and not isinstance(method, bool | np.bool_)
+    return float(method) if number and 0 < method < np.inf else None  # type: ignore[operator]
+
+
 def estimate(
     problem: Problem, method: str | float, fit: Fitness, blocks: MemoryBlocks
 ) -> tuple[float, bool, float]:
@@ -51,8 +62,10 @@ def estimate(
         If the method is unknown, or the family's dispersion is known.
     """
     family = problem.family
+    if not isinstance(method, str | Real):
+        raise one_of("dispersion", method, METHODS)
     if family.phi is not None:
-        if method != "pearson":
+        if not (isinstance(method, str) and method == "pearson"):
             raise ArgumentError(
                 f"dispersion={method!r}: the dispersion of {family.name!r} is known to be "
                 f"{family.phi:g}; use the quasi family to estimate it."
@@ -71,7 +84,7 @@ def estimate(
         return invert_dispersion(family, value), True, np.nan
     if method == "ml":
         phi, curvature = maximum_likelihood(problem, fit, blocks)
-        return phi, True, 1 / np.sqrt(curvature)
+        return phi, True, 1 / np.sqrt(curvature) / elasticity(family, phi)
     raise one_of("dispersion", method, METHODS)
 
 
@@ -88,7 +101,7 @@ def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: MemoryBlo
 
 
 def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> tuple[float, float]:
-    """φ̂ by maximum likelihood at β̂, and the observed information of log φ̂.
+    """φ̂ by maximum likelihood at β̂, and the observed information of log a(φ̂).
 
     Notes
     -----

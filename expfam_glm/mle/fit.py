@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,13 +25,22 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.boundary import refuse_boundary
-from expfam_glm.mle.dispersion import estimate, log_likelihood, maximum_likelihood
+from expfam_glm.mle.covariance import Robust, Sandwich
+from expfam_glm.mle.dispersion import (
+    elasticity,
+    estimate,
+    given_number,
+    log_likelihood,
+    maximum_likelihood,
+)
 from expfam_glm.mle.fitness import Fitness, deviance, fitness, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
+from expfam_glm.mle.layout import checked_types, layout
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, warn_aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
+from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
@@ -39,12 +50,13 @@ INFORMATION = ("expected", "observed")
 class Maximum:
     """β̂ with what was found on the way; arrays are over the columns that are not aliased."""
 
-    problem: Problem  # restricted to the kept columns
+    problem: Problem  # restricted to the kept columns, estimated shapes given
     aliased: np.ndarray  # (all p,)
     solution: Solution
     blocks: MemoryBlocks
     measures: Fitness
     notes: tuple[str, ...]
+    shapes: ShapeEstimates | None = None  # where the family leaves shapes free
 
 
 def find_maximum(
@@ -53,8 +65,11 @@ def find_maximum(
     start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
+    phi: float | None = None,
 ) -> Maximum:
     """β̂, after collinear columns are set apart and the existence of a maximum is known.
+
+    Free shape parameters are estimated with it, at the dispersion `phi` if one is given.
 
     Raises
     ------
@@ -72,7 +87,13 @@ def find_maximum(
     if problem.X.shape[1] == 0:
         raise ArgumentError("the model has no coefficient; add a term to the formula.")
     start = None if start is None else _checked_start(problem, start)
+    shapes = None
     try:
+        if problem.family.shape:
+            shapes = estimate_shapes(
+                problem, phi=phi, start=start, tol=tol, max_iterations=max_iterations
+            )
+            problem, start = shapes.problem, shapes.beta
         solution, mask = maximise(
             problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
         )
@@ -80,12 +101,22 @@ def find_maximum(
         kept = ~aliased(problem.X)
         _refuse_separated(restrict_columns(problem, kept), cause=failure)
         raise
-    notes = []
+    notes = [shapes.note] if shapes is not None and shapes.note else []
     if mask.any():
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
     blocks = MemoryBlocks(kept_problem)
     measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective)
+    if not solution.confirmed:
+        family, step = problem.family, solution.factor.solve(measures.score)
+        known = family.phi is not None
+        spread = float(family.a(family.phi)) if known else measures.pearson / kept_problem.n
+        decrement = solution.factor.length(step) / np.sqrt(spread)
+        if not decrement < tol:
+            return find_maximum(
+                problem, start=solution.beta, tol=tol, max_iterations=max_iterations
+            )
+        solution = replace(solution, decrement=float(decrement))
     if measures.near_edge:
         _refuse_separated(kept_problem)
     if measures.near_edge or not np.isfinite(measures.deviance):
@@ -96,7 +127,7 @@ def find_maximum(
             "there are no standard errors."
         )
         warn(notes[-1], FitWarning)
-    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes))
+    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes), shapes)
 
 
 def _checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
@@ -132,6 +163,10 @@ def _refuse_separated(problem: Problem, cause: Exception | None = None) -> None:
 def fit(
     problem: Problem,
     *,
+    cov: str | Sequence[str] | None = None,
+    groups: Any = None,
+    time: Any = None,
+    lags: int | None = None,
     information: str = "expected",
     dispersion: str | float = "pearson",
     start: ArrayLike | None = None,
@@ -145,16 +180,33 @@ def fit(
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
+    types = checked_types(cov, sampled=problem.sampling is not None)
+    arranged = layout(problem, types, groups, time, lags)
+    if problem.sampling is not None and problem.family.shape:
+        raise ArgumentError(
+            f"the shape of {problem.family.name!r} is estimated by likelihood, which "
+            "sampling_weights do not leave; give it with family.fix(…)."
+        )
     random_seed = check_options(ci_prob, chains, draws, random_seed)
-    maximum = find_maximum(problem, start=start, tol=tol, max_iterations=max_iterations)
+    maximum = find_maximum(
+        problem, start=start, tol=tol, max_iterations=max_iterations, phi=given_number(dispersion)
+    )
+    shapes = maximum.shapes
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
     notes = list(maximum.notes)
+    if np.isinf(measures.deviance):
+        notes.append(
+            f"the deviance is infinite: the variance function of {inner.family.name!r} falls to "
+            "zero too fast at an end of the mean space on which responses lie. Estimates and "
+            "standard errors, which need the variance alone, are not concerned."
+        )
+        warn(notes[-1], FitWarning)
     phi, estimated, log_error = _dispersion(inner, dispersion, measures, blocks, solution)
     factor = solution.factor
     if information == "observed":
-        factor = _observed(inner, blocks, beta)
+        factor = _observed(inner, blocks, beta, shapes)
     family = inner.family
     df = inner.n - beta.size
     if estimated and df <= 0 and dispersion != "ml":
@@ -164,14 +216,25 @@ def fit(
         )
         warn(notes[-1], FitWarning)
     a = float(family.a(phi)) if np.isfinite(phi) and not solution.perfect else np.nan
-    covariance = np.full((maximum.aliased.size,) * 2, np.nan)
-    kept = np.flatnonzero(~maximum.aliased)
-    covariance[np.ix_(kept, kept)] = factor.inverse() * a
-    full = np.full(maximum.aliased.size, np.nan)
-    full[kept] = beta
+    expected_df = np.full(beta.size, float(df) if estimated and df > 0 else np.inf)
+    found = {"fisher": Robust(factor.inverse() * a, expected_df)} if "fisher" in types else {}
+    robust = [name for name in types if name != "fisher"]
+    if robust:
+        sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, arranged)
+        found |= {name: _robust(sandwich, name, np.isfinite(a)) for name in robust}
+        notes += _remarks(sandwich, found)
+    found = {name: found[name] for name in types}
+    covariances = {
+        "observed" if name == "fisher" and information == "observed" else name:
+        expand(one.covariance, maximum.aliased)
+        for name, one in found.items()
+    }  # fmt: skip
+    cov_type, tests = next(iter(covariances)), next(iter(found.values())).df
     loglik, parameters, note = _likelihood(inner, measures, phi, estimated, blocks, solution)
     if note:
         notes.append(note)
+    if shapes is not None:
+        parameters += len(shapes.values)
     n = inner.n
     stats: dict[str, float | int] = {
         "deviance": measures.deviance,
@@ -183,38 +246,93 @@ def fit(
         "df_residual": df,
         "df_null": n - (1 if measures.has_intercept else 0),
         "n_observations": n,
-        "n_iterations": solution.iterations,
+        "n_iterations": solution.iterations + (0 if shapes is None else shapes.iterations),
         "converged": 1,
         "decrement": solution.decrement,
     }
-    cov_type = "fisher" if information == "expected" else "observed"
+    correlation = None
+    if shapes is not None:
+        log_error, correlation = shapes.dispersion(
+            log_error, elasticity(family, phi), information == "observed"
+        )
     positive = {"phi": (phi, log_error)} if np.isfinite(log_error) else {}
     attrs: dict[str, str | float | int] = {
         **problem.attrs(),
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
+        **arranged.attrs(),
         "warnings": "\n".join(notes),
     }
+    if family.name != problem.family.name:
+        attrs["limit_family"] = family.name  # at the edge of a shape parameter
     return likelihood_tree(
         Estimate(
-            kind="maximum likelihood",
+            kind="maximum quasi-likelihood" if family.is_quasi else "maximum likelihood",
             labels=problem.labels,
-            beta=full,
-            covariances={cov_type: covariance},
-            df=float(df) if estimated and df > 0 else None,
+            beta=expand(beta, maximum.aliased),
+            covariances=covariances,
+            df=None if tests is None else expand(tests, maximum.aliased),
             fit={"phi": ((), phi)},
             fit_coords={},
             positive=positive,
             fit_stats=stats,
             observed=problem.observed_data(),
-            constant=problem.constant_data(),
+            constant=problem.constant_data() | arranged.columns,
             attrs=attrs,
+            shapes={} if shapes is None else shapes.on_scales(information == "observed"),
+            correlation=correlation,
         ),
         ci_prob=ci_prob,
         chains=chains,
         draws=draws,
         random_seed=random_seed,
     )
+
+
+def expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
+    """A vector or matrix over the kept coefficients, NaN at the aliased ones."""
+    if not aliased.any():
+        return values
+    kept = np.flatnonzero(~aliased)
+    full = np.full((aliased.size,) * values.ndim, np.nan)
+    full[np.ix_(*[kept] * values.ndim)] = values
+    return full
+
+
+def _robust(sandwich: Sandwich, name: str, determined: bool) -> Robust:
+    """One robust covariance; NaN where the fit leaves no residuals."""
+    p = sandwich.beta.size
+    if not determined or sandwich.problem.n <= p:
+        return Robust(np.full((p, p), np.nan), None)
+    return sandwich.covariance(name)
+
+
+def _remarks(sandwich: Sandwich, found: dict[str, Robust]) -> list[str]:
+    """What must be known about robust covariances; each is also a warning."""
+    notes, p = [], sandwich.beta.size
+    if sandwich.problem.n <= p:
+        notes.append(
+            "there are as many coefficients as observations: the residuals vanish, and robust "
+            "covariances are not defined."
+        )
+    for name, groups in zip(sandwich.layout.names, sandwich.layout.groups, strict=True):
+        K = int(groups.max()) + 1
+        if p >= K:
+            notes.append(
+                f"{K} clusters{f' of {name}' if name else ''} do not carry a covariance of {p} "
+                f"coefficients: its rank is at most {K - 1}. Test few coefficients at a time, or "
+                "use fewer terms."
+            )
+    size = np.sum(sandwich.factor.root**2, axis=1) * sandwich.mean_square
+    for name, one in found.items():
+        if name != "fisher" and np.any(one.covariance.diagonal() <= 1e-20 * size):
+            notes.append(
+                f"the covariance {name!r} is zero in some direction: the scores of every row or "
+                "cluster cancel. Its standard errors say nothing there."
+            )
+    for note in notes:
+        warn(note, FitWarning)
+    return notes
 
 
 def _dispersion(
@@ -229,8 +347,13 @@ def _dispersion(
     return estimate(problem, method, measures, blocks)
 
 
-def _observed(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Factor:
-    """The factor of the observed information; refused where it is not positive definite."""
+def _observed(
+    problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, shapes: ShapeEstimates | None
+) -> Factor:
+    """The factor of the observed information, of β and shapes jointly where these are estimated.
+
+    Refused where it is not positive definite.
+    """
     kernel = row_kernel(problem.family, problem.link, ("observed_weight",))
 
     def one(block: Block) -> np.ndarray:
@@ -239,6 +362,8 @@ def _observed(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> Facto
         return weighted_gram(block.X, W if block.f is None else W * block.f)
 
     matrix = blocks.reduce(one, lambda a, b: a + b)
+    if shapes is not None:
+        matrix = matrix - shapes.lost
     factor = factor_gram(matrix)
     if factor is None:
         raise ConvergenceError(
@@ -259,6 +384,8 @@ def _likelihood(
 ) -> tuple[float, int, str]:
     """ℓ at the maximum-likelihood φ̂, how many further parameters it counts, and a remark."""
     family = problem.family
+    if problem.sampling is not None:
+        return np.nan, 0, "sampling weights leave no likelihood: loglik, AIC and BIC are NaN."
     if family.is_quasi:
         return np.nan, 0, "a quasi family has no likelihood: loglik, AIC and BIC are NaN."
     if solution.perfect or (estimated and measures.deviance <= 0):

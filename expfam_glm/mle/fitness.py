@@ -31,12 +31,13 @@ class Fitness:
     top: float  # Σ w b*(y), of which the deviance is the shortfall
     saturated: float  # Σ f {b*(y)w/a + c(y, a/w)} where φ is known, else NaN
     has_intercept: bool  # some column of X is constant and not zero
+    score: np.ndarray  # (p,) at β̂ and φ = 1
 
 
 def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective: float) -> Fitness:
     """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known."""
     family = problem.family
-    kernel = row_kernel(family, problem.link, ("mu", "pearson"))
+    kernel = row_kernel(family, problem.link, ("mu", "pearson", "score"))
     space = family.mean_space
     edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
     known = family.phi is not None and not family.is_quasi
@@ -45,23 +46,35 @@ def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective:
     level = problem.X[0]
     candidates = np.flatnonzero((level != 0) & np.all(problem.X[:64] == level, axis=0))
 
-    def one(block: Block) -> np.ndarray:
-        mu, x2 = kernel(block.eta(beta), block.y, 1.0)
-        near = sum(np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE)) for e in edges)
-        varies = [np.any(block.X[:, j] != level[j]) for j in candidates]
-        return np.array([
-            block.total(x2, weighted=True),
-            near,
-            0.0 if closed else _conjugate_total(family, block),
-            saturated_total(family, block, a) if known else np.nan,
-            *varies,
-        ])  # fmt: skip
+    def responses(block: Block) -> np.ndarray:
+        top = 0.0 if closed else block.total(_lowered(family.conjugate)(block.y)[0], weighted=True)
+        return np.array([top, saturated_total(family, block, a) if known else np.nan])
 
-    sums: np.ndarray = blocks.reduce(one, lambda a, b: a + b)
+    def one(block: Block) -> tuple[np.ndarray, Tally, np.ndarray]:
+        mu, x2, u = kernel(block.eta(beta), block.y, 1.0)
+        u = u * block.w if block.f is None else u * block.w * block.f
+        near = sum(
+            np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE))
+            for e in edges
+            if np.abs(mu - e).min() < _NEAR_EDGE
+        )
+        varies = [np.any(block.X[:, j] != level[j]) for j in candidates]
+        tally = tally_of(family, block)
+        apart = responses(block) if tally is None else np.zeros(2)
+        sums = np.array([block.total(x2, weighted=True), near, *apart, *varies])
+        return sums, tally or Tally(0, np.zeros(0)), u @ block.X
+
+    def add(
+        a: tuple[np.ndarray, Tally, np.ndarray], b: tuple[np.ndarray, Tally, np.ndarray]
+    ) -> tuple[np.ndarray, Tally, np.ndarray]:
+        return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+    sums, tally, score = blocks.reduce(one, add)
+    sums[2:4] += responses(tally.block()) if tally.counts.size else 0.0
     pearson, near, top, saturated, *varying = map(float, sums)
     deviance = -2 * objective if closed else 2 * (top - objective)
     constant = any(count == 0 for count in varying)
-    return Fitness(max(deviance, 0.0), pearson, bool(near), top, saturated, constant)
+    return Fitness(max(deviance, 0.0), pearson, bool(near), top, saturated, constant, score)
 
 
 def deviance(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> float:
@@ -88,27 +101,43 @@ def level_deviance(problem: Problem, mean: float, fit: Fitness) -> float:
 
 def saturated_total(family: Family, block: Block, a: float) -> float:
     """Σ f s(y, a/w) with s(y, a) = b*(y)/a + c(y, a)."""
-    kernel = _lowered(family.saturated)
-    return _total(family, block, lambda y, w: kernel(y, a / w)[0], weighted=False)
+    return block.total(_lowered(family.saturated)(block.y, a / block.w)[0])
 
 
-def _conjugate_total(family: Family, block: Block) -> float:
-    """Σ f w b*(y)."""
-    kernel = _lowered(family.conjugate)
-    return _total(family, block, lambda y, w: kernel(y)[0], weighted=True)
+@dataclass(frozen=True)
+class Tally:
+    """How often each of the responses low, low + 1, … occurs."""
+
+    low: int
+    counts: np.ndarray
+
+    def __add__(self, other: object) -> Tally:
+        if not isinstance(other, Tally):
+            return NotImplemented
+        if not (self.counts.size and other.counts.size):
+            return self if self.counts.size else other
+        low = min(self.low, other.low)
+        high = max(self.low + self.counts.size, other.low + other.counts.size)
+        counts = np.zeros(high - low)
+        for part in (self, other):
+            counts[part.low - low : part.low - low + part.counts.size] += part.counts
+        return Tally(low, counts)
+
+    def block(self) -> Block:
+        """A row for each response that occurs, its count as frequency weight."""
+        seen = np.flatnonzero(self.counts)
+        y = (self.low + seen).astype(float)
+        return Block(y, np.zeros((seen.size, 0)), 1.0, self.counts[seen], None)
 
 
-def _total(
-    family: Family, block: Block, function: Callable[..., np.ndarray], *, weighted: bool
-) -> float:
-    """Σ f·function(y, w), or Σ f·w·function; counts without weights are tallied first."""
-    if family.support.discrete and np.ndim(block.w) == 0 and block.y.size > _TALLY_FROM:
-        low, high = block.y.min(), block.y.max()
-        if high - low < block.y.size / 4 and bool(family.support.contains([low, high]).all()):
-            counts = np.bincount((block.y - low).astype(np.intp), weights=block.f)
-            values = np.flatnonzero(counts)
-            return float(np.sum(counts[values] * function(low + values, block.w)))
-    return block.total(function(block.y, block.w), weighted=weighted)
+def tally_of(family: Family, block: Block) -> Tally | None:
+    """The tally of discrete responses without weights; None where it does not pay."""
+    if not family.support.discrete or np.ndim(block.w) or block.y.size <= _TALLY_FROM:
+        return None
+    low, high = block.y.min(), block.y.max()
+    if high - low >= block.y.size / 4 or not bool(family.support.contains([low, high]).all()):
+        return None
+    return Tally(int(low), np.bincount((block.y - low).astype(np.intp), weights=block.f))
 
 
 @lru_cache(maxsize=128)

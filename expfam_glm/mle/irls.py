@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -42,8 +42,9 @@ class Solution:
     factor: Factor
     sums: Gram
     iterations: int
-    decrement: float
+    decrement: float  # at the point before the last step
     perfect: bool
+    confirmed: bool = True  # False: the last step is so short that the score alone shall judge it
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Scoring:
     tol: float
     max_iterations: int
     use_qr: bool = False
+    shapes: tuple[float, ...] = ()  # values of the family's free shape parameters
 
     @cached_property
     def space(self) -> Domain:
@@ -63,8 +65,8 @@ class Scoring:
 
     # ---- sums ----------------------------------------------------------------------------
 
-    def sums(self, beta: np.ndarray, *, information: bool = True) -> Gram:
-        """The sums at β; without XᵀWX, most of the work, where it is not wanted."""
+    def sums(self, beta: np.ndarray) -> Gram:
+        """The sums at β."""
         kernel = self._kernel
 
         def one(block: Block) -> Gram:
@@ -72,15 +74,35 @@ class Scoring:
                 eta = block.eta(beta)
                 u, W, q = kernel(eta, block.y, block.w)
                 terms = self._sign * q
-                return _block_gram(block, u, W, terms, eta, self._free, information)
+                return _block_gram(block, u, W, terms, eta, self._free)
 
         return self.blocks.reduce(one, Gram.__add__)
+
+    def score(self, beta: np.ndarray) -> np.ndarray | None:
+        """Xᵀu at β, a third of the work of all sums; None where β is not admissible."""
+        kernel = row_kernel(self.problem.family, self.problem.link, ("score",))
+        p = beta.size
+
+        def one(block: Block) -> np.ndarray:
+            eta = block.eta(beta)
+            (u,) = _rows(kernel(eta, block.y, block.w), eta.shape[0])
+            u = u if block.f is None else u * block.f
+            return np.array([*(u @ block.X), -eta.min(), eta.max()])
+
+        def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            return np.append(a[:p] + b[:p], np.maximum(a[p:], b[p:]))
+
+        *total, below, high = self.blocks.reduce(one, add)
+        inside = self.space.low < -below and high < self.space.high
+        return np.array(total) if inside and np.all(np.isfinite(total)) else None
 
     @cached_property
     def _kernel(self) -> RowKernel:
         """(η, y, w) → u, W and the terms of the objective."""
         objective = "weighted_deviance" if self._closed else "kernel"
-        return row_kernel(self.problem.family, self.problem.link, ("score", "weight", objective))
+        outputs = ("score", "weight", objective)
+        kernel = row_kernel(self.problem.family, self.problem.link, outputs)
+        return lambda eta, y, w: kernel(eta, y, w, *self.shapes)
 
     @cached_property
     def _known(self) -> float:
@@ -145,8 +167,12 @@ class Scoring:
         df = self.problem.n - sums.score.size
         return sums.pearson / df if df > 0 and sums.pearson > 0 else 1.0
 
-    def solve(self, start: np.ndarray | None = None, required: bool = True) -> Solution:
+    def solve(
+        self, start: np.ndarray | None = None, required: bool = True, near: float = 0.0
+    ) -> Solution:
         """Iterate to the maximum, from `start` if it is admissible (or required).
+
+        A start within `near` standard errors of it is left by one step, which is not confirmed.
 
         Raises
         ------
@@ -154,8 +180,9 @@ class Scoring:
             If no admissible start is found, or the rule is not met within the iterations.
         """
         state = self._start(start, required)
-        if start is not None and state.decrement < self.tol:
-            return self._finish(state, 0, state)
+        if start is not None and state.decrement < max(self.tol, near):
+            done = self._finish(state, 0, state)
+            return replace(done, confirmed=state.decrement < self.tol)
         first = state
         previous, last_ratio, stalled = np.inf, 0.0, 0
         for iteration in range(1, self.max_iterations + 1):
@@ -263,6 +290,12 @@ class Scoring:
         mean = mean_response(problem)
         space = start_space(problem)
         if not space[0] < mean < space[1]:
+            if np.all(problem.y == mean):
+                raise DataError(
+                    f"every response is {mean:g}, at the edge of the means of "
+                    f"{problem.family.name!r} under the link {problem.link.name!r}: no coefficient "
+                    "can be estimated; check the response."
+                )
             raise DataError(
                 f"the mean response {mean:g} does not lie inside ({space[0]:g}, {space[1]:g}), the "
                 f"means of {problem.family.name!r} under the link {problem.link.name!r}, so that "
@@ -328,7 +361,6 @@ def _block_gram(
     q: np.ndarray,
     eta: np.ndarray,
     free: bool,
-    information: bool,
 ) -> Gram:
     n = block.y.shape[0]
     u, W, q = _rows((u, W, q), n)
@@ -338,7 +370,7 @@ def _block_gram(
     if free:  # Σ u²/W, of which only the current dispersion is made
         pearson = float((u * u / W).sum(where=W > 0))
     return Gram(
-        weighted_gram(block.X, W) if information else np.zeros(0), block.X.T @ u,
+        weighted_gram(block.X, W), block.X.T @ u,
         float(q.sum()), float(np.abs(q).sum()), pearson, float(eta.min()), float(eta.max()),
     )  # fmt: skip
 

@@ -26,8 +26,17 @@ class Factor:
 
     def inverse(self) -> np.ndarray:
         """I⁻¹, symmetric."""
-        root = self._root / self.scale[:, None]
-        return root @ root.T
+        return self.root @ self.root.T
+
+    @property
+    def root(self) -> np.ndarray:
+        """D⁻¹R⁻¹, whose columns are orthonormal under I: X·root has the information 1."""
+        return self._root / self.scale[:, None]
+
+    @property
+    def triangle(self) -> np.ndarray:
+        """RD, the inverse of `root`."""
+        return self.R * self.scale
 
     @cached_property
     def _root(self) -> np.ndarray:

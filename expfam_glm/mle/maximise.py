@@ -14,15 +14,16 @@ from expfam_glm.errors import ExpfamError
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
 
 # From this many rows on, a fit to a tenth of the rows gives the start (and so on downwards). It is
-# about three standard errors off, from where two more steps reach the tolerance.
+# about three standard errors off.
 _SUBSAMPLE_FROM = 50_000
 _SUBSAMPLE_STEP = 10
 _RUN = 32
 # How near to its own maximum the fit to a subsample goes, in its standard errors.
 _SUBSAMPLE_TOL = 0.05
-# From a step of this length (in standard errors) on, two full passes reach the tolerance.
-_NEAR_ENOUGH = 0.05
-_MOST_CHORDS = 4
+# Steps with the subsample's information go on while each is shorter than this part of the last:
+# two of them cost less than one full pass.
+_WORTHWHILE = 0.2
+_MOST_CHORDS = 12
 
 
 def maximise(
@@ -32,6 +33,7 @@ def maximise(
     tol: float = 1e-8,
     max_iterations: int = 100,
     check_rank: Callable[[np.ndarray], np.ndarray],
+    shapes: tuple[float, ...] = (),
 ) -> tuple[Solution, np.ndarray]:
     """β̂ of the columns that are not aliased, and the mask of those that are.
 
@@ -45,19 +47,23 @@ def maximise(
     max_iterations : int
     check_rank : callable
         X → mask of aliased columns; asked only where the Gram matrix is in doubt.
+    shapes : tuple of float
+        Values of the family's free shape parameters, held here.
 
     Returns
     -------
     Solution, ndarray of bool, shape (p,)
     """
-    scoring = partial(Scoring, tol=tol, max_iterations=max_iterations)
+    scoring = partial(Scoring, tol=tol, max_iterations=max_iterations, shapes=shapes)
     everything = np.zeros(problem.X.shape[1], bool)
     blocks = MemoryBlocks(problem)
     try:
-        first = start
-        if start is None and problem.row_count >= _SUBSAMPLE_FROM:
-            first = _cheap_start(problem)
-        return scoring(problem, blocks).solve(first, start is not None), everything
+        if start is not None or shapes or problem.row_count < _SUBSAMPLE_FROM:
+            return scoring(problem, blocks).solve(start), everything
+        # over so short a way the information changes by less than the tolerance
+        near = tol * np.sqrt(problem.row_count / problem.X.shape[1])
+        first = _cheap_start(problem, near)
+        return scoring(problem, blocks).solve(first, required=False, near=near), everything
     except Doubtful:
         mask = check_rank(problem.X)
     if mask.any():
@@ -66,15 +72,16 @@ def maximise(
     return scoring(problem, MemoryBlocks(problem), use_qr=True).solve(start), mask
 
 
-def _cheap_start(problem: Problem) -> np.ndarray | None:
+def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
     """β near the maximum, for few full passes; None where it cannot be had.
 
     β̂ of a tenth of the rows, led on by steps I⁻¹U with the score of all rows and the information
-    of the tenth: a pass for the score alone costs a third of a full one.
+    of the tenth, until it is within `near` standard errors: a pass for the score alone costs a
+    third of a full one.
     """
     w, f, offset = (None if v is None else _thin(v) for v in (problem.w, problem.f, problem.offset))
     part = replace(problem, y=_thin(problem.y), X=_thin(problem.X), w=w, f=f, offset=offset)
-    start = _cheap_start(part) if part.row_count >= _SUBSAMPLE_FROM else None
+    start = _cheap_start(part, _SUBSAMPLE_TOL) if part.row_count >= _SUBSAMPLE_FROM else None
     small = Scoring(part, MemoryBlocks(part), tol=_SUBSAMPLE_TOL, max_iterations=25)
     try:
         solution = small.solve(start, required=False)
@@ -85,15 +92,16 @@ def _cheap_start(problem: Problem) -> np.ndarray | None:
     spread = np.sqrt(small.dispersion(solution.sums) * share)
     beta, length = solution.beta, np.inf
     for _ in range(_MOST_CHORDS):
-        sums = scoring.sums(beta, information=False)
-        if not scoring.admits(sums):
+        score = scoring.score(beta)
+        if score is None:
             return None
-        step = solution.factor.solve(sums.score) * share
+        step = solution.factor.solve(score) * share
         previous, length = length, solution.factor.length(step) / spread
         if length > previous / 2:
             break
         beta = beta + step
-        if length < _NEAR_ENOUGH:
+        # what is left after this step is about `length` shortened by the ratio of the last two
+        if length * length < near * min(previous, 1.0) or length > _WORTHWHILE * previous:
             break
     return beta
 

@@ -1,152 +1,151 @@
-"""Quantiles of continuous families: quadrature in a coordinate on the real line, then Newton."""
+"""Continuous families: quadrature in a coordinate on the real line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 
-from expfam_glm.numerics.tables import (
-    ENTRIES,
-    LOG_TAIL,
-    Distributions,
-    Search,
-    refuse_mass,
-    search_rows,
-)
-from expfam_glm.spec.domain import Domain
+from expfam_glm.numerics.coordinate import Coordinate
+from expfam_glm.numerics.panels import Panels
+from expfam_glm.numerics.tables import LOG_TAIL, Distributions, refuse_mass
 
-_FLAT = 1e-12  # a quadrature whose mass is this close to one is not refined
-_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(16)
-_PANELS = (24, 96, 384)  # tried in turn until the mass is one
-_MOST_STEPS = 60  # bisection alone would get there
-_GAP = 1e-14  # of a probability
+_INTEGRAL = 1e-9  # of the last terms of a series integrated as a whole: its square is the error
+_SCALES = 2.0 ** np.arange(-8, 7)  # of a window, in standard deviations
+_SCALES = np.concatenate([-_SCALES[::-1], [0.0], _SCALES])
+_FAR_SCALES = 2.0 ** np.arange(7, 31)
+_PANEL_ENTRIES = 1024  # of the panels of one distribution, about
+_CUTS = np.arange(1, 6) / 6  # between the last point with mass and the next one
 
 
-def continuum(distributions: Distributions) -> Iterator[tuple[slice, Search]]:
-    """Blocks of distributions, and the search in their integrals."""
-    size = ENTRIES // (_PANELS[0] * _NODES.size)
-    for begin in range(0, distributions.theta.size, size):
-        rows = slice(begin, min(begin + size, distributions.theta.size))
-        yield rows, _Integral(distributions[rows]).search
+class Continuum:
+    """m continuous distributions, whose probabilities are wanted to a tolerance."""
+
+    def __init__(self, distributions: Distributions, tolerance: float) -> None:
+        self.distributions = distributions
+        self.tolerance = tolerance
+        self.sizes = np.full(len(distributions), _PANEL_ENTRIES)
+
+    def table(self, rows: slice) -> ContinuousTable:
+        """The distribution functions of some of them."""
+        return ContinuousTable(self.distributions[rows], self.tolerance)
 
 
-@dataclass(frozen=True)
-class _Coordinate:
-    """A coordinate z on the whole real line for y in an open interval."""
+class ContinuousTable:
+    """The distribution functions of m continuous distributions."""
 
-    support: Domain
+    def __init__(self, distributions: Distributions, tolerance: float) -> None:
+        self.distributions = distributions
+        self.density = Density(distributions)
+        ends = np.full(len(distributions), np.inf)
+        self.panels, shift = self.density.integrate(-ends, ends, tolerance)
+        self.atom = distributions.atom_mass()
+        with np.errstate(over="ignore"):
+            self.mass = self.panels.total * np.exp(shift)
+        refuse_mass(distributions, self.mass + self.atom)
 
-    def y(self, z: np.ndarray) -> np.ndarray:
-        """y(z), increasing, with full precision near both ends."""
-        low, high = self.support.low, self.support.high
-        with np.errstate(all="ignore"):
-            if np.isfinite(low) and np.isfinite(high):
-                near = (high - low) / (1 + np.exp(np.abs(z)))
-                return np.where(z < 0, low + near, high - near)
-            if np.isfinite(low):
-                return low + np.exp(z)
-            return high - np.exp(-z) if np.isfinite(high) else z
-
-    def log_slope(self, z: np.ndarray) -> np.ndarray:
-        """log dy/dz."""
-        low, high = self.support.low, self.support.high
-        if np.isfinite(low) and np.isfinite(high):
-            return np.log(high - low) - np.abs(z) - 2 * np.log1p(np.exp(-np.abs(z)))
-        if np.isfinite(low):
-            return z
-        return -z if np.isfinite(high) else np.zeros_like(z)
-
-    def z(self, y: np.ndarray) -> np.ndarray:
-        """The inverse of y(z)."""
-        low, high = self.support.low, self.support.high
-        if np.isfinite(low) and np.isfinite(high):
-            return np.log((y - low) / (high - y))
-        if np.isfinite(low):
-            return np.log(y - low)
-        return -np.log(high - y) if np.isfinite(high) else y
-
-    def inside(self, y: np.ndarray) -> np.ndarray:
-        """y rounded to the nearest number inside the open support."""
-        low, high = self.support.low, self.support.high
-        return np.clip(y, np.nextafter(low, np.inf), np.nextafter(high, -np.inf))
+    def find(self, row: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """The quantiles at u of the distributions `row`."""
+        atom = self.atom[row]
+        share = np.clip((u - atom) / (1 - atom), 0.0, 1.0)
+        y = self.density.coordinate.y(self.panels.quantile(row, share))
+        y = self.density.coordinate.inside(y)
+        return y if not atom.any() else np.where(u <= atom, self.density.coordinate.support.low, y)
 
 
-class _Integral:
-    """The distribution functions of a block of distributions, by panels in z."""
+class Density:
+    """log g(z) = log f(y(z)) + log dy/dz of m distributions, and where its mass is."""
 
     def __init__(self, distributions: Distributions) -> None:
         self.distributions = distributions
-        self.coordinate = _Coordinate(distributions.family.support)
-        low, high = self._window()
-        for panels in _PANELS:
-            self.edges = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, panels + 1)
-            masses = self._mass(self.edges[:, :-1], self.edges[:, 1:])
-            self.cumulative = np.cumsum(masses, axis=1)
-            if np.all(np.abs(self.cumulative[:, -1] - 1) <= _FLAT):
-                break
-        refuse_mass(distributions, self.cumulative[:, -1])
+        self.coordinate = Coordinate(distributions.family.support)
+        mean, sd = distributions.moments()
+        self.centre = self.coordinate.z(mean)
+        step = sd / np.exp(self.coordinate.log_slope(self.centre))
+        self.step = np.minimum(step, 1.0) if self.coordinate.bounded else step
 
-    def _log_g(self, z: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """The log-density of z (m, k); −inf where y(z) has rounded to an end of the support."""
+    def log_g(self, z: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """log g at z (j, k) of the distributions `rows` (k,); −∞ where y has rounded to an end."""
         y, support = self.coordinate.y(z), self.coordinate.support
         value = self.distributions[rows].log_density(y) + self.coordinate.log_slope(z)
-        return np.where((y > support.low) & (y < support.high), value, -np.inf)
+        if self.coordinate.bounded and not (y.min() > support.low and y.max() < support.high):
+            value = np.where((y > support.low) & (y < support.high), value, -np.inf)
+        return np.fmax(value, -np.inf, out=value)  # no mass where log f is not a number
 
-    def _mass(
-        self, left: np.ndarray, right: np.ndarray, rows: np.ndarray | slice = slice(None)
-    ) -> np.ndarray:
-        """∫ g dz over the intervals from left to right (m, k)."""
-        half = 0.5 * (right - left)[..., None]
-        z = left[..., None] + half * (1 + _NODES)
-        g = np.exp(self._log_g(z.reshape(z.shape[0], -1), rows)).reshape(z.shape)
-        return np.sum(g * _NODE_WEIGHTS, axis=-1) * half[..., 0]
+    def integrate(
+        self, low: np.ndarray, high: np.ndarray, tolerance: float
+    ) -> tuple[Panels, np.ndarray]:
+        """Panels of g between limits, and the logarithm by which each row is shifted."""
+        first, last, shift = self._window(low, high)
+        noise = self.distributions.noise
+        return Panels(self.log_g, first, last, shift, noise, tolerance), shift
 
-    def _window(self) -> tuple[np.ndarray, np.ndarray]:
-        """z between which all but a negligible part of the mass lies, on a doubling grid."""
-        mean, sd = self.distributions.moments()
-        centre = self.coordinate.z(mean)
-        step = sd / np.exp(self.coordinate.log_slope(centre))
-        if np.isfinite([self.coordinate.support.low, self.coordinate.support.high]).any():
-            step = np.minimum(step, 1.0)  # z is logarithmic there
-        reach = step[:, None] * 2.0 ** np.arange(-2, 24)
-        z = centre[:, None] + np.hstack([-reach[:, ::-1], 0 * reach[:, :1], reach])
-        height = self._log_g(z)
-        heavy = height > np.max(height, axis=1, keepdims=True) + LOG_TAIL
-        first, last = np.argmax(heavy, axis=1), -1 - np.argmax(heavy[:, ::-1], axis=1)
-        columns = np.arange(z.shape[1])
-        rows, farthest = np.arange(mean.size), z.shape[1] - 1
-        return (
-            z[rows, np.maximum(columns[first] - 1, 0)],
-            z[rows, np.minimum(columns[last] + 1, farthest)],
-        )
+    def _window(
+        self, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """z between which all but e⁻³⁸ of the mass between two limits lies, and the largest log g.
 
-    def search(self, row: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """The quantiles at u of the distributions `row`."""
-        size = ENTRIES // _NODES.size
-        parts = [slice(k, k + size) for k in range(0, u.size, size)]
-        return np.concatenate([self._quantile(row[part], u[part]) for part in parts])
+        It is looked for outwards from the mean, or from the limit that is nearest to it.
+        """
+        rows = np.arange(len(self.distributions))
+        centre = np.clip(self.centre, low, high)
+        z = np.clip(centre + self.step * _SCALES[:, None], low, high)
+        height = self.log_g(z, rows)
+        top = np.max(height, axis=0)
+        ends = []
+        for sign, limit in ((-1, low), (1, high)):
+            end, top = self._end(sign, limit, z[::sign], height[::sign], top)
+            ends.append(end)
+        return ends[0], ends[1], np.where(np.isfinite(top), top, 0.0)
 
-    def _quantile(self, row: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Newton's method within the panel that holds u, kept inside its bracket."""
-        panel = search_rows(self.cumulative, row, u)
-        before = np.where(panel > 0, self.cumulative[row, panel - 1], 0.0)
-        left = self.edges[row, panel]
-        low, high = left.copy(), self.edges[row, panel + 1].copy()
-        missing, mass = u - before, self.cumulative[row, panel] - before
-        z = low + (high - low) * np.clip(missing / mass, 0.0, 1.0)
-        active = np.arange(u.size)
-        for _ in range(_MOST_STEPS):
-            rows, here = row[active], z[active]
-            gap = self._mass(left[active, None], here[:, None], rows)[:, 0] - missing[active]
-            low[active] = np.where(gap <= 0, here, low[active])
-            high[active] = np.where(gap >= 0, here, high[active])
-            with np.errstate(all="ignore"):
-                newton = here - gap / np.exp(self._log_g(here[:, None], rows)[:, 0])
-            inside = (newton >= low[active]) & (newton <= high[active])
-            z[active] = np.where(inside, newton, 0.5 * (low[active] + high[active]))
-            active = active[(np.abs(gap) > _GAP) & (high[active] > low[active])]
-            if active.size == 0:
-                break
-        return self.coordinate.inside(self.coordinate.y(z))
+    def _end(
+        self, sign: int, limit: np.ndarray, z: np.ndarray, height: np.ndarray, top: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The end of the window on one side, and the largest height seen; z runs outwards."""
+        inner, outer = _last_above(z, height, top + LOG_TAIL)
+        far = np.flatnonzero((height[-1] > top + LOG_TAIL) & (z[-1] != limit))
+        if far.size:
+            centre = z[_SCALES.size // 2, far]
+            reach = centre + sign * self.step[far] * _FAR_SCALES[:, None]
+            reach = np.vstack([z[-1, far], reach])
+            reach = (np.minimum if sign > 0 else np.maximum)(reach, limit[far])
+            beyond = self.log_g(reach, far)
+            top = top.copy()
+            top[far] = np.maximum(top[far], np.max(beyond, axis=0))
+            inner[far], outer[far] = _last_above(reach, beyond, top[far] + LOG_TAIL)
+        between = inner + (outer - inner) * _CUTS[:, None]
+        height = self.log_g(between, np.arange(top.size))
+        steps = np.vstack([inner, between, outer])
+        height = np.vstack([np.full(top.size, np.inf), height, np.full(top.size, -np.inf)])
+        return _last_above(steps, height, top + LOG_TAIL)[1], top
+
+
+def _last_above(
+    z: np.ndarray, height: np.ndarray, least: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Along each column, the last z with a height above the least one, and the z after it."""
+    last = z.shape[0] - 1 - np.argmax((height > least)[::-1], axis=0)
+    columns = np.arange(z.shape[1])
+    return z[last, columns], z[np.minimum(last + 1, z.shape[0] - 1), columns]
+
+
+def continuous_tails(distributions: Distributions, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log P(Y ≤ y) and log P(Y > y) of each distribution, each to full relative precision."""
+    density = Density(distributions)
+    z = density.coordinate.z(y)
+    atom = distributions.atom_mass()
+    logs = []
+    for below in (True, False):
+        value = np.full(z.shape, -np.inf)
+        some = np.flatnonzero(z > -np.inf if below else z < np.inf)
+        if some.size:
+            ends = np.full(some.size, np.inf)
+            first, last = (-ends, z[some]) if below else (z[some], ends)
+            part = density if some.size == z.size else Density(distributions[some])
+            panels, shift = part.integrate(first, last, _INTEGRAL)
+            with np.errstate(divide="ignore"):
+                value[some] = np.log(panels.total) + shift
+        if atom.any():
+            held = (y >= density.coordinate.support.low) == below
+            with np.errstate(divide="ignore"):
+                value = np.logaddexp(value, np.where(held, np.log(atom), -np.inf))
+        logs.append(value)
+    return logs[0], logs[1]

@@ -1,16 +1,16 @@
-"""The total mass of a declared density, without weights and with them."""
+"""What c and the support of a family add up to, without weights and with them."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 
+from expfam_glm.numerics.moments import Moments, moments
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.inverse import probe_points
 
-_PRECISIONS = (2.0, 3.0)
+PRECISIONS = (2.0, 3.0)  # weights at which c(y, a) has to hold as well
 MASS_TOLERANCE = 1e-6
 
 
@@ -25,7 +25,7 @@ def takes_weights(family: Family) -> bool:
         return True
     mean = _central_mean(family)
     phi = 1.0 if family.phi is None else family.phi
-    return all(abs(_mass(family, mean, phi, w) - 1) < MASS_TOLERANCE for w in _PRECISIONS)
+    return all(abs(_mass(family, mean, phi, w) - 1) < MASS_TOLERANCE for w in PRECISIONS)
 
 
 @lru_cache(maxsize=128)
@@ -33,6 +33,12 @@ def total_mass(family: Family) -> tuple[float, float]:
     """The mass of f(y; μ, a(φ)) over the support, and the mean at which it was added up."""
     mean = _central_mean(family)
     return _mass(family, mean, 1.0 if family.phi is None else family.phi, 1.0), mean
+
+
+def implied(family: Family, theta: np.ndarray, a: np.ndarray) -> Moments:
+    """The moments of exp{yθ/a + c(y, a)} over the support, whatever b may be; θ and a (m,)."""
+    spread = np.sqrt(np.asarray(family.variance_at(theta)) * a)
+    return moments(family.base_measure, family.support, theta, a, family.mean(theta), spread)
 
 
 def _central_mean(family: Family) -> float:
@@ -50,22 +56,9 @@ def _central_mean(family: Family) -> float:
 
 def _mass(family: Family, mean: float, phi: float, weight: float) -> float:
     """Σ or ∫ of the density over the support at prior weight `weight`."""
-    precision = weight / float(family.a(phi))
-    support = family.support
-    if support.discrete:
-        low = support.low if np.isfinite(support.low) else mean - 2000
-        high = support.high if np.isfinite(support.high) else mean + 2000
-        y = np.arange(np.ceil(low * precision), np.floor(high * precision) + 1) / precision
-        with np.errstate(over="ignore"):  # an infinite mass is an answer
-            return float(np.exp(family.logpdf(y, mean, phi, weights=weight)).sum())
-    from scipy.integrate import quad
-
-    sd = np.sqrt(float(family.variance(mean)) / precision)
-    cuts = [support.low, mean - 4 * sd, mean, mean + 4 * sd, support.high]
-    inside = sorted({min(max(cut, support.low), support.high) for cut in cuts})
-
-    def density(y: float) -> float:
-        with np.errstate(over="ignore"):
-            return float(np.exp(family.logpdf(y, mean, phi, weights=weight)))
-
-    return float(sum(quad(density, a, b, limit=200)[0] for a, b in pairwise(inside)))
+    theta = np.atleast_1d(family.theta_of(mean))
+    a = np.atleast_1d(family.a(phi)) / weight
+    with np.errstate(over="ignore"):  # an infinite mass is an answer
+        return float(
+            np.exp(implied(family, theta, a).log_mass - np.asarray(family.cumulant(theta)) / a)[0]
+        )

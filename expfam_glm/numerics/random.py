@@ -1,31 +1,28 @@
-"""Random draws of a family: NumPy's own for the built-in ones, by inversion for any other."""
+"""Random draws of a family: NumPy's own for the built-in ones, from tables for any other."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_glm.errors import ArgumentError, DataError, show_rows
-from expfam_glm.numerics.inversion import quantiles
+from expfam_glm.errors import ArgumentError, DataError
+from expfam_glm.numerics.arguments import (
+    effective_dispersion,
+    given_shapes,
+    refuse_quasi,
+)
+from expfam_glm.numerics.closed import closed_form
 from expfam_glm.numerics.tables import Distributions
-from expfam_glm.spec import families
+from expfam_glm.numerics.tilting import draws
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.verify import check_parameters
-
-type Sampler = Callable[..., np.ndarray]
-
-_WHOLE = 2.0**53  # beyond this a float64 cannot hold every integer
 
 
 def draw(
     family: Family,
     mu: ArrayLike | None,
     phi: ArrayLike | None,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int | None = None,
     size: int | tuple[int, ...] | None = None,
     *,
     theta: ArrayLike | None = None,
@@ -41,7 +38,8 @@ def draw(
         Means; None where `theta` is given.
     phi : array_like or None
         Dispersion; None takes the family's own.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
+        A generator, or the seed of one.
     size : int or tuple of int, optional
         Shape of the result; that of the broadcast parameters if not given.
     theta : array_like, optional
@@ -67,9 +65,10 @@ def draw(
 
     Notes
     -----
-    A declared family is drawn by inversion of its distribution function, computed from b and c
-    alone. Poisson and negative binomial counts with means beyond 2⁵³, where a float no longer
-    holds every integer, are drawn from the normal distribution of the same mean and variance.
+    A declared family is drawn from tables of its distribution functions, computed from b and c
+    alone; a few of them serve any number of means (see `expfam_glm.numerics.tilting`). Poisson
+    and negative binomial counts with means beyond 2⁵³, where a float no longer holds every
+    integer, are drawn from the normal distribution of the same mean and variance.
 
     Examples
     --------
@@ -78,14 +77,21 @@ def draw(
     >>> draw(binomial, [0.2, 0.5, 0.9], None, rng, weights=10)
     array([0.2, 0.8, 1. ])
     """
-    if family.is_quasi:
+    refuse_quasi(family, "nothing can be drawn from it")
+    a = effective_dispersion(family, phi, weights)
+    return draw_at(family, mu, theta, a, generator(rng), size, **shape)
+
+
+def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """The generator itself, or one made from a seed."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
         raise ArgumentError(
-            f"the quasi family {family.name!r} declares no density (c=None), so nothing can be "
-            "drawn from it; use the family with the density that you have in mind."
-        )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a = np.asarray(family.a(family._dispersion(phi))) / np.asarray(weights, dtype=float)
-    return draw_at(family, mu, theta, a, rng, size, **shape)
+            f"rng={rng!r} must be a numpy.random.Generator, or a seed: a whole number from 0 on."
+        ) from error
 
 
 def draw_at(
@@ -102,19 +108,19 @@ def draw_at(
     The arguments are those of `draw`.
     """
     a = np.asarray(a, dtype=float)
-    shapes = {name: np.asarray(values, dtype=float) for name, values in shape.items()}
+    shapes = given_shapes(family, shape)
     if mu is None:
         mu = family.mean(np.asarray(theta, dtype=float), **shapes)
     mean = np.asarray(mu, dtype=float)
     check_parameters(family, mean, a)
     common = np.broadcast_shapes(mean.shape, a.shape, *(v.shape for v in shapes.values()))
     full = _full_size(size, common)
-    sampler = _sampler(family)
-    if sampler is not None:
-        return np.asarray(sampler(rng, mean, 1 / a, full, **shapes), dtype=float)
+    closed = closed_form(family)
+    if closed is not None:
+        return np.asarray(closed.sampler(rng, mean, 1 / a, full, **shapes), dtype=float)
     if theta is None:
         theta = family.theta_of(mean, **shapes)
-    return _by_inversion(family, np.asarray(theta, dtype=float), mean, a, shapes, full, rng)
+    return _from_tables(family, np.asarray(theta, dtype=float), mean, a, shapes, full, rng)
 
 
 def _full_size(size: int | tuple[int, ...] | None, common: tuple[int, ...]) -> tuple[int, ...]:
@@ -131,7 +137,7 @@ def _full_size(size: int | tuple[int, ...] | None, common: tuple[int, ...]) -> t
     return full
 
 
-def _by_inversion(
+def _from_tables(
     family: Family,
     theta: np.ndarray,
     mean: np.ndarray,
@@ -146,61 +152,6 @@ def _by_inversion(
     if not inner.all() and not family.support.discrete:
         raise DataError(f"means of {family.name!r} lie at the edge of {family.mean_space}.")
     flat = [np.broadcast_to(v, size)[inner] for v in (theta, a, *shapes.values())]
-    chosen = Distributions(family, flat[0], flat[1], dict(zip(shapes, flat[2:], strict=True)))
-    y[inner] = quantiles(chosen, 1 - rng.random(flat[0].size))
+    chosen = Distributions.of(family, flat[0], flat[1], dict(zip(shapes, flat[2:], strict=True)))
+    y[inner] = draws(chosen, rng)
     return y
-
-
-# ---- NumPy's generators; r = 1/a ---------------------------------------------------------------
-
-
-def _counts(rng: np.random.Generator, mean: np.ndarray, sd: Any, size: Any) -> np.ndarray:
-    """Poisson counts, normal beyond the range in which floats hold every integer."""
-    huge = mean > _WHOLE
-    counts = rng.poisson(np.where(huge, 0.0, mean), size).astype(float)
-    if np.any(huge):
-        counts = np.where(huge, np.rint(rng.normal(mean, sd, size)), counts)
-    return counts
-
-
-def _poisson(rng: np.random.Generator, mu: Any, r: Any, size: Any) -> np.ndarray:
-    return _counts(rng, mu * r, np.sqrt(mu * r), size) / r
-
-
-def _binomial(rng: np.random.Generator, mu: Any, r: Any, size: Any) -> np.ndarray:
-    trials = np.rint(r)
-    bad = ~(np.abs(r - trials) <= 1e-9 * r)
-    if np.any(bad):
-        raise DataError(
-            "weights of 'binomial' are numbers of trials and must be whole; found "
-            f"{show_rows(np.ravel(r), np.ravel(bad))}."
-        )
-    return rng.binomial(trials.astype(np.int64), mu, size) / trials
-
-
-def _negative_binomial(
-    rng: np.random.Generator, mu: Any, r: Any, size: Any, alpha: Any
-) -> np.ndarray:
-    rates = rng.gamma(r / alpha, alpha * mu, size)
-    return _counts(rng, rates, np.sqrt(rates), size) / r
-
-
-# By name: the attribute of `families` with the original declaration, and the sampler.
-_BUILT_IN: dict[str, tuple[str, Sampler]] = {
-    "normal": ("normal", lambda rng, mu, r, size: rng.normal(mu, 1 / np.sqrt(r), size)),
-    "poisson": ("poisson", _poisson),
-    "binomial": ("binomial", _binomial),
-    "gamma": ("gamma", lambda rng, mu, r, size: rng.gamma(r, mu / r, size)),
-    "inverse_gaussian": ("inverse_gaussian", lambda rng, mu, r, size: rng.wald(mu, r, size)),
-    "negative_binomial": ("_negative_binomial", _negative_binomial),
-}
-
-
-@lru_cache(maxsize=256)
-def _sampler(family: Family) -> Sampler | None:
-    """NumPy's generator for a built-in family, known by its name and the graphs of b, c, a, θ."""
-    if family.name not in _BUILT_IN:
-        return None
-    original, sampler = _BUILT_IN[family.name]
-    declared = getattr(families, original).fix(**family.fixed)
-    return partial(sampler, **family.fixed) if declared.digest == family.digest else None

@@ -1,17 +1,20 @@
-"""A declared family at many parameter values, and what the tables of its quantiles share."""
+"""A family at many parameter values, and what the tables of its probabilities share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import toposort
 
 from expfam_glm.errors import DeclarationError
+from expfam_glm.spec.expression import scalar, substitute
 from expfam_glm.spec.family import Family
-
-# Given rows of a block of distributions and probabilities, the quantiles.
-type Search = Callable[[np.ndarray, np.ndarray], np.ndarray]
+from expfam_glm.spec.lower import lower
 
 LOG_TAIL = -38.0  # e⁻³⁸ is below the rounding error of a probability
 ENTRIES = 2**18  # entries of a table at a time: two megabytes stay in cache
@@ -20,43 +23,110 @@ _MASS_TOLERANCE = 1e-6  # cancellation in yθ − b(θ) for large means stays be
 
 @dataclass(frozen=True)
 class Distributions:
-    """A family at m parameter values: θ, effective dispersion a and shapes, each (m,)."""
+    """A family at m parameter values: θ, effective dispersion a and shapes, each (m,).
+
+    Made by `Distributions.of`.
+    """
 
     family: Family
     theta: np.ndarray
     a: np.ndarray
     shapes: Mapping[str, np.ndarray]
+    constants: tuple[np.ndarray, ...]  # what of log f does not depend on y
+
+    @classmethod
+    def of(
+        cls, family: Family, theta: np.ndarray, a: np.ndarray, shapes: Mapping[str, np.ndarray]
+    ) -> Distributions:
+        """The distributions with the constants of their log-densities."""
+        constants = _density(family)[0](theta, a, *shapes.values())
+        constants = tuple(np.broadcast_to(v, theta.shape) for v in constants)
+        return cls(family, theta, a, shapes, constants)
+
+    def __len__(self) -> int:
+        return self.theta.size
 
     def __getitem__(self, rows: np.ndarray | slice) -> Distributions:
         shapes = {name: values[rows] for name, values in self.shapes.items()}
-        return Distributions(self.family, self.theta[rows], self.a[rows], shapes)
+        constants = tuple(values[rows] for values in self.constants)
+        return Distributions(self.family, self.theta[rows], self.a[rows], shapes, constants)
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
-        """log f at y (m, k), one row a distribution."""
-        shapes = {name: values[:, None] for name, values in self.shapes.items()}
-        theta, a = self.theta[:, None], self.a[:, None]
-        with np.errstate(all="ignore"):
-            mu = np.asarray(self.family.mean(theta, **shapes))
-            return np.asarray(self.family.logpdf_at(y, mu, theta, a, **shapes))
+        """log f at y (…, m), one column a distribution."""
+        density = _density(self.family)[1]
+        (value,) = density(y, self.theta, self.a, *self.shapes.values(), *self.constants)
+        return np.broadcast_to(value, y.shape)
+
+    def cumulant(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """b and b′ at other θ (…, m), with the shapes of each distribution."""
+        value, slope = _cumulant(self.family)(theta, *self.shapes.values())
+        return np.broadcast_to(value, theta.shape), np.broadcast_to(slope, theta.shape)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each distribution."""
         mean = np.asarray(self.family.mean(self.theta, **self.shapes))
-        variance = np.asarray(self.family.variance_at(self.theta, **self.shapes))
-        return mean, np.sqrt(variance * self.a)
+        with np.errstate(all="ignore"):
+            variance = np.asarray(self.family.variance_at(self.theta, **self.shapes))
+        # b″ may have lost its digits; 1e-7 of the mean is what its terms leave of the root
+        return mean, np.sqrt(np.maximum(np.nan_to_num(variance), 1e-14 * mean**2) * self.a)
+
+    def atom_mass(self) -> np.ndarray:
+        """The probability of the support's atom, zero where it has none."""
+        atom = self.family.support.atom
+        if atom is None:
+            return np.zeros(len(self))
+        return np.exp(self.log_density(np.full(len(self), atom)))
+
+    @property
+    def noise(self) -> np.ndarray:
+        """Rounding errors of log f near its mean, absolute: those of yθ/a and b(θ)/a."""
+        eps = np.finfo(float).eps
+        if self.family.closed_deviance is not None and self.family.closed_conjugate is not None:
+            return np.full(self.theta.shape, 8 * eps)
+        value, slope = self.cumulant(self.theta)
+        return 8 * eps * (1 + (np.abs(self.theta * slope) + np.abs(value)) / self.a)
 
 
-def search_rows(table: np.ndarray, row: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """The first column of the increasing table[row] that is ≥ u, or the last one."""
-    low, high = np.zeros(row.shape, np.intp), np.full(row.shape, table.shape[1] - 1, np.intp)
-    while np.any(low < high):
-        middle = (low + high) // 2
-        reached = table[row, middle] >= u
-        low, high = (
-            np.where(reached, low, np.minimum(middle + 1, high)),
-            np.where(reached, middle, high),
-        )
-    return low
+@lru_cache(maxsize=256)
+def _density(family: Family) -> tuple[Callable[..., tuple[Any, ...]], ...]:
+    """NumPy functions: constants of (θ, a, shapes), and log f of (y, θ, a, shapes, constants)."""
+    y, theta, a = scalar("y"), scalar("theta"), scalar("a")
+    shapes = {name: scalar(name) for name in family.shape}
+    parameters = [theta, a, *shapes.values()]
+    mu = family.mean_function(theta, **shapes)
+    density = family.logpdf_at(y, mu, theta, a, **shapes)
+    of_y: set[Variable] = {y}
+    constants: dict[Variable, Variable] = {}
+    for node in toposort([density], blockers=[y, *parameters]):
+        if of_y.isdisjoint(node.inputs):
+            continue
+        of_y.update(node.outputs)
+        for v in node.inputs:
+            if v.owner is not None and v not in of_y and v not in constants:
+                constants[v] = v.type()
+    remaining = substitute(density, constants)
+    prepare = lower(parameters, list(constants))
+    return prepare, lower([y, *parameters, *constants.values()], [remaining])
+
+
+@lru_cache(maxsize=256)
+def _cumulant(family: Family) -> Callable[..., tuple[Any, ...]]:
+    """b and b′ in one NumPy function of (θ, shapes)."""
+    return lower(family.cumulant.variables, [family.cumulant.output, family.mean_function.output])
+
+
+def blocks(spans: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of similar span together, each time no more than fit a table of `ENTRIES`."""
+    order = np.argsort(spans, kind="stable")
+    begin = 0
+    while begin < order.size:
+        least = max(1.0, float(spans[order[begin]]))
+        near = order[begin : begin + max(1, int(ENTRIES / least))]
+        fits = (spans[near] <= 2 * least) & (np.arange(1, near.size + 1) * spans[near] <= ENTRIES)
+        fits[0] = True
+        size = near.size if fits.all() else int(np.argmin(fits))
+        yield near[:size]
+        begin += size
 
 
 def refuse_mass(distributions: Distributions, mass: np.ndarray) -> None:

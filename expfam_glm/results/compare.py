@@ -12,7 +12,8 @@ import xarray as xr
 
 from expfam_glm.errors import ResultError
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval
-from expfam_glm.results.text import columns, decimals, number, percent
+from expfam_glm.results.sheet import Sheet
+from expfam_glm.results.text import decimals, number, percent
 
 INNER_PROB = 0.5
 
@@ -149,8 +150,7 @@ def _from_fit(tree: xr.DataTree) -> Marginals | None:
         return None
     beta, se, df = (fit[name].values for name in ("beta", "se", "df"))
     covariance = str(fit["cov_type"].values[0])
-    drawn = tree["posterior"].data_vars if "posterior" in tree.children else ()
-    parameters = [name for name in fit.data_vars if name == "phi" or name in drawn]
+    parameters = [n for n, v in fit.data_vars.items() if n == "phi" or "standard_error" in v.attrs]
     return Marginals(
         kind=f"{tree.attrs.get('estimator', 'likelihood')}, {covariance} covariance",
         labels=[str(label) for label in fit["coef"].values],
@@ -213,6 +213,11 @@ def format_comparison(table: xr.Dataset) -> str:
     A: posterior draws
     pull: difference from A in standard errors of A; spread: standard error over that of A.
     """
+    return str(comparison_sheet(table))
+
+
+def comparison_sheet(table: xr.Dataset) -> Sheet:
+    """A comparison as it is shown, one block of lines for each coefficient."""
     reference = table.attrs["reference"]
     header = ("", "model", "estimate", "se", f"{percent(table.attrs['ci_prob'])}% interval")
     lines: list[tuple[str, ...]] = [(*header, "pull", "spread")]
@@ -245,7 +250,7 @@ def format_comparison(table: xr.Dataset) -> str:
         f"pull: difference from {reference} in standard errors of {reference}; "
         f"spread: standard error over that of {reference}."
     )
-    return "\n".join([*columns(lines, left=2), "", *kinds, legend])
+    return Sheet(lines, below=[*kinds, legend], left=2)
 
 
 def _same_data(trees: Mapping[str, xr.DataTree]) -> None:

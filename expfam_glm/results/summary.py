@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import ResultError
+from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval
-from expfam_glm.results.text import columns, decimals, number, percent
+from expfam_glm.results.compare import comparison_sheet
+from expfam_glm.results.sheet import Sheet
+from expfam_glm.results.text import decimals, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,9 +27,24 @@ DEVIANCES = {
     "deviance": ("Residual deviance", "df_residual"),
     "pearson_chi2": ("Pearson chi-squared", "df_residual"),
 }
-CRITERIA = {"loglik": "Log-likelihood", "aic": "AIC", "bic": "BIC"}
+CRITERIA = {
+    "loglik": "Log-likelihood",
+    "aic": "AIC",
+    "bic": "BIC",
+    "qic": "QIC",
+    "qicu": "QICu",
+    "cic": "CIC",
+}
 COUNTS = {"n_observations": "observations", "n_clusters": "clusters"}
-ITERATION = ("n_iterations", "converged", "decrement")
+ITERATION = ("n_iterations", "converged", "decrement", "last_step", "max_cluster_size")
+# How φ came about: the attribute `dispersion` -> in print.
+DISPERSIONS = {
+    "known": "fixed by the family",
+    "pearson": "Pearson's chi-squared over its degrees of freedom",
+    "deviance": "residual deviance over its degrees of freedom",
+    "ml": "maximum likelihood",
+    "moments": "mean square of standardised residuals",
+}
 
 
 @dataclass(frozen=True)
@@ -39,32 +55,26 @@ class Summary:
     ----------
     table : pandas.DataFrame
         One row for each coefficient and each further parameter, unrounded.
-    above, below : tuple of str
-        Lines of text.
+    above, below, warnings : tuple of str
+        Lines of text; what must be known about the fit is among the warnings.
     """
 
     table: pd.DataFrame
     above: tuple[str, ...]
     below: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([*self.above, "", *columns(self._cells(), left=1), "", *self.below])
+        return str(self._sheet())
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        above, below = (html.escape("\n".join(lines)) for lines in (self.above, self.below))
-        head, *rows = (
-            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
-            for line, tag in zip(self._cells(), self._tags(), strict=True)
-        )
-        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-        table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        return f"<pre>{above}</pre>\n{table}\n<pre>{below}</pre>"
+        return self._sheet()._repr_html_()
 
-    def _tags(self) -> list[str]:
-        """The HTML tag of the cells of each line."""
-        return ["th"] + ["td"] * len(self.table)
+    def _sheet(self) -> Sheet:
+        """The summary as it is shown."""
+        return Sheet(self._cells(), self.above, self.below, self.warnings)
 
     def _cells(self) -> list[tuple[str, ...]]:
         """The table as text, a header and one line for each row."""
@@ -80,22 +90,24 @@ class Summary:
         return lines
 
 
-def summary(tree: xr.DataTree, *, ci_prob: float | None = None) -> Summary:
-    """Summarise a fit of either road.
+def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> Summary | Sheet:
+    """Summarise a fit of either road, or a comparison.
 
     Parameters
     ----------
-    tree : DataTree
-        What `fit`, `gee` or `sample` returned, also when read back from a file.
+    tree : DataTree or Dataset
+        What `fit`, `gee`, `sample` or `compare` returned, also when read back from a file.
     ci_prob : float, optional
-        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default.
+        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default. A comparison has
+        its own.
 
     Returns
     -------
-    Summary
-        Prints as text; its `table` is a pandas.DataFrame on the scale of the linear predictor.
-        Likelihood and estimating-equation trees: estimate, se, z or t (with df), p_value and
-        interval. Draws: mean, sd, equal-tailed interval, ess_bulk, ess_tail and r_hat.
+    Summary, or Sheet of a comparison
+        Prints as text, and in notebooks as HTML. The summary's `table` is a pandas.DataFrame on
+        the scale of the linear predictor. Likelihood and estimating-equation trees: estimate, se,
+        z or t (with df), p_value and interval. Draws: mean, sd, equal-tailed interval, ess_bulk,
+        ess_tail and r_hat.
 
     Raises
     ------
@@ -122,6 +134,10 @@ def summary(tree: xr.DataTree, *, ci_prob: float | None = None) -> Summary:
     <BLANKLINE>
     Dispersion phi: 1
     """
+    if isinstance(tree, xr.Dataset) and "reference" in tree.attrs:
+        if ci_prob is not None:
+            raise ArgumentError("a comparison has its own intervals; give ci_prob= to compare.")
+        return comparison_sheet(tree)
     prob = default_ci_prob(ci_prob)
     if not isinstance(tree, xr.DataTree):
         raise ResultError(
@@ -138,8 +154,17 @@ def summary(tree: xr.DataTree, *, ci_prob: float | None = None) -> Summary:
             "the tree has neither a group 'fit' nor coefficients 'beta' in a group 'posterior'; "
             f"it has {', '.join(tree.children) or 'no groups'}."
         )
-    below += [f"Warning: {line}" for line in str(tree.attrs.get("warnings", "")).splitlines()]
-    return Summary(table, tuple(_heading(tree)), tuple(below))
+    return Summary(table, tuple(_heading(tree)), tuple(below), tuple(_warnings(tree)))
+
+
+def _warnings(tree: xr.DataTree) -> Iterator[str]:
+    """What the fit or the sampler said must be known."""
+    yield from str(tree.attrs.get("warnings", "")).splitlines()
+    if "diagnosis" in tree.attrs:
+        from expfam_glm.bayes.diagnose import QUIET
+
+        if tree.attrs["diagnosis"] != QUIET:
+            yield str(tree.attrs["diagnosis"])
 
 
 def _table_of_fit(tree: xr.DataTree, prob: float) -> pd.DataFrame:
@@ -212,25 +237,34 @@ def _heading(tree: xr.DataTree) -> Iterator[str]:
         road += f", {attrs['correlation']} working correlation"
     stats = _fit_stats(tree)
     counts = [f"{stats[name]:g} {what}" for name, what in COUNTS.items() if name in stats]
+    if "max_cluster_size" in stats:
+        counts[-1] += f" of at most {stats['max_cluster_size']:g}"
     if attrs.get("rows_dropped"):
         counts.append(f"{attrs['rows_dropped']} rows with missing values dropped")
     yield "; ".join([*([model] if model else []), road, *counts])
 
 
 def _parameters(tree: xr.DataTree) -> Iterator[str]:
-    """Dispersion, shapes and correlation parameters, one a line."""
+    """Further covariances, then dispersion, shapes and correlation parameters, one a line."""
     fit = tree["fit"].to_dataset()
+    others = [str(name) for name in fit["cov_type"].values[1:]]
+    if others:
+        yield f"Further covariances in the tree: {', '.join(others)}"
     for name, values in fit.data_vars.items():
         if {"coef", "ci_bound"} & set(values.dims) or values.ndim > 1:
             continue
-        if str(name).startswith("se_log_"):
-            continue
+        if "scale" in values.attrs:
+            continue  # a standard error, named beside its estimate
         text = ", ".join(f"{value:.6g}" for value in np.atleast_1d(values.values))
-        notes = (
-            [str(tree.attrs["dispersion"])] if name == "phi" and "dispersion" in tree.attrs else []
-        )
-        if f"se_log_{name}" in fit:
-            notes.append(f"standard error of its logarithm {float(fit[f'se_log_{name}']):.3g}")
+        how = str(tree.attrs.get("dispersion", "")) if name == "phi" else ""
+        notes = [DISPERSIONS.get(how, "given" if _is_number(how) else how)] if how else []
+        error = fit.get(values.attrs.get("standard_error"))
+        if error is not None and np.isnan(error):
+            notes.append("at the edge of its domain, without standard error")
+        elif error is not None:
+            scale = str(error.attrs["scale"])
+            of = "its logarithm" if scale == f"log({name})" else scale
+            notes.append(f"standard error of {of} {float(error):.3g}")
         title = "Dispersion phi" if name == "phi" else str(name)
         yield f"{title}: {text}" + (f" ({'; '.join(notes)})" if notes else "")
 
@@ -248,11 +282,13 @@ def _statistics(tree: xr.DataTree) -> Iterator[str]:
     if criteria:
         yield "; ".join(f"{CRITERIA.get(k, k)}: {_statistic(stats[k])}" for k in criteria)
     if "n_iterations" in stats:
-        count = f"{stats['n_iterations']:g} iterations"
-        near = "decrement" in stats
-        how_near = (
-            f", within {stats['decrement']:.1g} standard errors of the maximum" if near else ""
-        )
+        many = stats["n_iterations"]
+        count = f"{many:g} iteration{'' if many == 1 else 's'}"
+        how_near = ""
+        if "decrement" in stats:
+            how_near = f", within {stats['decrement']:.1g} standard errors of the maximum"
+        elif "last_step" in stats:
+            how_near = f", the last step {stats['last_step']:.1g} standard errors long"
         converged = stats.get("converged", 1)
         yield f"Converged after {count}{how_near}." if converged else f"NOT CONVERGED in {count}."
 
@@ -267,12 +303,21 @@ def _fit_stats(tree: xr.DataTree) -> dict[str, float]:
 def _sampling(tree: xr.DataTree, table: pd.DataFrame) -> Iterator[str]:
     """What the sampler's diagnostics say, in one line."""
     said = [
-        f"largest r_hat {number(float(table['r_hat'].max()), 3)}",
+        f"largest r_hat {number(float(table['r_hat'].max()), 4)}",
         f"smallest ess_bulk {number(float(table['ess_bulk'].min()), 0)}",
     ]
     if "sample_stats" in tree.children and "diverging" in tree["sample_stats"].data_vars:
         said.insert(0, f"divergences {int(tree['sample_stats']['diverging'].sum())}")
     yield "Sampling: " + ", ".join(said)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _statistic(value: float) -> str:

@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
 from expfam_glm.errors import ArgumentError
-from expfam_glm.spec.domain import Domain
+from expfam_glm.spec.domain import Domain, inner_point
 from expfam_glm.spec.expression import Expression, scalar, substitute
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.simplify import simplify
@@ -60,10 +60,25 @@ class Derived:
     def variance_function(self) -> Expression:
         """b″(θ)."""
         if "variance" not in self._cache:
-            raw = self.mean_function.derivative("theta")
+            mean = self.mean_function
+            (short,) = simplify([mean.output], mean.variables)
+            raw = Expression(mean.variables, short).derivative("theta")
             (stable,) = simplify([raw.output], raw.variables)
             self._cache["variance"] = Expression(raw.variables, stable)
         return self._cache["variance"]
+
+    @property
+    def variance_of_mean(self) -> Expression:
+        """V(μ) = b″(θ(μ)), simplified as a whole."""
+        if "variance_of_mean" not in self._cache:
+            variables = [scalar("mu"), *(scalar(name) for name in self.shape)]
+            mu, *shapes = variables
+            named = dict(zip(self.shape, shapes, strict=True))
+            composed = self.variance_function(self.theta(mu, **named), **named)
+            self._cache["variance_of_mean"] = Expression(
+                variables, simplify([composed], variables)[0]
+            )
+        return self._cache["variance_of_mean"]
 
     @property
     def mean_space(self) -> Domain:
@@ -160,7 +175,7 @@ class Derived:
                 at_edge = {edge: pt.eq(y, edge) for edge in edges}
                 safe = y
                 for edge in edges:
-                    safe = pt.switch(at_edge[edge], _inside(self.mean_space), safe)
+                    safe = pt.switch(at_edge[edge], inner_point(self.mean_space), safe)
                 inner = substitute(inner, {y: safe})
                 for edge, limit in edges.items():
                     inner = pt.switch(at_edge[edge], limit, inner)
@@ -213,13 +228,3 @@ class Derived:
                 "variance are all there is."
             )
         return self.c(y, a, **shape)
-
-
-def _inside(domain: Domain) -> float:
-    """Some point of an open interval."""
-    low, high = domain.low, domain.high
-    if np.isfinite(low) and np.isfinite(high):
-        return 0.5 * (low + high)
-    if np.isfinite(low):
-        return low + 1.0
-    return high - 1.0 if np.isfinite(high) else 0.0

@@ -16,12 +16,13 @@ Closed = Literal["neither", "left", "right", "both"]
 
 @dataclass(frozen=True)
 class Domain:
-    """An interval of the real line, or the integers in one."""
+    """An interval of the real line, perhaps with an atom at its low end, or the integers in one."""
 
     low: float
     high: float
     closed: Closed
     discrete: bool
+    atom: float | None = None
 
     def contains(self, values: ArrayLike) -> np.ndarray:
         """Elementwise membership; NaN and infinity belong to no domain."""
@@ -40,10 +41,17 @@ class Domain:
         left = "[" if self.closed in ("left", "both") and np.isfinite(self.low) else "("
         right = "]" if self.closed in ("right", "both") and np.isfinite(self.high) else ")"
         kind = "integers in " if self.discrete else ""
-        return f"{kind}{left}{self.low:g}, {self.high:g}{right}"
+        mass = "" if self.atom is None else f" with an atom at {self.atom:g}"
+        return f"{kind}{left}{self.low:g}, {self.high:g}{right}{mass}"
 
 
-def Interval(low: float | None, high: float | None, closed: Closed = "neither") -> Domain:
+def Interval(
+    low: float | None,
+    high: float | None,
+    closed: Closed = "neither",
+    *,
+    atom: float | None = None,
+) -> Domain:
     """An interval of the real line.
 
     Parameters
@@ -52,6 +60,9 @@ def Interval(low: float | None, high: float | None, closed: Closed = "neither") 
         The bounds; None is infinite.
     closed : {"neither", "left", "right", "both"}
         Which bounds belong to the interval.
+    atom : float, optional
+        The low bound, where it has a positive probability of its own beside the density of the
+        other points (zero, in a mixture of zeros and positive amounts).
 
     Returns
     -------
@@ -60,7 +71,7 @@ def Interval(low: float | None, high: float | None, closed: Closed = "neither") 
     Raises
     ------
     DeclarationError
-        If the interval is empty or `closed` is unknown.
+        If the interval is empty, `closed` is unknown or `atom` is not the closed low bound.
 
     Examples
     --------
@@ -75,7 +86,11 @@ def Interval(low: float | None, high: float | None, closed: Closed = "neither") 
     lower, upper = _bounds(low, high)
     if not lower < upper:
         raise DeclarationError(f"the interval from {low} to {high} is empty; give low < high.")
-    return Domain(lower, upper, closed, False)
+    if atom is not None and not (atom == lower and closed in ("left", "both")):
+        raise DeclarationError(
+            f"atom={atom!r} must be the low bound, {low}, of an interval that is closed there."
+        )
+    return Domain(lower, upper, closed, False, None if atom is None else lower)
 
 
 def Integers(low: int | None, high: int | None) -> Domain:
@@ -108,6 +123,16 @@ def Integers(low: int | None, high: int | None) -> Domain:
     if not lower < upper:
         raise DeclarationError(f"the integers from {low} to {high} are fewer than two.")
     return Domain(lower, upper, "both", True)
+
+
+def inner_point(domain: Domain) -> float:
+    """Some point of an open interval."""
+    low, high = domain.low, domain.high
+    if np.isfinite(low) and np.isfinite(high):
+        return 0.5 * (low + high)
+    if np.isfinite(low):
+        return low + 1.0
+    return high - 1.0 if np.isfinite(high) else 0.0
 
 
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:

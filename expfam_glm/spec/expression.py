@@ -113,16 +113,7 @@ class Expression:
             keywords = {}  # such as pt.exp, whose keywords are not arguments
         elif accepted and not takes_all:
             keywords = {k: v for k, v in keywords.items() if k in accepted}
-        try:
-            output = function(*variables[: len(arguments)], **keywords)
-        except DeclarationError:
-            raise
-        except Exception as error:
-            raise DeclarationError(
-                f"{where} cannot be traced: calling it on symbols raised "
-                f"{type(error).__name__}: {str(error).rstrip('.')}. Write it with the functions of "
-                "pytensor.tensor (pt.exp, pt.log, pt.switch, …), without if statements or NumPy."
-            ) from error
+        output = cls._call(function, variables[: len(arguments)], keywords, where)
         if isinstance(output, Real) and not isinstance(output, bool):
             output = pt.constant(np.float64(output))
         if not isinstance(output, Variable):
@@ -145,7 +136,35 @@ class Expression:
                 f"{where} uses the symbol(s) {', '.join(map(str, strangers))} that are not its "
                 "arguments; name further parameters in shape={...}."
             )
-        return cls(variables, substitute(output, {}))
+        traced = cls(variables, substitute(output, {}))
+        again = cls._call(function, variables[: len(arguments)], keywords, where)
+        if isinstance(again, Variable) and digest_of(variables, [again]) != digest_of(
+            variables, [output]
+        ):
+            raise DeclarationError(
+                f"{where} gives another expression when it is called again: it must depend on "
+                f"{', '.join(traced.names)} alone, and neither on random numbers nor on a state."
+            )
+        return traced
+
+    @staticmethod
+    def _call(
+        function: Callable[..., Any],
+        symbols: Sequence[Variable],
+        keywords: Mapping[str, Variable],
+        where: str,
+    ) -> Any:
+        """What a function returns on symbols."""
+        try:
+            return function(*symbols, **keywords)
+        except DeclarationError:
+            raise
+        except Exception as error:
+            raise DeclarationError(
+                f"{where} cannot be traced: calling it on symbols raised "
+                f"{type(error).__name__}: {str(error).rstrip('.')}. Write it with the functions of "
+                "pytensor.tensor (pt.exp, pt.log, pt.switch, …), without if statements or NumPy."
+            ) from error
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         values = dict(zip(self.names, args, strict=False)) | keywords

@@ -7,17 +7,24 @@ r = 1/a is the effective precision w/φ of a row; see Jørgensen (1997) and McCu
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
+import numpy as np
 import pytensor.tensor as pt
 
-from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.errors import ArgumentError, DeclarationError, one_of
+from expfam_glm.spec.complex_gamma import log_abs_gamma
+from expfam_glm.spec.compound import LogCompound
 from expfam_glm.spec.domain import Integers, Interval, Positive, Real
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.quasi import quasi
 
 _LOG_2PI = math.log(2 * math.pi)
+_STIRLING = 100.0  # from here on three terms of Stirling's series have all digits
+_LOG_2, _LOG_PI = math.log(2), math.log(math.pi)
 
 
 def _log_ratio(y: Any, mu: Any) -> Any:
@@ -26,9 +33,63 @@ def _log_ratio(y: Any, mu: Any) -> Any:
     return pt.switch(pt.abs(apart) < 0.5, pt.log1p(apart), pt.log(y / mu))
 
 
+def _log_rising(k: Any, s: Any) -> Any:
+    """lnΓ(k + s) − lnΓ(s), by Stirling's series where s is large and their digits would cancel."""
+
+    def tail(z: Any) -> Any:
+        return (1 / 12 - (1 / 360 - 1 / (1260 * z**2)) / z**2) / z
+
+    large = s > _STIRLING
+    z = pt.switch(large, s, _STIRLING)
+    far = (z + k - 0.5) * pt.log1p(k / z) + k * (pt.log(z) - 1) + tail(z + k) - tail(z)
+    near = pt.switch(large, 1.0, s)
+    return pt.switch(large, far, pt.gammaln(k + near) - pt.gammaln(near))
+
+
+def _tweedie_deviance(y: Any, mu: Any, power: Any) -> Any:
+    """2μᵖ h(log(y/μ)), p = 2 − ξ, h(l) = {p(eˡ − 1) − (e^(pl) − 1)}/{p(1 − p)}, stably."""
+    p, q = 2 - power, power - 1
+    ratio = _log_ratio(pt.switch(y > 0, y, mu), mu)
+    near = pt.abs(ratio) < 0.5
+    small = pt.switch(near, ratio, 0.0)
+    coefficients, total = [], 1.0
+    for _ in range(17):  # (1 − p^(k−1))/(1 − p) = 1 + p + … + p^(k−2) beside lᵏ/k!
+        coefficients.append(total)
+        total = 1 + p * total
+    series = 0.0
+    for k in range(18, 1, -1):
+        series = (series * small + coefficients[k - 2]) / k
+    large = pt.switch(near, 1.0, ratio)
+    near_gamma = (pt.expm1(large) - pt.expm1(p * large) / p) / q
+    near_poisson = (pt.exp(p * large) * pt.expm1(q * large) / q - pt.expm1(large)) / p
+    h = pt.switch(near, small**2 * series, pt.switch(p < 0.5, near_gamma, near_poisson))
+    return 2 * mu**p * pt.switch(y > 0, h, 1 / p)
+
+
+def _tweedie_exponent(y: Any, power: Any) -> Any:
+    """−b*(y) = y^(2−ξ)/{(2 − ξ)(ξ − 1)}, with derivatives in ξ at y = 0 too."""
+    return y * pt.switch(y > 0, y, 1.0) ** (1 - power) / ((2 - power) * (power - 1))
+
+
+def _tweedie_base(y: Any, a: Any, power: Any) -> Any:
+    """c(y, a): the atom at 0, and e^S/y with the exponent of the saturated kernel taken off."""
+    p, q = 2 - power, power - 1
+    positive = y > 0
+    log_y = pt.log(pt.switch(positive, y, 1.0))
+    body = LogCompound()(p * log_y - pt.log(p) - pt.log(a), p / q) - log_y
+    return _tweedie_exponent(y, power) / a + pt.switch(positive, body, 0.0)
+
+
+_being_built: list[str] = []  # these may bear a built-in name
+
+
 @cache
 def _built(name: str) -> Family:
-    return _DECLARED[name]()
+    _being_built.append(name)
+    try:
+        return _DECLARED[name]()
+    finally:
+        _being_built.remove(name)
 
 
 _DECLARED: dict[str, Callable[[], Family]] = {
@@ -81,18 +142,47 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         deviance=lambda y, mu: (y - mu) ** 2 / (y * mu**2),
         conjugate=lambda y: 1 / (2 * y),
     ),
-    "_negative_binomial": lambda: Family(
+    "negative_binomial": lambda: Family(
         "negative_binomial",
         b=lambda theta, alpha: -pt.log1mexp(theta) / alpha,
-        c=lambda y, a, alpha: (
-            pt.gammaln((y + 1 / alpha) / a) - pt.gammaln(1 / (a * alpha)) - pt.gammaln(y / a + 1)
-        ),
+        c=lambda y, a, alpha: _log_rising(y / a, 1 / (a * alpha)) - pt.gammaln(y / a + 1),
         support=Integers(0, None),
         theta_domain=Interval(None, 0),
         theta=lambda mu, alpha: -pt.log1p(1 / (alpha * mu)),
         phi=1.0,
         shape={"alpha": Positive},
         link="log",
+    ),
+    "tweedie": lambda: Family(
+        "tweedie",
+        b=lambda theta, power: (-(power - 1) * theta) ** (-(2 - power) / (power - 1)) / (2 - power),
+        c=_tweedie_base,
+        support=Interval(0, None, closed="left", atom=0.0),
+        theta_domain=Interval(None, 0),
+        theta=lambda mu, power: -(mu ** (1 - power)) / (power - 1),
+        shape={"power": Interval(1, 2)},
+        link="log",
+        deviance=_tweedie_deviance,
+        conjugate=lambda y, power: -_tweedie_exponent(y, power),
+    ),
+    "hyperbolic_secant": lambda: Family(
+        "hyperbolic_secant",
+        b=lambda theta: -pt.log(pt.cos(theta)),
+        c=lambda y, a: (
+            (1 / a - 2) * _LOG_2
+            - pt.log(a)
+            - _LOG_PI
+            - pt.gammaln(1 / a)
+            + 2 * log_abs_gamma(1 / (2 * a), y / (2 * a))
+        ),
+        support=Real,
+        theta_domain=Interval(-math.pi / 2, math.pi / 2),
+        theta=pt.arctan,
+        link="identity",
+        deviance=lambda y, mu: (
+            2 * y * pt.arctan2(y - mu, 1 + y * mu) + pt.log1p((mu - y) * (mu + y) / (1 + y**2))
+        ),
+        conjugate=lambda y: y * pt.arctan(y) - pt.log1p(y**2) / 2,
     ),
     "quasi_poisson": lambda: Family(
         "quasi_poisson",
@@ -121,13 +211,14 @@ def __getattr__(name: str) -> Family:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def negative_binomial(alpha: float) -> Family:
-    """The negative binomial family with variance μ + αμ², for known α.
+def negative_binomial(alpha: float | None = None) -> Family:
+    """The negative binomial family with variance μ + αμ².
 
     Parameters
     ----------
-    alpha : float
-        α > 0, the reciprocal of R's θ (`MASS::negative.binomial`).
+    alpha : float, optional
+        α > 0, the reciprocal of R's θ (`MASS::negative.binomial`). Not given, it is a free
+        parameter: estimated by `GLM.fit`, given a prior by `GLM.sample`.
 
     Returns
     -------
@@ -136,35 +227,121 @@ def negative_binomial(alpha: float) -> Family:
     Raises
     ------
     ArgumentError
-        If `alpha` is not positive.
+        If `alpha` is not a positive number.
 
     Examples
     --------
     >>> import expfam_glm as eg
     >>> float(eg.families.negative_binomial(alpha=0.5).variance(2.0))
     4.0
+    >>> visits = eg.GLM("days ~ sex", eg.load_data("quine"), family="negative_binomial")
+    >>> round(float(visits.fit()["fit"]["alpha"]), 3)
+    0.931
     """
-    return _built("_negative_binomial").fix(alpha=alpha)
+    family = _built("negative_binomial")
+    return family if alpha is None else family.fix(alpha=alpha)
 
 
+# Tweedie families with other powers.
+_OTHER_POWERS: dict[Any, str] = {0: "normal", 1: "poisson", 2: "gamma", 3: "inverse_gaussian"}
+
+
+def tweedie(power: float | None = None) -> Family:
+    """The Tweedie family with variance φμ^ξ, 1 < ξ < 2: a Poisson sum of gamma variables.
+
+    Parameters
+    ----------
+    power : float, optional
+        ξ inside (1, 2). Not given, it is a free parameter: estimated by `GLM.fit`, given a prior by
+        `GLM.sample`.
+
+    Returns
+    -------
+    Family
+
+    Raises
+    ------
+    ArgumentError
+        If `power` is no number inside (1, 2).
+
+    Notes
+    -----
+    y is 0 with probability exp{−μ^(2−ξ)/((2 − ξ)a)} and has a density on y > 0. The link is log.
+
+    References
+    ----------
+    Dunn and Smyth (2005), Series evaluation of Tweedie exponential dispersion model densities,
+    Statistics and Computing 15, 267-280.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> rain = eg.families.tweedie(1.5)
+    >>> rain.logpdf([0.0, 2.5], mu=1.0, phi=1.0).round(6).tolist()
+    [-2.0, -2.346426]
+    """
+    family = _built("tweedie")
+    if power is None:
+        return family
+    number = isinstance(power, numbers.Real) and not isinstance(power, bool | np.bool_)
+    if number and power in _OTHER_POWERS:
+        raise ArgumentError(
+            f"power={power!r}: the Tweedie family with this power is {_OTHER_POWERS[power]!r}; use "
+            "that name. tweedie() takes powers inside (1, 2)."
+        )
+    return family.fix(power=power)
+
+
+@lru_cache(maxsize=256)
 def is_built_in(family: Family) -> bool:
     """Whether a family is one of this module, whose densities the tests have added up."""
-    if family.name == "negative_binomial":
-        return family.fixed.keys() == {"alpha"} and family == negative_binomial(**family.fixed)
-    known = family.name in _DECLARED and not family.shape
-    return known and family.digest == _built(family.name).digest
+    if family.name not in _DECLARED:
+        return False
+    original = _built(family.name)
+    if not family.fixed.keys() <= original.shape.keys():
+        return False
+    return family.digest == original.fix(**family.fixed).digest
+
+
+# What a family becomes as a shape parameter goes to an edge of its domain.
+_LIMITS = {
+    ("negative_binomial", "alpha", 0.0): "poisson",
+    ("tweedie", "power", 1.0): "quasi_poisson",
+    ("tweedie", "power", 2.0): "gamma",
+}
+
+
+def limit_of(family: Family, shape: str, edge: float) -> Family | None:
+    """The built-in family that a family becomes as a shape parameter goes to an edge."""
+    name = _LIMITS.get((family.name, shape, edge))
+    return _built(name) if name is not None and is_built_in(family) else None
+
+
+def refuse_namesake(family: Family) -> None:
+    """The error for another family under the name of a built-in one."""
+    name = _ALIASES.get(family.name, family.name)
+    if _being_built or name not in _DECLARED or family.digest == _built(name).digest:
+        return
+    raise DeclarationError(
+        f"family {family.name!r}: this is the name of a built-in family with another declaration "
+        f"(b, c, a, support, theta_domain, phi or shape); choose another name, such as "
+        f"{'my_' + family.name!r}.",
+        "name",
+    )
 
 
 def named(family: str | Family) -> Family:
     """The family of a name, or the family itself."""
     if isinstance(family, Family):
         return family
-    if family is negative_binomial or str(family) == "negative_binomial":
+    for free in (negative_binomial, tweedie):
+        if family is free:
+            return free()
+    if family is quasi or str(family) == "quasi":
         raise ArgumentError(
-            "the negative binomial needs its alpha: family=families.negative_binomial(alpha=0.5)."
+            "a quasi family needs its variance function: family=families.quasi(variance=…)."
         )
     name = _ALIASES.get(str(family), str(family))
-    if name not in _DECLARED or name.startswith("_"):
-        words = [word for word in _DECLARED if not word.startswith("_")]
-        raise one_of("family", family, [*words, *_ALIASES])
+    if name not in _DECLARED:
+        raise one_of("family", family, [*_DECLARED, *_ALIASES])
     return _built(name)

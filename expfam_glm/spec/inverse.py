@@ -18,24 +18,27 @@ from pytensor.graph.op import Op
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.lower import lower
+from expfam_glm.spec.simplify import simplify
 
 MAX_STEPS = 80
-SMOOTH = 1e-2  # of a rise must be done half way, or it is a jump
+SMOOTH = 1e-2  # of a rise must be done half way, or seen at one of the points that follow
+APPROACH = (0.9, 0.99, 0.999)  # parts of a stretch; a jump has no height between 0 and 1
 SETTLED = 1e-9  # a Newton step so short (relative) has doubled its digits to all of them
 
 
 def probe_points(domain: Domain) -> np.ndarray:
     """Increasing points that reach towards both ends of a domain, dense in its middle."""
     low, high = domain.low, domain.high
-    reach = np.concatenate([2.0 ** np.arange(-60, 0), 2.0 ** np.arange(0, 60)])
+    tiny, huge = np.arange(-1020, -60, 20.0), np.arange(60, 1021, 20.0)
+    reach = 2.0 ** np.concatenate([tiny, np.arange(-60, 60), huge])
     if np.isinf(low) and np.isinf(high):
-        near = 2.0 ** np.arange(-10, 60)
+        near = 2.0 ** np.concatenate([np.arange(-10, 60), huge])
         return np.concatenate([-near[::-1], [0.0], near])
     if np.isinf(high):
         return np.unique(low + reach)[1:]
     if np.isinf(low):
         return np.unique(high - reach)[:-1]
-    inward = (high - low) * 2.0 ** np.arange(-52, -1)
+    inward = (high - low) * 2.0 ** np.concatenate([tiny, np.arange(-60, -1)])
     points = np.unique(np.concatenate([low + inward, [(low + high) / 2], high - inward]))
     return points[(points > low) & (points < high)]
 
@@ -44,12 +47,15 @@ class Inverse(Op):
     """x with f(x; shapes) = t, for f strictly monotone on a domain; NaN outside f's range."""
 
     elementwise = True
+    inverts = True  # the algebra below this module knows it by this mark
     __props__ = ("function", "domain")
 
     def __init__(self, function: Expression, domain: Domain) -> None:
         self.function = function
         self.domain = domain
-        self.slope = function.derivative(function.names[0])
+        slope = function.derivative(function.names[0])
+        (stable,) = simplify([slope.output], slope.variables)
+        self.slope = Expression(slope.variables, stable)
 
     def __str__(self) -> str:
         return f"Inverse{{{self.function.digest},{self.domain}}}"
@@ -107,6 +113,8 @@ class Inverse(Op):
         rise = height[at] - height[at - 1]
         x = left + (right - left) * np.clip((aim - height[at - 1]) / rise, 0.0, 1.0)
         active = np.flatnonzero(reachable)
+        step = right - left
+        ends = self.domain.low, self.domain.high
         for _ in range(MAX_STEPS):
             if active.size == 0:
                 break
@@ -119,9 +127,11 @@ class Inverse(Op):
                 newton = here - gap / (sign * slope)
             low, high = left[active], right[active]
             inside = (newton >= low) & (newton <= high) & np.isfinite(newton)
+            inside &= np.abs(newton - here) <= 0.5 * step[active]  # else it creeps
             new = np.where(inside, newton, 0.5 * (low + high))
-            x[active] = new
-            settled = inside & (np.abs(new - here) <= SETTLED * np.abs(new))
+            x[active], step[active] = new, np.abs(new - here)
+            size = np.minimum(np.abs(new), np.minimum(new - ends[0], ends[1] - new))
+            settled = inside & (np.abs(new - here) <= SETTLED * size)
             exact = np.abs(gap) <= np.spacing(np.abs(aim[active]))
             done = settled | exact | (high - low <= 4 * np.spacing(np.abs(new)))
             active = active[~done]
@@ -163,8 +173,11 @@ def _last_finite(op: Inverse, shapes: tuple[float, ...], near: float, far: float
             near = middle
         else:
             far = middle
-    start, halfway, end = op.function(np.array([first, 0.5 * (first + near), near]), *shapes)
-    return near if abs(halfway - start) >= SMOOTH * abs(end - start) else first
+    parts = np.array([0.0, 0.5, *APPROACH, 1.0])
+    height = np.asarray(op.function(first + parts * (near - first), *shapes))
+    rise = (height[1:-1] - height[0]) / (height[-1] - height[0] or 1.0)
+    smooth = rise[0] >= SMOOTH or np.any((rise[1:] >= SMOOTH) & (rise[1:] <= APPROACH[-1]))
+    return near if smooth else first
 
 
 def _borders(finite: np.ndarray) -> list[tuple[int, int]]:

@@ -77,7 +77,8 @@ class Link:
         if not isinstance(domain, Domain):
             raise DeclarationError(
                 f"the link {name!r}: domain must be a domain such as Positive or UnitInterval; "
-                f"got {domain!r}."
+                f"got {domain!r}.",
+                "link",
             )
         g = Expression.trace(link, ["mu"], [], f"the link {name!r}")
         put = object.__setattr__
@@ -154,7 +155,8 @@ def _verify(link: Link, given: bool) -> None:
         turn = "" if not np.any(back) else f"; it turns near μ = {_turning(mu, steps, back):.6g}"
         raise DeclarationError(
             f"the link {link.name!r} is not strictly monotone on its domain {link.domain}{turn}. "
-            "Restrict domain= to where it is."
+            "Restrict domain= to where it is.",
+            "link",
         )
     if given:
         apart = np.r_[False, (steps[1:] != 0) & (steps[:-1] != 0), False]
@@ -164,7 +166,8 @@ def _verify(link: Link, given: bool) -> None:
             k = np.flatnonzero(wrong)[0]
             raise DeclarationError(
                 f"the inverse of the link {link.name!r} does not invert it: the link takes "
-                f"{mu[k]:.6g} to {eta[k]:.6g}, but inverse({eta[k]:.6g}) = {found[k]:.6g}."
+                f"{mu[k]:.6g} to {eta[k]:.6g}, but inverse({eta[k]:.6g}) = {found[k]:.6g}.",
+                "link",
             )
 
 
@@ -181,7 +184,8 @@ def _image(link: Link, means: Domain) -> Domain:
     if not low < high:
         raise DeclarationError(
             f"the link {link.name!r} is defined on {link.domain}, which has no point in "
-            f"common with the means {means}."
+            f"common with the means {means}.",
+            "link",
         )
     if link.codomain is not None and (low, high) == (link.domain.low, link.domain.high):
         return link.codomain.interior

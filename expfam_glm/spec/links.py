@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytensor.tensor as pt
 
 from expfam_glm.errors import ArgumentError, one_of
@@ -79,7 +81,7 @@ def power(lam: float) -> Link:
     Raises
     ------
     ArgumentError
-        If `lam` is not a finite number.
+        If `lam` is no number, or not 0 and outside 0.001 to 1000 in size.
 
     Examples
     --------
@@ -87,8 +89,12 @@ def power(lam: float) -> Link:
     >>> float(eg.links.power(3)(2.0))
     8.0
     """
-    if not math.isfinite(lam):
-        raise ArgumentError(f"power({lam!r}): the exponent must be a finite number.")
+    number = isinstance(lam, numbers.Real) and not isinstance(lam, bool | np.bool_)
+    if not (number and (lam == 0 or 1e-3 <= abs(lam) <= 1e3)):
+        raise ArgumentError(
+            f"power({lam!r}): the exponent must be 0 (the log link) or a number between 0.001 and "
+            "1000 in size."
+        )
     if lam == 0:
         return _built("log")
     return Link(

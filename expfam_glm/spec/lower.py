@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.elemwise import Elemwise
@@ -33,8 +34,6 @@ _UFUNCS = {
 
 # Operations written as an expression of their arguments.
 _TEMPLATES = {
-    "Sigmoid": "1.0 / (1.0 + np.exp(-{0}))",
-    "Softplus": "np.maximum({0}, 0.0) + np.log1p(np.exp(-np.abs({0})))",
     "Log1mexp": "np.where({0} > -0.6931471805599453, "
     "np.log(-np.expm1(np.minimum({0}, -0.0))), np.log1p(-np.exp({0})))",
     "Switch": "np.where({0}, {1}, {2})",
@@ -48,6 +47,13 @@ _TEMPLATES = {
     "TriGamma": "special.polygamma(1, {0})",
     "PolyGamma": "special.polygamma({0}, {1})",
 }  # fmt: skip
+
+
+# Operations that are first written as others, so that their steps share buffers and results.
+_COMPOSED: dict[str, Callable[..., Any]] = {
+    "Sigmoid": lambda x: pt.reciprocal(pt.exp(-x) + 1.0),
+    "Softplus": lambda x: pt.maximum(x, 0.0) + pt.log1p(pt.exp(-pt.abs(x))),
+}
 
 
 def _call(op: Any, arguments: list[str], out: str | None) -> str:
@@ -116,21 +122,31 @@ def lower(
     def key_of(v: Variable) -> str:
         return constant(v) if isinstance(v, Constant) else str(id(v))
 
-    for node in toposort(list(outputs), blockers=list(inputs)):
+    def add(node: Any) -> None:
         op = node.op.scalar_op if isinstance(node.op, Elemwise) else node.op
         arguments = [root(v) for v in node.inputs]
-        if type(op).__name__ == "Identity":
-            alias[node.outputs[0]] = arguments[0]
-            continue
-        key = (f"{type(op).__name__}:{op}", *(key_of(v) for v in arguments))
         (out,) = node.outputs
+        kind = type(op).__name__
+        if kind == "Identity":
+            alias[out] = arguments[0]
+            return
+        if kind in _COMPOSED:
+            composed = _COMPOSED[kind](*arguments)
+            for part in toposort([composed], blockers=arguments):
+                add(part)
+            alias[out] = root(composed)
+            return
+        key = (f"{kind}:{op}", *(key_of(v) for v in arguments))
         if key in seen:
             alias[out] = seen[key]
-            continue
+            return
         seen[key] = out
         steps.append((op, out, arguments))
         if any(v in full for v in arguments):
             full.add(out)
+
+    for node in toposort(list(outputs), blockers=list(inputs)):
+        add(node)
 
     results = [root(v) for v in outputs]
     last: dict[Variable, int] = {}

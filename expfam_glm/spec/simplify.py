@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.configdefaults import config
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, dfs_rewriter, node_rewriter
@@ -51,6 +52,8 @@ def _factor(v: Variable) -> tuple[float, Variable | None]:
                 others.append(rest)
         if len(others) == 1:
             return number, others[0]
+        if others and number != 1.0:
+            return number, pt.mul(*others)
     return 1.0, v
 
 
@@ -98,6 +101,34 @@ def _complements(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
 
 
 @node_rewriter([Elemwise])
+def _angles(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
+    """cos, sin and tan of an arctangent."""
+    op, angle = node.op.scalar_op, node.inputs[0]
+    if isinstance(op, ps.Cos | ps.Sin | ps.Tan) and _is(angle, ps.ArcTan):
+        x = angle.owner.inputs[0]
+        cosine = 1.0 / pt.sqrt(1.0 + x**2)
+        return [{ps.Cos: cosine, ps.Sin: x * cosine, ps.Tan: x}[type(op)]]
+    return None
+
+
+@node_rewriter(None)
+def _undo(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
+    """f⁻¹(f(x)) = x."""
+    if not getattr(node.op, "inverts", False):
+        return None
+    function, (value, *_) = node.op.function, node.inputs
+    whole = function.output.owner
+    if whole is None or value.owner is None or value.owner.op != whole.op:
+        return None
+    if function.variables[0] not in whole.inputs:
+        return None
+    x = value.owner.inputs[whole.inputs.index(function.variables[0])]
+    inputs = list(fgraph.inputs)
+    same = digest_of(inputs, [function(x, *node.inputs[1:])]) == digest_of(inputs, [value])
+    return [x] if same else None
+
+
+@node_rewriter([Elemwise])
 def _powers(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
     """(1/√x)² = 1/x and its relatives, on the positive arguments of the power links."""
     if not isinstance(node.op.scalar_op, ps.Pow | ps.Sqr):
@@ -130,6 +161,51 @@ def _powers(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
         if math.isclose(total, whole, rel_tol=1e-14):
             return [form]
     return [base**total]
+
+
+def _fraction(v: Variable) -> tuple[list[Variable], list[Variable]]:
+    """The factors above and below the bar of nested products, quotients and squares."""
+    if _is(v, ps.Mul):
+        parts = [_fraction(part) for part in v.owner.inputs]
+        return [f for above, _ in parts for f in above], [f for _, below in parts for f in below]
+    if _is(v, ps.TrueDiv):
+        (above, under), (below, over) = (_fraction(part) for part in v.owner.inputs)
+        return above + over, under + below
+    if _is(v, ps.Reciprocal):
+        above, below = _fraction(v.owner.inputs[0])
+        return below, above
+    if _is(v, ps.Sqr):
+        above, below = _fraction(v.owner.inputs[0])
+        return 2 * above, 2 * below
+    return [v], []
+
+
+@node_rewriter([Elemwise])
+def _bounded_ratios(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
+    """eᵘ/(eᵘ − 1) = −1/(e⁻ᵘ − 1): the left side is NaN where eᵘ overflows."""
+    if not isinstance(node.op.scalar_op, ps.Mul | ps.TrueDiv):
+        return None
+    above, below = _fraction(node.outputs[0])
+    inputs, changed = list(fgraph.inputs), False
+    exponents = [digest_of(inputs, f.owner.inputs) if _is(f, ps.Exp) else "" for f in above]
+    for k, factor in enumerate(below):
+        if not _is(factor, ps.Expm1):
+            continue
+        u = factor.owner.inputs[0]
+        digest = digest_of(inputs, [u])
+        if digest in exponents:
+            above[exponents.index(digest)] = pt.constant(np.float64(-1.0))
+            exponents[exponents.index(digest)] = ""
+            below[k], changed = pt.expm1(-u), True
+    if not changed:
+        return None
+    total: Variable = pt.constant(np.float64(1.0))
+    # divided one by one: products under the bar overflow first
+    for k, factor in enumerate(above):
+        total = total * factor / below[k] if k < len(below) else total * factor
+    for factor in below[len(above) :]:
+        total = total / factor
+    return [total]
 
 
 def _term(v: Variable) -> tuple[float, Variable | None]:
@@ -191,13 +267,14 @@ def _stable_forms() -> GraphRewriter:
     return _STABLE
 
 
+@config.change_flags(traceback__limit=0)  # a third of the time goes into origins nobody reads
 def simplify(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Variable]:
     """The same functions in canonical and numerically stable form."""
     graph = FunctionGraph(list(inputs), list(outputs), clone=True)
-    for identities in (_powers, _complements):
+    for identities in (_undo, _angles, _powers, _complements):
         dfs_rewriter(identities).rewrite(graph)
     _stable_forms().rewrite(graph)
-    for identities in (_complements, _like_terms):
+    for identities in (_complements, _bounded_ratios, _like_terms):
         dfs_rewriter(identities).rewrite(graph)
     back = dict(zip(graph.inputs, inputs, strict=True))
     return [substitute(v, back) for v in graph.outputs]

@@ -64,7 +64,7 @@ def test_log_density_takes_symbols() -> None:
 
 
 def test_a_shape_parameter_may_be_a_variable() -> None:
-    family = families._negative_binomial
+    family = families.negative_binomial()
     with pm.Model() as model:
         alpha = pm.Exponential("alpha", 1.0, default_transform=None)
         dist(family, "y", mu=2.0, alpha=alpha, observed=[0, 3])
@@ -109,7 +109,7 @@ def test_symbolic_support_is_that_of_the_family(name: str, r: float) -> None:
         lambda: dist(F.gamma, mu=2.0, phi=-1.0),
         lambda: dist(F.gamma, theta=0.5, phi=1.0),
         lambda: dist(F.gamma, mu=2.0, phi=1.0, weights=0.0),
-        lambda: dist(families._negative_binomial, mu=2.0, alpha=-0.5),
+        lambda: dist(families.negative_binomial(), mu=2.0, alpha=-0.5),
         lambda: dist(zero_truncated_poisson, mu=0.5),
         lambda: dist(F.normal, mu=np.nan, phi=1.0),
     ],
@@ -219,7 +219,7 @@ def test_bounded_supports_get_an_interval_transform() -> None:
     family = eg.Family(
         "uniform_tilt",
         b=lambda t: pt.log(pt.sinh(t) / t), c=lambda y, a: -np.log(2.0) + 0.0 * y,
-        support=eg.Interval(-1, 1), theta_domain=eg.Positive, phi=1.0,
+        support=eg.Interval(-1, 1), phi=1.0,
     )  # fmt: skip
     with pm.Model() as model:
         family.dist("v", mu=0.4)
@@ -272,7 +272,7 @@ def test_missing_parameters_are_named() -> None:
     with pytest.raises(ArgumentError, match="give phi="):
         dist(F.gamma, mu=1.0)
     with pytest.raises(ArgumentError, match="shape parameter alpha"):
-        dist(families._negative_binomial, mu=1.0)
+        dist(families.negative_binomial(), mu=1.0)
 
 
 def test_quasi_families_are_no_distribution() -> None:

@@ -15,10 +15,10 @@ MONTE_CARLO = 4.0
 @pytest.mark.parametrize("case", cases("rstanarm"), ids=lambda case: case["id"])
 def test_posterior_agrees_with_rstanarm(case):
     model = model_of("rstanarm", case)
-    priors = {
-        label: eg.Prior(prior["name"], mu=prior["mu"], sigma=prior["sigma"])
-        for label, prior in case["priors"].items()
-    }
+    priors = {}
+    for label, prior in case["priors"].items():
+        numbers = {key: value for key, value in prior.items() if key != "name"}
+        priors[label] = eg.Prior(prior["name"], **numbers)
     tree = model.sample(draws=4000, random_seed=2, priors=priors, progressbar=False)
     beta = tree["posterior"]["beta"].values
     assert tree["posterior"]["coef"].values.tolist() == case["coef"]

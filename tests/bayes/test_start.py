@@ -7,7 +7,8 @@ import pymc as pm
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.bayes.priors import Prior, apply
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.errors import SamplingError
 from expfam_glm.mle.fit import fit

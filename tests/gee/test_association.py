@@ -129,6 +129,7 @@ def test_what_was_given_has_no_standard_error():
     assert float(alone["se_phi"]) > 0
 
 
+@pytest.mark.slow
 def test_standard_errors_are_those_of_repeated_samples():
     rng = np.random.default_rng(2)
     estimates, errors = [], []

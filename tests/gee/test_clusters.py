@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from expfam_glm.data.codes import code
 from expfam_glm.errors import DataError
 from expfam_glm.gee.clusters import arrange, positions
-from expfam_glm.gee.coding import code
 
 LABELS = [
     np.array(["b", "a", "b", "c", "a", "b"], dtype=object),

@@ -418,9 +418,9 @@ def test_a_start_from_a_part_of_the_rows_does_not_matter(case, monkeypatch):
     asked = []
     cheap = maximise._cheap_start
 
-    def remembered(problem):
+    def remembered(problem, near):
         asked.append(problem.row_count)
-        return cheap(problem)
+        return cheap(problem, near)
 
     monkeypatch.setattr(maximise, "_SUBSAMPLE_FROM", 500)
     monkeypatch.setattr(maximise, "_cheap_start", remembered)

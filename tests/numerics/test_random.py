@@ -81,7 +81,7 @@ def test_inversion_agrees_with_scipy_where_both_exist(name: str, a: float) -> No
     family, reference = CONTINUOUS[name]
     mu, u = np.exp(rng().normal(0, 1, 300)), rng().random(300)
     theta = np.asarray(family.theta_of(mu))
-    y = quantiles(Distributions(family, theta, np.full(300, a), {}), u)
+    y = quantiles(Distributions.of(family, theta, np.full(300, a), {}), u)
     assert np.max(np.abs(reference(mu, 1 / a).cdf(y) - u)) < PROBABILITY
 
 
@@ -91,7 +91,7 @@ def test_inversion_of_counts_is_exact(name: str) -> None:
     r = np.array([1.0, 5.0, 40.0])[rng().integers(0, 3, 2000)]
     mu, u = rng().random(2000), rng().random(2000)
     theta = np.asarray(family.theta_of(mu))
-    counts = quantiles(Distributions(family, theta, 1 / r, {}), u) * r
+    counts = quantiles(Distributions.of(family, theta, 1 / r, {}), u) * r
     assert np.array_equal(np.rint(counts), reference(mu, r).ppf(u))
 
 
@@ -99,7 +99,7 @@ def test_inversion_of_counts_is_exact(name: str) -> None:
 def test_inversion_reaches_both_tails(mean: float) -> None:
     u = np.array([1e-10, 1e-4, 0.5, 1 - 1e-4, 1 - 1e-10])
     theta = np.full(5, np.log(mean))
-    counts = quantiles(Distributions(families.poisson, theta, np.ones(5), {}), u)
+    counts = quantiles(Distributions.of(families.poisson, theta, np.ones(5), {}), u)
     assert np.array_equal(counts, stats.poisson.ppf(u, mean))
 
 
@@ -155,7 +155,7 @@ def test_a_shape_parameter_may_vary_by_row() -> None:
 
 
 def test_a_renamed_copy_is_drawn_from_its_own_declaration() -> None:
-    other = Family("poisson", b=pt.exp, c=lambda y, a: -pt.gammaln(y + 1),
+    other = Family("my_poisson", b=pt.exp, c=lambda y, a: -pt.gammaln(y + 1),
                    support=Integers(0, None), phi=1.0)  # fmt: skip
     y = draw(other, 3.0, None, rng(), N)
     assert fits_counts(y, stats.poisson(3.0).pmf)
@@ -181,8 +181,10 @@ def test_equal_seeds_give_equal_draws() -> None:
 def test_order_of_the_rows_changes_nothing(order: list[int]) -> None:
     theta = np.repeat(np.linspace(-2, 2, 6), 2)
     u = np.linspace(0.01, 0.99, 12)
-    straight = quantiles(Distributions(continuous_bernoulli, theta, np.ones(12), {}), u)
-    mixed = quantiles(Distributions(continuous_bernoulli, theta[order], np.ones(12), {}), u[order])
+    straight = quantiles(Distributions.of(continuous_bernoulli, theta, np.ones(12), {}), u)
+    mixed = quantiles(
+        Distributions.of(continuous_bernoulli, theta[order], np.ones(12), {}), u[order]
+    )
     assert np.array_equal(straight[order], mixed)
 
 

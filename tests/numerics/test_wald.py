@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import mpmath
 import numpy as np
 import pytest
@@ -42,3 +45,18 @@ def test_intervals_are_those_of_scipy(df: float, prob: float) -> None:
         np.transpose([law.ppf(tail), law.isf(tail)]),
         rtol=1e-10,
     )
+
+
+def test_the_setting_of_arviz_with_and_without_arviz() -> None:
+    """Before ArviZ is imported its initial setting holds, afterwards the one in force."""
+    code = (
+        "import sys\n"
+        "from expfam_glm.numerics.wald import default_ci_prob\n"
+        "before = default_ci_prob(None)\n"
+        "assert 'arviz_base' not in sys.modules\n"
+        "import arviz_base\n"
+        "assert before == arviz_base.rcParams['stats.ci_prob']\n"
+        "arviz_base.rcParams['stats.ci_prob'] = 0.5\n"
+        "assert default_ci_prob(None) == 0.5\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import arviz as az
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ResultError
+from expfam_glm.results.compare import compare, format_comparison
 from expfam_glm.results.summary import summary
 from expfam_glm.tree import likelihood_tree
-from tests.fabricated import LABELS, aliased, made_up, made_up_gee, sampled
+from tests.fabricated import LABELS, aliased, made_up, made_up_gee, sampled, three_roads
 
 
 def test_the_table_of_a_fit_is_what_the_tree_holds() -> None:
@@ -44,6 +47,7 @@ def test_the_text_reads_like_the_summary_of_a_glm() -> None:
         "C(centre)[b/ü]        0.9500   0.0900  10.56    <2e-16   0.8020   1.0980",
         "age:C(centre)[b/ü]    -0.350    0.220  -1.59     0.112   -0.712    0.012",
         "",
+        "Further covariances in the tree: HC0",
         "Dispersion phi: 1 (fixed by the family)",
         "Null deviance: 44.25",
         "Residual deviance: 12.50 on 8 degrees of freedom",
@@ -90,6 +94,49 @@ def test_a_gee_shows_its_working_correlation() -> None:
     text = str(summary(likelihood_tree(estimate)))
     assert "GEE, robust covariance, exchangeable working correlation" in text
     assert "alpha: 0.35" in text
+
+
+def test_a_gee_counts_in_whole_numbers_and_says_how_near_it_came() -> None:
+    seizures = eg.load_data("seizures")
+    model = eg.GLM("seizures ~ lbase", seizures, family="poisson")
+    text = str(summary(model.gee(groups="patient")))
+    assert "236 observations; 59 clusters of at most 4" in text
+    assert "n_clusters" not in text and "last_step" not in text and "59.00" not in text
+    assert re.search(r"Converged after 1 iteration, the last step \S+ standard errors long\.", text)
+    assert re.search(r"QIC: \d+\.\d\d; QICu: \d+\.\d\d; CIC: ", text)
+
+
+def test_a_quasi_family_is_not_fitted_by_maximum_likelihood() -> None:
+    tree = eg.GLM("days ~ sex", eg.load_data("quine"), family="quasi_poisson").fit()
+    lines = str(summary(tree)).splitlines()
+    assert "maximum quasi-likelihood, fisher covariance" in lines[1]
+    assert any("(Pearson's chi-squared over its degrees of freedom)" in line for line in lines)
+    assert lines[-1].startswith("Warning: a quasi family has no likelihood")
+
+
+def test_a_given_dispersion_is_not_called_so_twice() -> None:
+    data = {"y": [1.0, 2.0, 4.0, 3.0], "x": [0.0, 1.0, 2.0, 3.0]}
+    tree = eg.GLM("y ~ x", data, family="normal").fit(dispersion=0.5)
+    assert "Dispersion phi: 0.5 (given)" in str(summary(tree)).splitlines()
+
+
+def test_what_the_sampler_found_is_a_warning() -> None:
+    tree = sampled()
+    tree.attrs["diagnosis"] = "nothing to report"
+    assert "Warning" not in str(summary(tree))
+    tree.attrs["diagnosis"] = "the chains do not agree (R-hat up to 1.0101, above 1.01)"
+    assert str(summary(tree)).splitlines()[-1] == f"Warning: {tree.attrs['diagnosis']}"
+
+
+def test_a_comparison_is_shown_as_text_and_html() -> None:
+    table = compare(three_roads() | {"a<b": sampled()})
+    sheet = summary(table)
+    assert str(sheet) == format_comparison(table)
+    page = sheet._repr_html_()
+    assert page.count("<tr>") == str(sheet).splitlines().index("")
+    assert "a&lt;b" in page and "a<b" not in page
+    with pytest.raises(ArgumentError, match="a comparison has its own intervals"):
+        summary(table, ci_prob=0.9)
 
 
 def test_the_table_of_draws_is_arviz_summary() -> None:

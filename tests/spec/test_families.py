@@ -437,12 +437,6 @@ def test_small_alpha_is_nearly_poisson():
     np.testing.assert_allclose(gap, 0.5e-6 * ((y - mu) ** 2 - y), atol=1e-8, rtol=1e-3)
 
 
-@pytest.mark.parametrize("alpha", [0.0, -1.0, np.inf, np.nan])
-def test_alpha_must_be_positive(alpha):
-    with pytest.raises(ArgumentError, match=r"alpha=.* must lie in \(0, inf\)"):
-        nb(alpha)
-
-
 def test_unknown_shapes_cannot_be_fixed():
     with pytest.raises(ArgumentError, match="'power' is no shape parameter"):
         eg.families.poisson.fix(power=2.0)

@@ -129,6 +129,106 @@ def test_a_density_that_is_not_declared():
             ask()
 
 
+# ---- names, and functions that change ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, "", "  ", 3, ["poisson"]])
+def test_a_family_without_a_name(name):
+    with pytest.raises(DeclarationError, match="name of a family must be text that is not empty"):
+        eg.Family(name, **POISSON)
+
+
+@pytest.mark.parametrize("name", ["normal", "gaussian", "binomial", "gamma", "negative_binomial"])
+def test_the_name_of_a_built_in_family_for_another_declaration(name):
+    with pytest.raises(
+        DeclarationError, match=f"{name!r}: this is the name .*'my_{name}'"
+    ) as error:
+        eg.Family(name, **POISSON)
+    assert error.value.part == "name"
+
+
+def test_the_name_of_a_built_in_family_for_the_same_declaration():
+    original = eg.families.poisson
+    same = eg.Family("poisson", original.b, original.c, support=original.support, phi=1.0)
+    assert same.digest == original.digest
+    assert eg.families.negative_binomial(0.3).fix().name == "negative_binomial"
+
+
+@pytest.mark.parametrize("part", ["b", "c", "a", "theta"])
+def test_functions_that_change_from_call_to_call(part):
+    right = {**POISSON, "a": lambda phi: phi, "theta": pt.log}[part]
+    rng = np.random.default_rng(1)
+
+    def random(*arguments):
+        return right(*arguments) * (1 + rng.random())
+
+    with pytest.raises(DeclarationError, match=rf"'trial': {part} gives another expression when"):
+        declare(**{part: random})
+
+
+# ---- supports and θ-domains that do not fit b ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("support", "bound"),
+    [
+        (eg.Integers(0, None), "inf"),
+        (eg.Integers(0, 5), "5"),
+        (eg.Interval(0, 2), "2"),
+        (eg.Integers(-1, 1), "-1"),
+        (eg.Real, "-inf"),
+    ],
+)
+def test_a_support_beyond_the_means(support, bound):
+    words = rf"the means b′\(θ\) end at [01] where θ → -?inf, but the support .* to {bound}, .*"
+    with pytest.raises(DeclarationError, match=words + r"Let support= end at [01]") as error:
+        declare(b=pt.softplus, support=support)
+    assert error.value.part == "support"
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0])
+def test_a_theta_domain_that_is_cut_too_short(low):
+    with pytest.raises(DeclarationError, match=r"Widen theta_domain to all θ") as error:
+        declare(theta_domain=eg.Interval(low, None))
+    assert error.value.part == "theta_domain"
+
+
+@pytest.mark.parametrize(
+    "b",
+    [
+        lambda theta: -pt.log(-theta),
+        lambda theta: -pt.sqrt(-theta),
+        lambda theta: -pt.log1mexp(theta),
+    ],
+    ids=["log", "sqrt", "log1mexp"],
+)
+def test_a_theta_domain_where_b_is_no_number(b):
+    words = r"b\(θ\) is not a number at θ = .* of the θ-domain \(-inf, inf\); .*Narrow theta_domain"
+    with pytest.raises(DeclarationError, match=words) as error:
+        declare(b=b)
+    assert error.value.part == "theta_domain"
+
+
+def test_an_overflow_of_b_is_no_end_of_its_domain():
+    family = declare(
+        b=lambda theta: pt.log(pt.exp(pt.exp(theta)) - 1), support=eg.Integers(1, None)
+    )
+    assert family.mean(0.0) == pytest.approx(1 / (1 - math.exp(-1)))
+
+
+def test_refusals_name_the_part():
+    for change, part in (
+        ({"b": lambda theta: -pt.exp(theta)}, "b"),
+        ({"theta": pt.sqrt}, "theta"),
+        ({"a": lambda phi: -phi}, "a"),
+        ({"theta": pt.log, "conjugate": lambda y: y}, "conjugate"),
+        ({"theta": pt.log, "deviance": lambda y, mu: (y - mu) ** 2}, "deviance"),
+    ):
+        with pytest.raises(DeclarationError) as error:
+            declare(**change)
+        assert error.value.part == part
+
+
 # ---- shapes --------------------------------------------------------------------------------------
 
 
@@ -163,8 +263,6 @@ def test_a_shape_that_has_no_value_yet():
     family = declare(b=lambda theta, alpha: alpha * pt.exp(theta / alpha), shape=ALPHA, link="log")
     with pytest.raises(DeclarationError, match="a value is needed for alpha"):
         family.mean(0.3)
-    with pytest.raises(ArgumentError, match=r"alpha of 'trial' has no value; give it with"):
-        eg.GLM.from_arrays([1, 2], [1.0, 1.0], family=family)
 
 
 def test_shapes_are_checked_once_they_have_values():
@@ -357,10 +455,10 @@ def test_unknown_families(family):
         eg.GLM.from_arrays([1, 2], [1.0, 1.0], family=family)
 
 
-@pytest.mark.parametrize("family", ["negative_binomial", eg.families.negative_binomial])
-def test_a_negative_binomial_without_alpha(family):
-    with pytest.raises(ArgumentError, match=r"needs its alpha: .*negative_binomial\(alpha=0\.5\)"):
-        eg.GLM.from_arrays([1, 2], [1.0, 1.0], family=family)
+@pytest.mark.parametrize("alpha", [0, -1.0, np.nan, np.inf, "a", [1], True, np.array([1.0]), 1j])
+def test_an_alpha_that_is_none(alpha):
+    with pytest.raises(ArgumentError, match=r"alpha=.* must be a number in \(0, inf\)"):
+        eg.families.negative_binomial(alpha)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Distinct values numbered."""
+"""Distinct values of a column numbered, whatever their type."""
 
 from __future__ import annotations
 

@@ -1,0 +1,77 @@
+"""What the samplers can be told, checked before anything is sampled."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from functools import cache
+from numbers import Integral, Real
+from typing import Any
+
+import nutpie
+import pymc as pm
+
+from expfam_glm.data.frames import close_to
+from expfam_glm.errors import ArgumentError
+
+# What sample() itself takes, and what of the samplers it needs for itself.
+_OWN = (
+    "draws", "tune", "chains", "random_seed", "priors", "nuts_sampler", "road", "progressbar",
+    "log_likelihood", "posterior_predictive",
+)  # fmt: skip
+_TAKEN = {
+    "seed", "save_warmup", "progress_bar", "sampler", "init_mean", "return_raw_trace", "blocking",
+    "zarr_store", "store_unconstrained", "compiled_model", "num_draws", "num_tune", "num_chains",
+    "model", "initvals", "trace", "step", "var_names", "return_inferencedata", "quiet",
+    "compute_convergence_checks", "discard_tuned_samples", "nuts_sampler_kwargs", "idata_kwargs",
+    "kwargs", "self", "vars", "store_gradient",
+}  # fmt: skip
+# Names from other programs that look like none of ours.
+_MEANT = {"seed": "random_seed", "sampler": "nuts_sampler", "iter": "draws", "warmup": "tune"}
+
+
+_OFTEN = ("target_accept", "maxdepth", "mindepth", "max_energy_error", "check_turning")
+
+
+@cache
+def _known(nuts_sampler: str) -> frozenset[str]:
+    """Names of further arguments that a sampler takes; nutpie's settings know more."""
+    if nuts_sampler == "pymc":
+        names = {*inspect.signature(pm.sample).parameters, "target_accept"}
+        names |= set(inspect.signature(pm.NUTS).parameters)
+    else:
+        names = {*inspect.signature(nutpie.sample).parameters, *_OFTEN}
+    return frozenset(names - _TAKEN - set(_OWN))
+
+
+def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> dict[str, Any]:
+    """The further arguments for a sampler, with as many cores as chains can use.
+
+    Raises
+    ------
+    ArgumentError
+        For names that the sampler does not take, and for values of the wrong type.
+    """
+    known = _known(nuts_sampler)
+    signature = inspect.signature(nutpie.sample).parameters
+    for name, value in given.items():
+        taken = name in known
+        if nuts_sampler == "nutpie" and name not in signature and name not in _OWN:
+            try:
+                nutpie._lib.PyNutsSettings.Diag(0).update({name: value})
+                taken = name not in _TAKEN
+            except AttributeError:
+                taken = False
+            except (TypeError, ValueError) as error:
+                raise ArgumentError(f"sample(): {name}={value!r} cannot be used: {error}") from None
+        if not taken:
+            meant = _MEANT.get(name)
+            hint = f"did you mean {meant!r}?" if meant else close_to(name, [*_OWN, *sorted(known)])
+            raise ArgumentError(f"sample() takes no argument {name!r}; {hint}")
+    cores, accept = given.get("cores", 1), given.get("target_accept", 0.8)
+    if not (isinstance(cores, Integral) and int(cores) >= 1):
+        raise ArgumentError(f"cores={cores!r} must be a whole number from 1.")
+    if not (isinstance(accept, Real) and 0 < float(accept) < 1):
+        raise ArgumentError(f"target_accept={accept!r} must be a number in (0, 1).")
+    return {"cores": min(chains, os.cpu_count() or 1), **given}

@@ -1,0 +1,294 @@
+"""Tests of linear hypotheses about coefficients: Wald, likelihood ratio, score."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from expfam_glm.errors import ArgumentError, ResultError, one_of
+from expfam_glm.mle.constrained import constrained_maximum
+from expfam_glm.numerics.quadratic import quadratic_p_value
+from expfam_glm.numerics.wald import wald_p_value
+from expfam_glm.results.contrasts import Contrasts, contrasts_of
+from expfam_glm.results.fitted import (
+    MODEL_BASED,
+    check_tree,
+    coefficients_of,
+    estimated_dispersion,
+)
+from expfam_glm.results.refit import refit_of
+from expfam_glm.results.text import columns, number
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.link import Link
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TESTS = ("wald", "lr", "score")
+_TITLES = {"wald": "Wald", "lr": "Likelihood-ratio", "score": "Score"}
+
+
+@dataclass(frozen=True)
+class HypothesisTest:
+    """A test of linear hypotheses.
+
+    Parameters
+    ----------
+    test : {"wald", "lr", "score"}
+    cov_type : str
+        The covariance behind it.
+    table : pandas.DataFrame
+        One row for each hypothesis: `estimate` (left side minus right side), `se`, `statistic` (z
+        or t), `df` and `p_value` of its own Wald test.
+    statistic, df, df_denominator, p_value : float
+        The joint test: χ² with `df` degrees of freedom where `df_denominator` is infinite, else F.
+    """
+
+    test: str
+    cov_type: str
+    table: pd.DataFrame
+    statistic: float
+    df: int
+    df_denominator: float
+    p_value: float
+
+    def __str__(self) -> str:
+        return "\n".join([*columns(self._cells(), left=1), "", self._joint()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _joint(self) -> str:
+        F = np.isfinite(self.df_denominator)
+        name = f"F({self.df}, {self.df_denominator:.4g})" if F else f"χ²({self.df})"
+        return (
+            f"{_TITLES[self.test]} test, {self.cov_type} covariance: "
+            f"{name} = {self.statistic:.4g}, p = {self.p_value:.3g}"
+        )
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        lines = [("", *map(str, self.table.columns))]
+        for name, row in zip(self.table.index, self.table.to_numpy(), strict=True):
+            estimate, se, statistic, df, p = row
+            cells = (f"{estimate:.4g}", f"{se:.4g}", number(statistic), f"{df:.4g}", f"{p:.3g}")
+            lines.append((str(name), *cells))
+        return lines
+
+
+def hypotheses(
+    tree: xr.DataTree,
+    hypothesis: Any,
+    *,
+    test: str = "wald",
+    cov_type: str | None = None,
+    rhs: Any = None,
+    family: str | Family | None = None,
+    link: str | Link | None = None,
+) -> HypothesisTest:
+    """Test linear hypotheses about the coefficients, singly and jointly.
+
+    Parameters
+    ----------
+    tree : DataTree
+        What `fit` or `gee` returned, also when read back from a file.
+    hypothesis : str, sequence of str, or array (q, p)
+        "age = 0, C(centre)[b] = C(centre)[c]": labels as in the tree, numbers as factors or
+        summands. A matrix C has one column for each coefficient.
+    test : {"wald", "lr", "score"}
+        "lr" and "score" fit the model under the hypotheses.
+    cov_type : str, optional
+        A covariance of the tree; the first if not given. With "lr" only the model's own.
+    rhs : array (q,), optional
+        r, where `hypothesis` is a matrix; zeros if not given.
+    family, link : optional
+        The declarations, where they are the user's own and the rows are needed: for "lr", "score"
+        and CR2.
+
+    Returns
+    -------
+    HypothesisTest
+        Prints as text.
+
+    Raises
+    ------
+    ArgumentError
+        For unknown coefficients, words or covariances, or a declaration that is needed.
+    RankError
+        If a hypothesis follows from the others or contradicts them.
+    ResultError
+        If the tree has no likelihood that "lr" or "score" need.
+
+    Notes
+    -----
+    With q hypotheses Cβ = r, and β̃ the maximum under them,
+
+        Wald   (Cβ̂ − r)ᵀ (C V̂ Cᵀ)⁻¹ (Cβ̂ − r)
+        LR     [D(β̃) − D(β̂)]/a(φ̂)
+        score  sᵀ (C Ṽ Cᵀ)⁻¹ s,   s = C I(β̃)⁻¹ U(β̃), Ṽ at β̃ (for "fisher": U(β̃)ᵀ I(β̃)⁻¹ U(β̃))
+
+    against χ² with q degrees of freedom if φ is known, or given, or V̂ robust; if φ is estimated,
+    divided by q, against F(q, n − p) with Pearson's φ̂ of the larger model. CR2: Hotelling's T²
+    with the degrees of freedom of the nearest Wishart distribution, Satterthwaite's for q = 1.
+
+    References
+    ----------
+    Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Pustejovsky and
+    Tipton (2018), J. Bus. Econ. Stat. 36, 672-683.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> seizures = eg.load_data("seizures")
+    >>> mle = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson").fit()
+    >>> print(hypotheses(mle, "age = 0.02, lbase = 1"))
+                  estimate       se  statistic   df  p_value
+    age = 0.02    0.008653  0.00402       2.15  inf   0.0313
+    lbase = 1     -0.04881  0.04371      -1.12  inf    0.264
+    <BLANKLINE>
+    Wald test, fisher covariance: χ²(2) = 5.31, p = 0.0703
+    """
+    if test not in TESTS:
+        raise one_of("test", test, TESTS)
+    check_tree(tree, "hypotheses")
+    if "fit" not in tree.children:
+        raise ResultError(
+            "hypotheses tests estimates of fit() or gee(); for draws, look at the posterior of the "
+            "combination itself."
+        )
+    found = coefficients_of(tree, cov_type)
+    contrasts = contrasts_of(hypothesis, found.labels, rhs)
+    C, r = _determined(contrasts, found.labels, found.kept), contrasts.r
+    inner = found.beta, found.V, found.cov_type
+    if test != "wald" and "penalty" in tree.attrs:
+        raise ResultError(f"test={test!r} needs a fit without a penalty; use test='wald'.")
+    likely = tree.attrs.get("estimator") == "maximum likelihood"
+    if test == "lr" and likely and found.cov_type not in MODEL_BASED:
+        raise ArgumentError(
+            f"a likelihood ratio has no {found.cov_type} covariance; use test='wald' or 'score', "
+            "or a tree with cov='fisher'."
+        )
+    own_df, joint_df = _degrees(tree, C, *inner, family, link)
+    table = _table(C, r, contrasts.names, found.beta, found.V, own_df)
+    if test == "wald":
+        gap = C @ found.beta - r
+        statistic, denominator = _quadratic(gap, C @ found.V @ C.T), joint_df
+    else:
+        statistic, denominator = _refitted(tree, C, r, test, found.cov_type, family, link)
+    q = len(r)
+    if np.isfinite(denominator):
+        statistic /= q
+    if test == "wald" and found.cov_type == "CR2":
+        eta = joint_df
+        denominator = eta - q + 1
+        statistic *= denominator / eta if denominator > 0 else np.nan
+    return HypothesisTest(
+        test, found.cov_type, table, float(statistic), q, float(denominator),
+        quadratic_p_value(statistic, q, denominator),
+    )  # fmt: skip
+
+
+def _determined(contrasts: Contrasts, labels: tuple[str, ...], kept: np.ndarray) -> np.ndarray:
+    """C over the determined coefficients; the others must not be asked for."""
+    asked = np.any(contrasts.C != 0, axis=0) & ~kept
+    if asked.any():
+        named = ", ".join(label for label, bad in zip(labels, asked, strict=True) if bad)
+        raise ArgumentError(
+            f"the coefficient(s) {named} are not determined by the data (aliased), so nothing can "
+            "be tested about them."
+        )
+    return contrasts.C[:, kept]
+
+
+def _degrees(
+    tree: xr.DataTree,
+    C: np.ndarray,
+    beta: np.ndarray,
+    V: np.ndarray,
+    cov_type: str,
+    family: str | Family | None,
+    link: str | Link | None,
+) -> tuple[np.ndarray, float]:
+    """Degrees of freedom of each hypothesis and of all jointly (for CR2: η)."""
+    if cov_type == "CR2":
+        refit = refit_of(tree, "the test with CR2", family, link, refits=False)
+        sandwich = refit.sandwich(beta, "CR2")
+        contrasts = sandwich.inward(C.T)
+        reduced = sandwich.bias_reduced
+        return reduced.degrees_of_freedom(contrasts), reduced.wishart_df(contrasts)
+    free = cov_type in MODEL_BASED and estimated_dispersion(tree)
+    df = float(tree["fit_stats"]["df_residual"]) if free else np.inf
+    return np.full(len(C), df), df
+
+
+def _table(
+    C: np.ndarray,
+    r: np.ndarray,
+    names: tuple[str, ...],
+    beta: np.ndarray,
+    V: np.ndarray,
+    df: np.ndarray,
+) -> pd.DataFrame:
+    """The Wald test of each hypothesis by itself."""
+    import pandas as pd
+
+    gap = C @ beta - r
+    se = np.sqrt(np.einsum("ij,jk,ik->i", C, V, C))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = gap / se
+    return pd.DataFrame(
+        {
+            "estimate": gap,
+            "se": se,
+            "statistic": statistic,
+            "df": df,
+            "p_value": wald_p_value(statistic, df),
+        },
+        index=list(names),
+    )
+
+
+def _quadratic(gap: np.ndarray, V: np.ndarray) -> float:
+    """gapᵀ V⁻¹ gap, NaN where V is not known; scaled, for units do not matter."""
+    if not np.isfinite(V).all():
+        return np.nan
+    size = np.sqrt(np.diagonal(V))
+    if not np.all(size > 0):
+        raise ResultError(
+            "the covariance is zero in a direction that is tested; use another cov_type."
+        )
+    values, vectors = np.linalg.eigh(V / np.outer(size, size))
+    if values[0] < 1e-12:
+        raise ResultError(
+            "the covariance of the hypotheses is singular: there are more of them than clusters or "
+            "rows carry. Test fewer at a time, or use another cov_type."
+        )
+    return float(np.sum((vectors.T @ (gap / size)) ** 2 / values))
+
+
+def _refitted(
+    tree: xr.DataTree,
+    C: np.ndarray,
+    r: np.ndarray,
+    test: str,
+    cov_type: str,
+    family: str | Family | None,
+    link: str | Link | None,
+) -> tuple[float, float]:
+    """The likelihood-ratio or score statistic, and its denominator degrees of freedom."""
+    refit = refit_of(tree, f"test={test!r}", family, link)
+    scale, denominator = refit.dispersion
+    V = refit.factor(refit.beta).inverse()
+    null = constrained_maximum(refit.problem, C, r, refit.beta, V)
+    if test == "lr":
+        return max(null.deviance - refit.deviance, 0.0) / scale, denominator
+    score = C @ refit.step(null.beta)
+    if cov_type in MODEL_BASED:
+        return _quadratic(score, C @ refit.factor(null.beta).inverse() @ C.T) / scale, denominator
+    robust = refit.sandwich(null.beta, cov_type).covariance(cov_type).covariance
+    return _quadratic(score, C @ robust @ C.T), np.inf

@@ -1,0 +1,234 @@
+"""How much single rows matter to a likelihood fit."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import (
+    ArgumentError,
+    ExpfamError,
+    ExpfamWarning,
+    FitWarning,
+    one_of,
+    warn,
+)
+from expfam_glm.mle.fit import find_maximum
+from expfam_glm.results.fitted import estimated_dispersion, problem_of
+from expfam_glm.results.mean import mean_of
+from expfam_glm.results.residuals import (
+    RowFit,
+    hat_values,
+    information_factor,
+    need_likelihood,
+    row_fit,
+)
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.link import Link
+
+RESIDUALS = ("pearson", "deviance")
+# A row is fitted by itself where its hat value is that near to one.
+ALONE = 1e-10
+# The fits without a row are wanted to rounding, for what is reported is a difference.
+TIGHT = 1e-12
+
+
+def influence(
+    tree: xr.DataTree,
+    *,
+    refit: bool = False,
+    residual: str = "pearson",
+    family: str | Family | None = None,
+    link: str | Link | None = None,
+) -> xr.Dataset:
+    """Hat values, Cook's distances and what leaving out a row does to the fit.
+
+    Parameters
+    ----------
+    tree : DataTree
+        What `fit` returned, also when read back from a file.
+    refit : bool
+        Fit the model again without each row, instead of one step of Fisher scoring.
+    residual : {"pearson", "deviance"}
+        What the one step is made of. With Pearson's it is the step of Fisher scoring; R makes
+        `dfbeta`, `dfbetas`, `dffits` and `covariance_ratio` of the deviance residuals and their
+        standard deviation, also where φ is known.
+    family, link : Family, Link, optional
+        The declaration, where they are not built in.
+
+    Returns
+    -------
+    xarray.Dataset
+        By row (obs_id): `hat`, `cooks_distance`, `dffits`, `covariance_ratio`, `loo_mean`, the mean
+        of a row by the fit without it, and `dfbeta` and `dfbetas` (obs_id, coef) over the
+        coefficients that are determined: β̂ minus the estimate without the row, on the link scale
+        and in standard errors. With frequency weights one of the rows that a row stands for is
+        left out. NaN, with a warning, where a row is fitted by itself (h = 1) or the fit without
+        it does not exist.
+
+    Raises
+    ------
+    ArgumentError
+        If the tree is not one of a likelihood fit, for an unknown residual, or a declared family
+        that is not given.
+    ResultError
+        If it is not a result tree.
+
+    Warns
+    -----
+    FitWarning
+        Where there are NaN.
+
+    Notes
+    -----
+    With Pearson's residual r, weights W and I = XᵀWX at φ = 1:
+
+    - h_i = W_i x_iᵀ I⁻¹ x_i, Cook's distance r² h/(p φ̂ (1 − h)²),
+    - dfbeta = ±I⁻¹ x_i √W_i r/(1 − h), dfbetas = dfbeta/√(φ₍ᵢ₎ diag I⁻¹),
+    - dffits = r√h/(√φ₍ᵢ₎ (1 − h)), covariance_ratio = (φ₍ᵢ₎/φ)^p/(1 − h).
+
+    The sign is that of dμ/dη; R leaves it out, so that its dfbeta and dfbetas have the wrong sign
+    under a falling link such as the inverse.
+
+    φ₍ᵢ₎ = {X² − r²/(1 − h)}/(n − p − 1) where φ is estimated (of the sum of squares of the chosen
+    residuals), else φ. With `refit` dfbeta is exact, φ₍ᵢ₎ is Pearson's of the fit without the row,
+    Cook's distance is dfbetaᵀ I dfbeta/(p φ̂), and dffits follows from the difference of the
+    linear predictor.
+
+    References
+    ----------
+    Pregibon (1981), Logistic regression diagnostics, Annals of Statistics 9, 705-724. Williams
+    (1987), Applied Statistics 36, 181-191. Belsley, Kuh and Welsch (1980), Regression Diagnostics.
+
+    Examples
+    --------
+    >>> import expfam_glm as eg
+    >>> rings = eg.load_data("oring")
+    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+    >>> measures = eg.influence(model.fit())
+    >>> measures["cooks_distance"].max().round(2).item()
+    0.71
+    """
+    if residual not in RESIDUALS:
+        raise one_of("residual", residual, RESIDUALS)
+    if refit and residual != "pearson":
+        raise ArgumentError("residual= is for the one step; leave it out with refit=True.")
+    rows = row_fit(tree, "influence", family, link)
+    need_likelihood(tree, "influence")
+    h, X = hat_values(rows), rows.X
+    rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
+    factor = information_factor(rows)
+    side = np.sign(rows.slope)  # of the link: the score has it, the residual has not
+    step = factor.solve((X * (side * np.sqrt(rows.W))[:, None]).T).T / rest[:, None]
+    exact = step * rows.pearson[:, None]
+    chosen = rows.pearson if residual == "pearson" else rows.deviance
+    if refit:
+        dfbeta, without = _refits(rows)
+        exact = dfbeta
+    else:
+        dfbeta = step * chosen[:, None]
+        without = _dispersion_without(rows, chosen, rest, always=residual == "deviance")
+    size = np.einsum("ij,ij->i", X, dfbeta)
+    full = _dispersion(rows, chosen, always=residual == "deviance")
+    p = X.shape[1]
+    length = np.sum((factor.R @ (exact * factor.scale).T) ** 2, axis=0)
+    with np.errstate(all="ignore"):
+        variables = {
+            "hat": h,
+            "cooks_distance": length / (p * rows.a),
+            "dffits": side * size / np.sqrt(without * h / rows.W),
+            "covariance_ratio": (without / full) ** p / rest,
+            "loo_mean": mean_of(rows.link, rows.eta - size),
+        }
+        spread = np.sqrt(np.outer(without, factor.inverse().diagonal()))
+        by_coef = {"dfbeta": dfbeta, "dfbetas": dfbeta / spread}
+    _warn_of_nan(np.isnan(dfbeta).any(axis=1))
+    return xr.Dataset(
+        {name: ("obs_id", values) for name, values in variables.items()}
+        | {name: (("obs_id", "coef"), values) for name, values in by_coef.items()},
+        coords={
+            "obs_id": tree["constant_data"].to_dataset()["obs_id"].values,
+            "coef": np.array(rows.found.labels)[rows.found.kept],
+        },
+        attrs={"refit": int(refit), "residual": residual},
+    )
+
+
+def _squares(rows: RowFit, residual: np.ndarray) -> tuple[float, float]:
+    """Σ f r², and its degrees of freedom."""
+    f = np.ones(rows.y.size) if rows.rows.f is None else rows.rows.f
+    return float(np.sum(f * residual**2)), float(f.sum()) - rows.found.beta.size
+
+
+def _dispersion(rows: RowFit, residual: np.ndarray, *, always: bool) -> float:
+    """The mean square of residuals where φ is estimated (or always), else a(φ)."""
+    if not (always or estimated_dispersion(rows.tree)):
+        return rows.a
+    total, df = _squares(rows, residual)
+    return total / df
+
+
+def _dispersion_without(
+    rows: RowFit, residual: np.ndarray, rest: np.ndarray, *, always: bool
+) -> np.ndarray:
+    """The same without each row, by one step."""
+    if not (always or estimated_dispersion(rows.tree)):
+        return np.full(rest.shape, rows.a)
+    total, df = _squares(rows, residual)
+    left = np.maximum(total - residual**2 / rest, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return left / (df - 1)
+
+
+def _refits(rows: RowFit) -> tuple[np.ndarray, np.ndarray]:
+    """β̂ − β̂₍ᵢ₎ and a(φ̂₍ᵢ₎) by a fit without each row; NaN where there is none."""
+    whole = problem_of(rows.rows, rows.found, rows.family, rows.link, rows.y)
+    beta, estimated = rows.found.beta, estimated_dispersion(rows.tree)
+    dfbeta, without = np.full((rows.y.size, beta.size), np.nan), np.full(rows.y.size, rows.a)
+    for i in range(rows.y.size):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExpfamWarning)
+                found = find_maximum(_without(whole, i), start=beta, tol=TIGHT)
+        except ExpfamError:
+            continue
+        if not found.aliased.any():
+            dfbeta[i] = beta - found.solution.beta
+            if estimated:
+                without[i] = found.measures.pearson / (found.problem.n - beta.size)
+    return dfbeta, without
+
+
+def _without(problem: Problem, i: int) -> Problem:
+    """A problem with one observation less: a row, or one of those that it stands for."""
+    if problem.f is not None and problem.f[i] > 1:
+        f = problem.f.copy()
+        f[i] -= 1
+        return replace(problem, f=f)
+    kept = np.arange(problem.row_count) != i
+    frame = replace(problem.frame, y=problem.y[kept], X=problem.X[kept])
+    return replace(
+        problem,
+        frame=frame,
+        y=frame.y,
+        X=frame.X,
+        w=None if problem.w is None else problem.w[kept],
+        f=None if problem.f is None else problem.f[kept],
+        offset=None if problem.offset is None else problem.offset[kept],
+    )
+
+
+def _warn_of_nan(lost: np.ndarray) -> None:
+    """Say which rows cannot be left out."""
+    if lost.any():
+        rows = ", ".join(map(str, np.flatnonzero(lost)[:5]))
+        more = f" and {lost.sum() - 5} more" if lost.sum() > 5 else ""
+        warn(
+            f"the model does not exist without row {rows}{more}: a coefficient hangs on that row "
+            "alone, or the rest is separated. Its measures are NaN.",
+            FitWarning,
+        )

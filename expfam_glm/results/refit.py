@@ -1,0 +1,158 @@
+"""The problem behind a result tree, for what needs its rows again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.design import Frame
+from expfam_glm.data.frames import open_table
+from expfam_glm.data.response import Problem
+from expfam_glm.data.rows import ROLES
+from expfam_glm.errors import ResultError
+from expfam_glm.mle.covariance import Sandwich
+from expfam_glm.mle.fit import restrict_columns
+from expfam_glm.mle.irls import Scoring
+from expfam_glm.mle.layout import CLUSTERED, layout
+from expfam_glm.mle.linear import Factor
+from expfam_glm.results.fitted import (
+    check_tree,
+    estimated_dispersion,
+    family_of,
+    link_of,
+    need_family,
+    response_of,
+    rows_of,
+)
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.link import Link
+
+_GROUPS = ("groups", "groups2", "groups3", "groups4")
+
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """A maximum-likelihood fit with its rows; arrays are over the determined coefficients."""
+
+    tree: xr.DataTree
+    problem: Problem
+    kept: np.ndarray  # (all,) whether a coefficient is determined
+    beta: np.ndarray  # (p,)
+
+    @property
+    def deviance(self) -> float:
+        """D of the fit."""
+        return float(self.tree["fit_stats"]["deviance"])
+
+    @property
+    def dispersion(self) -> tuple[float, float]:
+        """a(φ) that scales likelihood-ratio and score statistics, and its degrees of freedom.
+
+        Infinite degrees where φ is known or was given, else Pearson's X²/(n − p).
+        """
+        if estimated_dispersion(self.tree):
+            df = float(self.tree["fit_stats"]["df_residual"])
+            return float(self.tree["fit_stats"]["pearson_chi2"]) / df if df > 0 else np.nan, df
+        return float(self.problem.family.a(float(self.tree["fit"]["phi"]))), np.inf
+
+    def factor(self, beta: np.ndarray) -> Factor:
+        """The factor of the expected information at φ = 1."""
+        return self._state(beta).factor
+
+    def step(self, beta: np.ndarray) -> np.ndarray:
+        """I⁻¹U at β."""
+        return self._state(beta).step
+
+    def _state(self, beta: np.ndarray) -> Any:
+        blocks = MemoryBlocks(self.problem)
+        state = Scoring(self.problem, blocks, 1e-8, 1, use_qr=True).evaluate(beta)
+        if state is None:
+            raise ResultError("the information at the hypothesis is not positive definite.")
+        return state
+
+    def sandwich(self, beta: np.ndarray, cov_type: str) -> Sandwich:
+        """The rows at β with the clusters and the order that the fit was given."""
+        data = self.tree["constant_data"].to_dataset()
+        groups = [data[name].values for name in _GROUPS if name in data]
+        uses = cov_type in CLUSTERED or (cov_type == "HAC" and groups)
+        time = data["time"].values if cov_type == "HAC" and "time" in data else None
+        lags = int(self.tree.attrs["hac_lags"]) if cov_type == "HAC" else None
+        arranged = layout(self.problem, (cov_type,), groups if uses else None, time, lags)
+        factor = self.factor(beta)
+        return Sandwich(self.problem, MemoryBlocks(self.problem), beta, factor, factor, arranged)
+
+
+def refit_of(
+    tree: xr.DataTree,
+    function: str,
+    family: str | Family | None,
+    link: str | Link | None,
+    *,
+    refits: bool = True,
+) -> Refit:
+    """A fit with the problem that its tree describes.
+
+    `refits` says whether models are fitted anew, so that estimated shapes could change.
+
+    Raises
+    ------
+    ResultError
+        If the tree is not one of `fit`, or was fitted in a way that has no likelihood, or with
+        estimated shape parameters that would have to be estimated again.
+    ArgumentError
+        If the family or link was declared and is not given.
+    """
+    check_tree(tree, function)
+    if tree.attrs.get("estimator") != "maximum likelihood":
+        raise ResultError(
+            f"{function} needs the likelihood, and so a tree of fit(), not of "
+            f"{tree.attrs.get('estimator') or 'sample'}()."
+        )
+    if refits and "sampling_weights" in tree["constant_data"]:
+        raise ResultError(
+            f"{function} needs a likelihood, which sampling weights do not leave; use the Wald "
+            "test, or a Wald interval, with a robust covariance."
+        )
+    declared = need_family(tree, family_of(tree, family), function)
+    if declared.shape:
+        values = {name: float(tree["fit"][name]) for name in declared.shape}
+        if refits:
+            given = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
+            raise ResultError(
+                f"{function} compares fits of one family, but {', '.join(values)} was estimated "
+                f"and would be another in each. Fit with family.fix({given}), or compare the "
+                "log-likelihoods of two fits."
+            )
+        declared = declared.fix(**values)
+    problem = problem_of(tree, declared, link_of(tree, declared, link))
+    beta = tree["fit"].to_dataset()["beta"].values
+    kept = np.isfinite(beta)
+    return Refit(tree, restrict_columns(problem, kept), kept, beta[kept])
+
+
+def problem_of(tree: xr.DataTree, family: Family, link: Link) -> Problem:
+    """The problem of a tree, from its design, response and columns."""
+    rows, y = rows_of(tree, link), response_of(tree)
+    data = tree["constant_data"].to_dataset()
+    frame = Frame(
+        y=y,
+        X=rows.X,
+        labels=tuple(str(label) for label in data["coef"].values),
+        response=str(tree.attrs.get("response", "y")),
+        formula=str(tree.attrs.get("formula", "")) or None,
+        columns={role: np.asarray(data[role]) for role in ROLES if role in data},
+        design=str(tree.attrs["design"]),
+        n_dropped=0,
+        kept=None,
+        table=open_table({}),
+    )
+    X = np.ascontiguousarray(rows.X, dtype=float)
+    sampling, w = frame.columns.get("sampling_weights"), rows.w
+    if sampling is not None:
+        sampling = sampling / np.average(sampling, weights=rows.f)
+        w = sampling if w is None else w * sampling
+    return Problem(family, link, frame, y, X, w, rows.f, rows.offset, None, sampling)

@@ -1,0 +1,76 @@
+"""Working scales of shape parameters: an interval mapped to the real line by log or logit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from expfam_glm.spec.domain import Domain
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The map u of an interval to the real line in which a parameter ψ is estimated and drawn.
+
+    u = ψ on the whole line, log(ψ − low) or log(high − ψ) on a half-line, and
+    log((ψ − low)/(high − ψ)), the log-odds, on a bounded interval.
+    """
+
+    domain: Domain
+
+    @property
+    def name(self) -> str:
+        """ "log", "logit", or "" for the identity."""
+        ends = int(np.isfinite(self.domain.low)) + int(np.isfinite(self.domain.high))
+        return ("", "log", "logit")[ends]
+
+    def written(self, parameter: str) -> str:
+        """u as a formula, such as log(alpha)."""
+        low, high = self.domain.low, self.domain.high
+        above = parameter if low == 0 else f"{parameter} - {low:g}"
+        if self.name == "logit":
+            return f"log(({above})/({high:g} - {parameter}))"
+        if self.name == "log":
+            return f"log({above})" if np.isfinite(low) else f"log({high:g} - {parameter})"
+        return parameter
+
+    def to(self, psi: float) -> float:
+        """u of ψ."""
+        low, high = self.domain.low, self.domain.high
+        if self.name == "logit":
+            return float(np.log(psi - low) - np.log(high - psi))
+        if self.name == "log":
+            return float(np.log(psi - low if np.isfinite(low) else high - psi))
+        return float(psi)
+
+    def back(self, u: np.ndarray | float) -> np.ndarray:
+        """ψ of u."""
+        low, high = self.domain.low, self.domain.high
+        u = np.asarray(u, dtype=float)
+        with np.errstate(over="ignore"):
+            if self.name == "logit":
+                near = (high - low) / (1 + np.exp(np.abs(u)))
+                return np.where(u < 0, low + near, high - near)
+            if self.name == "log":
+                return low + np.exp(u) if np.isfinite(low) else high - np.exp(u)
+        return u
+
+    def slopes(self, u: float) -> tuple[float, float]:
+        """dψ/du and d²ψ/du²."""
+        low, high = self.domain.low, self.domain.high
+        if self.name == "logit":
+            tail = np.exp(-abs(u)) / (1 + np.exp(-abs(u))) ** 2
+            first = float((high - low) * tail)
+            return first, first * float(-np.tanh(u / 2))
+        if self.name == "log":
+            first = float(np.exp(u)) * (1.0 if np.isfinite(low) else -1.0)
+            return first, first
+        return 1.0, 0.0
+
+    def edge(self, direction: float) -> float:
+        """The end of the interval that u → ±∞ leads to."""
+        upwards = direction > 0
+        if self.name == "log" and not np.isfinite(self.domain.low):
+            upwards = not upwards
+        return self.domain.high if upwards else self.domain.low

@@ -1,0 +1,40 @@
+"""What the samplers can be told, refused before anything is sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from expfam_glm.bayes.sample import sample
+from expfam_glm.bayes.settings import check_settings
+from expfam_glm.errors import ArgumentError
+from tests.problems import problem
+
+
+@pytest.mark.parametrize(
+    ("sampler", "keywords", "message"),
+    [
+        ("nutpie", {"prior": "flat"}, "did you mean 'priors'"),
+        ("nutpie", {"seed": 1}, "did you mean 'random_seed'"),
+        ("nutpie", {"max_depth": 3}, "did you mean 'maxdepth'"),
+        ("nutpie", {"unknown": 3}, "takes no argument 'unknown'"),
+        ("nutpie", {"save_warmup": True}, "takes no argument 'save_warmup'"),
+        ("nutpie", {"maxdepth": 2.5}, "maxdepth=2.5 cannot be used"),
+        ("nutpie", {"target_accept": 1.5}, r"must be a number in \(0, 1\)"),
+        ("nutpie", {"cores": 0}, "cores=0 must be a whole number"),
+        ("pymc", {"maxdepth": 3}, "takes no argument 'maxdepth'"),
+        ("pymc", {"initvals": {}}, "takes no argument 'initvals'"),
+    ],
+)
+def test_what_no_sampler_takes_is_refused_with_a_hint(
+    sampler: str, keywords: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        sample(problem("poisson"), nuts_sampler=sampler, **keywords)
+
+
+def test_what_a_sampler_takes_is_passed_on() -> None:
+    given = {"target_accept": 0.9, "maxdepth": 8, "adaptation": "low_rank"}
+    assert check_settings("nutpie", given, 1) == {"cores": 1, **given}
+    assert check_settings("pymc", {"max_treedepth": 8, "cores": 3}, 1)["cores"] == 3
