@@ -13,9 +13,9 @@ from expfam_glm.errors import ConvergenceError, CorrelationError, DataError, Exp
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.equations import Equations
 from expfam_glm.gee.solve import Ruler, Solution, solve
-from expfam_glm.mle.fit import find_maximum
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT
 from expfam_glm.mle.maximise import maximise
+from expfam_glm.mle.maximum import find_maximum
 from expfam_glm.mle.rank import aliased
 
 # From this many rows on, a fit to a tenth of the clusters gives the start. It is about three

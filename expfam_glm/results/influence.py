@@ -17,7 +17,7 @@ from expfam_glm.errors import (
     one_of,
     warn,
 )
-from expfam_glm.mle.fit import find_maximum
+from expfam_glm.mle.maximum import find_maximum
 from expfam_glm.results.fitted import estimated_dispersion, problem_of
 from expfam_glm.results.mean import mean_of
 from expfam_glm.results.residuals import (

@@ -83,10 +83,6 @@ def profile(
     """
     prob = default_ci_prob(ci_prob)
     refit = refit_of(tree, "profile", family, link)
-    if "penalty" in tree.attrs:
-        raise ResultError(
-            "profile needs a fit without a penalty: a penalised deviance has no χ² distribution."
-        )
     scale, df = refit.dispersion
     if not (np.isfinite(scale) and scale > 0):
         raise ResultError("the fit has no dispersion to scale its deviance with.")

@@ -108,6 +108,8 @@ def dispersion_of(tree: xr.DataTree, family: Family) -> float:
 
 def need_likelihood(tree: xr.DataTree, what: str) -> None:
     """Refuse what only a likelihood fit has."""
+    if "penalty" in tree.attrs:
+        raise ArgumentError(f"{what} is defined for a fit without a penalty.")
     if not str(tree.attrs.get("estimator")).startswith("maximum"):
         other = (
             "for draws az.loo finds the rows that matter"
