@@ -15,7 +15,7 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 if TYPE_CHECKING:
-    from expfam_glm.gee.correlation import Correlation
+    from expfam_glm.gee.base import Correlation
 
 
 class GLM:
