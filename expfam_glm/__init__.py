@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expfam_glm import correlation, families, links
+    from expfam_glm.bayes.calibrate import calibrate
     from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
     from expfam_glm.results.hypotheses import hypotheses
     from expfam_glm.results.influence import influence
+    from expfam_glm.results.loo import loo
     from expfam_glm.results.predict import predict
     from expfam_glm.results.profile import profile
     from expfam_glm.results.residuals import residuals
@@ -38,6 +40,7 @@ _HOMES = {
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
     "Prior": "bayes.prior",
+    "calibrate": "bayes.calibrate",
     "compare": "results.compare",
     "deviance_table": "results.deviance_table",
     "hypotheses": "results.hypotheses",
@@ -45,6 +48,7 @@ _HOMES = {
     "comparisons": "results.effects",
     "influence": "results.influence",
     "load_data": "data.load",
+    "loo": "results.loo",
     "marginal_effects": "results.effects",
     "plot_comparison": "plots",
     "plot_diagnostics": "residual_plots",
@@ -67,6 +71,7 @@ __all__ = [
     "Real",
     "UnitInterval",
     "adjusted_predictions",
+    "calibrate",
     "compare",
     "comparisons",
     "correlation",
@@ -76,6 +81,7 @@ __all__ = [
     "influence",
     "links",
     "load_data",
+    "loo",
     "marginal_effects",
     "plot_comparison",
     "plot_diagnostics",

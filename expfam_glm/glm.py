@@ -414,10 +414,14 @@ class GLM:
 
         Parameters
         ----------
-        priors : {"default", "flat"} or mapping
-            Keys are labels of coefficients, "phi", names of free shape parameters, or "beta" for
-            all coefficients; values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
-            "default" or "flat".
+        priors : {"default", "flat", "jeffreys"}, Prior or mapping
+            Keys are labels of coefficients or terms of the formula (a factor's name reaches all its
+            levels), "beta" for all coefficients, names of free shape parameters, and "phi",
+            "sqrt(phi)" or "1/phi", whichever is the easiest to think about: √φ is the standard
+            deviation of the normal and the coefficient of variation of the gamma family, 1/φ the
+            gamma's shape. Values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
+            "default" or "flat". The narrowest key counts; what is not named takes the default. A
+            word or a Prior by itself is for all coefficients.
 
         Returns
         -------
@@ -431,7 +435,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown priors.
+            For unknown or impossible priors.
         RankError
             If coefficients with a flat prior are not determined by the data.
         SeparationError
@@ -557,6 +561,129 @@ class GLM:
                       random_seed=random_seed, priors=priors, nuts_sampler=nuts_sampler,
                       road=road, progressbar=progressbar, log_likelihood=log_likelihood,
                       posterior_predictive=posterior_predictive, **keywords)  # fmt: skip
+
+    def laplace(
+        self,
+        *,
+        draws: int = 1000,
+        chains: int = 4,
+        random_seed: int | None = None,
+        priors: Any = "default",
+        log_likelihood: bool = True,
+        posterior_predictive: bool = True,
+    ) -> xr.DataTree:
+        """Approximate the posterior by a normal distribution at its mode.
+
+        Parameters
+        ----------
+        draws, chains : int
+            Shape of the draws; independent ones, so that chains are for plots beside other trees.
+        random_seed : int, optional
+            Seed of the draws; a fresh one, stored in the result, if not given.
+        priors : {"default", "flat", "jeffreys"}, Prior or mapping
+            See `GLM.to_pymc`; univariate ones on the whole space of their parameter.
+        log_likelihood, posterior_predictive : bool
+            Whether to add these groups.
+
+        Returns
+        -------
+        xarray.DataTree
+            As from `sample`. `sample_stats` holds `log_weight`, the smoothed logarithms of the
+            importance weights, which sum to one. The attribute `pareto_k` is the shape of their
+            tail, `importance_ess` how many draws of the posterior they are worth.
+
+        Raises
+        ------
+        ArgumentError
+            For priors on a part of the line, and as in `sample`.
+        SamplingError
+            If there is no mode at which the posterior bends down in every direction.
+
+        Warns
+        -----
+        SamplingWarning
+            If the Pareto k is above min(1 − 1/log₁₀ S, 0.7), S the number of draws.
+
+        Notes
+        -----
+        z = (β, u(ψ), log φ) ~ N(ẑ, H⁻¹), ẑ the mode of its log-posterior, −H the Hessian there;
+        draws whose η leave the domain of the link are drawn again. The weights are posterior over
+        normal density.
+
+        References
+        ----------
+        Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 4.1. Vehtari et al. (2024),
+        Pareto smoothed importance sampling, JMLR 25, 1-58.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> rings = eg.load_data("oring")
+        >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+        >>> near = model.laplace(random_seed=1)
+        >>> near.attrs["diagnosis"]
+        'nothing to report'
+        """
+        from expfam_glm.bayes.laplace import laplace
+
+        return laplace(self.problem, draws=draws, chains=chains, random_seed=random_seed,
+                       priors=priors, log_likelihood=log_likelihood,
+                       posterior_predictive=posterior_predictive)  # fmt: skip
+
+    def prior_predictive(
+        self,
+        *,
+        draws: int = 1000,
+        chains: int = 1,
+        random_seed: int | None = None,
+        priors: Any = "default",
+    ) -> xr.DataTree:
+        """Draw parameters from the priors, and responses from the parameters.
+
+        Parameters
+        ----------
+        draws, chains : int
+            Shape of the draws.
+        random_seed : int, optional
+            Seed of the draws; a fresh one, stored in the result, if not given.
+        priors : {"default"}, Prior or mapping
+            See `GLM.to_pymc`; proper ones.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups prior, prior_predictive, observed_data and constant_data.
+
+        Raises
+        ------
+        ArgumentError
+            For flat, Jeffreys and conjugate priors, which cannot be drawn from, and quasi families.
+        SamplingError
+            If almost no draw of the coefficients has all its η in the domain of the link.
+
+        Notes
+        -----
+        Where the link does not take every η the prior is the one given that all η are inside its
+        domain, as in the posterior.
+
+        References
+        ----------
+        Gabry et al. (2019), Visualization in Bayesian workflow, JRSS A 182, 389-402.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> rings = eg.load_data("oring")
+        >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+        >>> before = model.prior_predictive(random_seed=1)
+        >>> before["prior_predictive"]["y"].sizes["obs_id"]
+        23
+        """
+        from expfam_glm.bayes.prior_predictive import prior_predictive
+
+        return prior_predictive(
+            self.problem, draws=draws, chains=chains, random_seed=random_seed, priors=priors
+        )
 
     def __repr__(self) -> str:
         what = self.problem.frame.formula or f"{len(self.problem.labels)} columns"

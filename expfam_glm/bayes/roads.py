@@ -74,13 +74,8 @@ def by_kernels(
     however correlated the coefficients are.
     """
     density = LogPosterior(problem, applied)
+    centre, root = whitening(density, start)
     p = density.p
-    shaped = [scale.to(start.shapes[name]) for name, scale in density.scales.items()]
-    centre = np.concatenate([start.beta, shaped, [np.log(start.phi)][: density.free]])
-    spread = [*(start.shape_sd[name] for name in density.scales), start.log_phi_sd]
-    root = np.zeros((centre.size, centre.size))
-    root[:p, :p] = start.root
-    root[p:, p:] = np.diag(spread[: centre.size - p])
 
     def standard(u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = density(centre + root @ u)
@@ -105,6 +100,18 @@ def by_kernels(
         make_initial_point_fn=_starter(np.zeros(centre.size), np.ones(centre.size), standard),
     )
     return _run_nutpie(compiled, applied, settings)
+
+
+def whitening(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
+    """The start in the value space and the root of the covariance there."""
+    p = density.p
+    shaped = [scale.to(start.shapes[name]) for name, scale in density.scales.items()]
+    centre = np.concatenate([start.beta, shaped, [np.log(start.phi)][: density.free]])
+    spread = [*(start.shape_sd[name] for name in density.scales), start.log_phi_sd]
+    root = np.zeros((centre.size, centre.size))
+    root[:p, :p] = start.root
+    root[p:, p:] = np.diag(spread[: centre.size - p])
+    return centre, root
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:

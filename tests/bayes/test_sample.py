@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 import expfam_glm as eg
-from expfam_glm.bayes import sample as module
+from expfam_glm.bayes import groups as module
 from expfam_glm.bayes.pointwise import log_likelihood
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import apply
