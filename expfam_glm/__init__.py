@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison, plot_profile
+    from expfam_glm.residual_plots import plot_diagnostics
     from expfam_glm.results.compare import compare
     from expfam_glm.results.deviance_table import deviance_table
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
@@ -51,6 +52,7 @@ _HOMES = {
     "loo": "results.loo",
     "marginal_effects": "results.effects",
     "plot_comparison": "plots",
+    "plot_diagnostics": "residual_plots",
     "plot_profile": "plots",
     "population_average": "results.population",
     "predict": "results.predict",
@@ -84,6 +86,7 @@ __all__ = [
     "loo",
     "marginal_effects",
     "plot_comparison",
+    "plot_diagnostics",
     "plot_profile",
     "population_average",
     "predict",

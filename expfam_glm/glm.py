@@ -15,7 +15,7 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 if TYPE_CHECKING:
-    from expfam_glm.gee.correlation import Correlation
+    from expfam_glm.gee.base import Correlation
 
 
 class GLM:
@@ -48,6 +48,9 @@ class GLM:
         the response becomes y/exposure with weight exposure.
     missing : {"raise", "drop"}
         What to do with rows that lack a value; dropped rows are counted in the result.
+    allow_code : bool
+        Whether the formula may run Python code beyond the known transforms, as in `{x % 2}`; give
+        False for the formulas of strangers.
 
     Raises
     ------
@@ -55,7 +58,7 @@ class GLM:
         For unknown columns, wrong lengths, missing or infinite values, responses outside the
         support, negative weights, or trials below successes.
     FormulaError
-        If the formula cannot be parsed or evaluated.
+        If the formula cannot be parsed or evaluated, or runs code that is not allowed.
     ArgumentError
         For unknown families, links or words.
 
@@ -91,9 +94,11 @@ class GLM:
         offset: str | ArrayLike | None = None,
         exposure: str | ArrayLike | None = None,
         missing: str = "raise",
+        allow_code: bool = True,
     ) -> None:
         roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
-        self._set(from_formula(formula, data, roles, missing), family, link)
+        frame = from_formula(formula, data, roles, missing, allow_code=allow_code)
+        self._set(frame, family, link)
 
     @classmethod
     def from_arrays(
@@ -162,6 +167,7 @@ class GLM:
         lags: int | None = None,
         information: str = "expected",
         dispersion: str | float = "pearson",
+        penalty: Any = None,
         start: ArrayLike | None = None,
         tol: float = 1e-8,
         max_iterations: int = 100,
@@ -191,6 +197,11 @@ class GLM:
         dispersion : {"pearson", "deviance", "ml"} or float
             How a free φ is estimated: X²/(n − p), D/(n − p), or by maximum likelihood. A number
             is used as given.
+        penalty : {"firth", "jeffreys"}, float or Prior, optional
+            "firth": the score adjusted to remove the bias of first order. "jeffreys": Jeffreys'
+            prior. A number s: the prior Normal(0, s²) of every coefficient but that of a constant
+            column (ridge). Or `Prior("Jeffreys")`, `Prior("Ridge", scale=s)`,
+            `Prior("Conjugate", kappa=κ, mean=m)`: κ observations of mean m, spread over the rows.
         start : array_like, shape (p,), optional
             Coefficients to begin with, link scale.
         tol : float
@@ -242,6 +253,16 @@ class GLM:
         Their tests are z tests, but for CR2: t tests with Satterthwaite's degrees of freedom. With
         several groupings the covariances by every intersection are added and subtracted in turn.
 
+        Penalties solve, with h the leverages and a = a(φ̂),
+
+            firth       U(β)/a + ½ Σ hᵢ (μ″/μ′)(ηᵢ) xᵢ = 0
+            jeffreys    ℓ(β) + ½ log |I(β)| → max
+            ridge       ℓ(β) − Σ βⱼ²/(2s²) → max, covariance (I + P)⁻¹
+            conjugate   ℓ(β) + (κ/n) Σ [m θᵢ − b(θᵢ)]/a → max
+
+        They are finite where separated data have no maximum. With dispersion="ml" φ too takes the
+        adjusted score, or is at the mode under Jeffreys' prior of (β, φ).
+
         Shape parameters that have no value are estimated by maximum likelihood jointly with β (and
         φ). They are orthogonal to β in expectation, because the score (y − μ)θ′(η)/a of β has mean
         zero for every shape; so the expected information of β needs no correction, and the standard
@@ -254,7 +275,9 @@ class GLM:
         McCullagh and Nelder (1989), section 2.5; Zeileis (2006), Object-oriented computation of
         sandwich estimators, J. Stat. Softw. 16(9); Cameron, Gelbach and Miller (2011), J. Bus.
         Econ. Stat. 29, 238-249; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36, 672-683;
-        Newey and West (1987), Econometrica 55, 703-708.
+        Newey and West (1987), Econometrica 55, 703-708; Firth (1993), Biometrika 80, 27-38;
+        Kosmidis and Firth (2009), Biometrika 96, 793-804; Chen and Ibrahim (2003), Stat. Sinica 13,
+        461-476.
 
         Examples
         --------
@@ -267,7 +290,8 @@ class GLM:
         from expfam_glm.mle.fit import fit
 
         return fit(self.problem, cov=cov, groups=groups, time=time, lags=lags,
-                   information=information, dispersion=dispersion, start=start, tol=tol,
+                   information=information, dispersion=dispersion, penalty=penalty, start=start,
+                   tol=tol,
                    max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
                    draws=draws, random_seed=random_seed)  # fmt: skip
 

@@ -25,7 +25,7 @@ from expfam_glm.errors import (
     SeparationError,
     warn,
 )
-from expfam_glm.mle.fit import restrict_columns
+from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 

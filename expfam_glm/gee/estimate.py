@@ -16,7 +16,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.gee import correlation as correlations
 from expfam_glm.gee.arrangement import Arrangement
-from expfam_glm.gee.correlation import Correlation
+from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.covariance import Covariances, check, covariances
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.fitting import Fit, Options, fitted, leave_one_out
