@@ -58,7 +58,7 @@ def association(
     >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
     >>> found = association(model.problem, model.gee("patient"))
     >>> round(float(found["alpha"]), 2), round(float(found["se_alpha"]), 2)
-    (0.34, 0.07)
+    (0.34, 0.06)
     """
     recalled = recall(problem, tree, correlation)
     equations, state = recalled.equations, recalled.state

@@ -125,6 +125,11 @@ def fit(
         for name, one in found.items()
     }  # fmt: skip
     cov_type, tests = next(iter(covariances)), next(iter(found.values())).df
+    own_df: dict[str, tuple[tuple[str, ...], np.ndarray | float]] = {
+        f"df_{name}": (("coef",), expand(one.df, maximum.aliased))
+        for name, one in found.items()
+        if name != "fisher" and one.df is not None
+    }
     parameters: float
     loglik, parameters, note = _likelihood(inner, measures, phi, estimated, blocks, solution)
     if note:
@@ -173,7 +178,7 @@ def fit(
             beta=expand(beta, maximum.aliased),
             covariances=covariances,
             df=None if tests is None else expand(tests, maximum.aliased),
-            fit={"phi": ((), phi)},
+            fit={"phi": ((), phi), **own_df},
             fit_coords={},
             positive=positive,
             fit_stats=stats,

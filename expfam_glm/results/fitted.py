@@ -194,6 +194,8 @@ def coefficients_of(tree: xr.DataTree, cov_type: str | None = None) -> Coefficie
 
 def _degrees_of_freedom(tree: xr.DataTree, chosen: str, first: str) -> float:
     """Degrees of freedom for a linear combination: the smallest of the coefficients' own."""
+    if f"df_{chosen}" in tree["fit"].data_vars:
+        return float(np.nanmin(tree["fit"][f"df_{chosen}"]))
     df = np.asarray(tree["fit"]["df"])
     own = tree.attrs.get("df") == "satterthwaite" or chosen == "CR2"
     if chosen == first or tree.attrs.get("df") == "t":
