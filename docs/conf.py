@@ -38,6 +38,9 @@ if os.environ.get("DOCS_INTERSPHINX") == "1":  # needs a network
     }
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+html_sidebars = {"**": []}  # the pages are in the header
 html_title = f"{project} {version}"
 html_theme_options = {"show_prev_next": True, "secondary_sidebar_items": ["page-toc"]}
 html_show_sourcelink = False
