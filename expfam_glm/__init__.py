@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expfam_glm import correlation, families, links
+    from expfam_glm.bayes.calibrate import calibrate
     from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison, plot_profile
+    from expfam_glm.residual_plots import plot_diagnostics
     from expfam_glm.results.compare import compare
     from expfam_glm.results.deviance_table import deviance_table
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
     from expfam_glm.results.hypotheses import hypotheses
     from expfam_glm.results.influence import influence
+    from expfam_glm.results.loo import loo
+    from expfam_glm.results.population import population_average
     from expfam_glm.results.predict import predict
     from expfam_glm.results.profile import profile
     from expfam_glm.results.residuals import residuals
@@ -37,6 +41,7 @@ _HOMES = {
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
     "Prior": "bayes.prior",
+    "calibrate": "bayes.calibrate",
     "compare": "results.compare",
     "deviance_table": "results.deviance_table",
     "hypotheses": "results.hypotheses",
@@ -44,9 +49,12 @@ _HOMES = {
     "comparisons": "results.effects",
     "influence": "results.influence",
     "load_data": "data.load",
+    "loo": "results.loo",
     "marginal_effects": "results.effects",
     "plot_comparison": "plots",
+    "plot_diagnostics": "residual_plots",
     "plot_profile": "plots",
+    "population_average": "results.population",
     "predict": "results.predict",
     "profile": "results.profile",
     "residuals": "results.residuals",
@@ -65,6 +73,7 @@ __all__ = [
     "Real",
     "UnitInterval",
     "adjusted_predictions",
+    "calibrate",
     "compare",
     "comparisons",
     "correlation",
@@ -74,9 +83,12 @@ __all__ = [
     "influence",
     "links",
     "load_data",
+    "loo",
     "marginal_effects",
     "plot_comparison",
+    "plot_diagnostics",
     "plot_profile",
+    "population_average",
     "predict",
     "profile",
     "residuals",

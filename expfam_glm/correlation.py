@@ -5,11 +5,12 @@ from expfam_glm.gee.correlation import (
     Exchangeable,
     Independence,
     MDependent,
-    Nested,
     Toeplitz,
     Unstructured,
 )
-from expfam_glm.gee.given import Custom, Fixed, Pattern
+from expfam_glm.gee.custom import Custom
+from expfam_glm.gee.given import Fixed, Pattern
+from expfam_glm.gee.levels import Nested
 
 __all__ = [
     "AR1",

@@ -15,7 +15,7 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 if TYPE_CHECKING:
-    from expfam_glm.gee.correlation import Correlation
+    from expfam_glm.gee.base import Correlation
 
 
 class GLM:
@@ -167,6 +167,7 @@ class GLM:
         lags: int | None = None,
         information: str = "expected",
         dispersion: str | float = "pearson",
+        penalty: Any = None,
         start: ArrayLike | None = None,
         tol: float = 1e-8,
         max_iterations: int = 100,
@@ -196,6 +197,11 @@ class GLM:
         dispersion : {"pearson", "deviance", "ml"} or float
             How a free φ is estimated: X²/(n − p), D/(n − p), or by maximum likelihood. A number
             is used as given.
+        penalty : {"firth", "jeffreys"}, float or Prior, optional
+            "firth": the score adjusted to remove the bias of first order. "jeffreys": Jeffreys'
+            prior. A number s: the prior Normal(0, s²) of every coefficient but that of a constant
+            column (ridge). Or `Prior("Jeffreys")`, `Prior("Ridge", scale=s)`,
+            `Prior("Conjugate", kappa=κ, mean=m)`: κ observations of mean m, spread over the rows.
         start : array_like, shape (p,), optional
             Coefficients to begin with, link scale.
         tol : float
@@ -247,6 +253,16 @@ class GLM:
         Their tests are z tests, but for CR2: t tests with Satterthwaite's degrees of freedom. With
         several groupings the covariances by every intersection are added and subtracted in turn.
 
+        Penalties solve, with h the leverages and a = a(φ̂),
+
+            firth       U(β)/a + ½ Σ hᵢ (μ″/μ′)(ηᵢ) xᵢ = 0
+            jeffreys    ℓ(β) + ½ log |I(β)| → max
+            ridge       ℓ(β) − Σ βⱼ²/(2s²) → max, covariance (I + P)⁻¹
+            conjugate   ℓ(β) + (κ/n) Σ [m θᵢ − b(θᵢ)]/a → max
+
+        They are finite where separated data have no maximum. With dispersion="ml" φ too takes the
+        adjusted score, or is at the mode under Jeffreys' prior of (β, φ).
+
         Shape parameters that have no value are estimated by maximum likelihood jointly with β (and
         φ). They are orthogonal to β in expectation, because the score (y − μ)θ′(η)/a of β has mean
         zero for every shape; so the expected information of β needs no correction, and the standard
@@ -259,7 +275,9 @@ class GLM:
         McCullagh and Nelder (1989), section 2.5; Zeileis (2006), Object-oriented computation of
         sandwich estimators, J. Stat. Softw. 16(9); Cameron, Gelbach and Miller (2011), J. Bus.
         Econ. Stat. 29, 238-249; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36, 672-683;
-        Newey and West (1987), Econometrica 55, 703-708.
+        Newey and West (1987), Econometrica 55, 703-708; Firth (1993), Biometrika 80, 27-38;
+        Kosmidis and Firth (2009), Biometrika 96, 793-804; Chen and Ibrahim (2003), Stat. Sinica 13,
+        461-476.
 
         Examples
         --------
@@ -272,7 +290,8 @@ class GLM:
         from expfam_glm.mle.fit import fit
 
         return fit(self.problem, cov=cov, groups=groups, time=time, lags=lags,
-                   information=information, dispersion=dispersion, start=start, tol=tol,
+                   information=information, dispersion=dispersion, penalty=penalty, start=start,
+                   tol=tol,
                    max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
                    draws=draws, random_seed=random_seed)  # fmt: skip
 
@@ -395,10 +414,14 @@ class GLM:
 
         Parameters
         ----------
-        priors : {"default", "flat"} or mapping
-            Keys are labels of coefficients, "phi", names of free shape parameters, or "beta" for
-            all coefficients; values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
-            "default" or "flat".
+        priors : {"default", "flat", "jeffreys"}, Prior or mapping
+            Keys are labels of coefficients or terms of the formula (a factor's name reaches all its
+            levels), "beta" for all coefficients, names of free shape parameters, and "phi",
+            "sqrt(phi)" or "1/phi", whichever is the easiest to think about: √φ is the standard
+            deviation of the normal and the coefficient of variation of the gamma family, 1/φ the
+            gamma's shape. Values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
+            "default" or "flat". The narrowest key counts; what is not named takes the default. A
+            word or a Prior by itself is for all coefficients.
 
         Returns
         -------
@@ -412,7 +435,7 @@ class GLM:
         Raises
         ------
         ArgumentError
-            For unknown priors.
+            For unknown or impossible priors.
         RankError
             If coefficients with a flat prior are not determined by the data.
         SeparationError
@@ -538,6 +561,129 @@ class GLM:
                       random_seed=random_seed, priors=priors, nuts_sampler=nuts_sampler,
                       road=road, progressbar=progressbar, log_likelihood=log_likelihood,
                       posterior_predictive=posterior_predictive, **keywords)  # fmt: skip
+
+    def laplace(
+        self,
+        *,
+        draws: int = 1000,
+        chains: int = 4,
+        random_seed: int | None = None,
+        priors: Any = "default",
+        log_likelihood: bool = True,
+        posterior_predictive: bool = True,
+    ) -> xr.DataTree:
+        """Approximate the posterior by a normal distribution at its mode.
+
+        Parameters
+        ----------
+        draws, chains : int
+            Shape of the draws; independent ones, so that chains are for plots beside other trees.
+        random_seed : int, optional
+            Seed of the draws; a fresh one, stored in the result, if not given.
+        priors : {"default", "flat", "jeffreys"}, Prior or mapping
+            See `GLM.to_pymc`; univariate ones on the whole space of their parameter.
+        log_likelihood, posterior_predictive : bool
+            Whether to add these groups.
+
+        Returns
+        -------
+        xarray.DataTree
+            As from `sample`. `sample_stats` holds `log_weight`, the smoothed logarithms of the
+            importance weights, which sum to one. The attribute `pareto_k` is the shape of their
+            tail, `importance_ess` how many draws of the posterior they are worth.
+
+        Raises
+        ------
+        ArgumentError
+            For priors on a part of the line, and as in `sample`.
+        SamplingError
+            If there is no mode at which the posterior bends down in every direction.
+
+        Warns
+        -----
+        SamplingWarning
+            If the Pareto k is above min(1 − 1/log₁₀ S, 0.7), S the number of draws.
+
+        Notes
+        -----
+        z = (β, u(ψ), log φ) ~ N(ẑ, H⁻¹), ẑ the mode of its log-posterior, −H the Hessian there;
+        draws whose η leave the domain of the link are drawn again. The weights are posterior over
+        normal density.
+
+        References
+        ----------
+        Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 4.1. Vehtari et al. (2024),
+        Pareto smoothed importance sampling, JMLR 25, 1-58.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> rings = eg.load_data("oring")
+        >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+        >>> near = model.laplace(random_seed=1)
+        >>> near.attrs["diagnosis"]
+        'nothing to report'
+        """
+        from expfam_glm.bayes.laplace import laplace
+
+        return laplace(self.problem, draws=draws, chains=chains, random_seed=random_seed,
+                       priors=priors, log_likelihood=log_likelihood,
+                       posterior_predictive=posterior_predictive)  # fmt: skip
+
+    def prior_predictive(
+        self,
+        *,
+        draws: int = 1000,
+        chains: int = 1,
+        random_seed: int | None = None,
+        priors: Any = "default",
+    ) -> xr.DataTree:
+        """Draw parameters from the priors, and responses from the parameters.
+
+        Parameters
+        ----------
+        draws, chains : int
+            Shape of the draws.
+        random_seed : int, optional
+            Seed of the draws; a fresh one, stored in the result, if not given.
+        priors : {"default"}, Prior or mapping
+            See `GLM.to_pymc`; proper ones.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups prior, prior_predictive, observed_data and constant_data.
+
+        Raises
+        ------
+        ArgumentError
+            For flat, Jeffreys and conjugate priors, which cannot be drawn from, and quasi families.
+        SamplingError
+            If almost no draw of the coefficients has all its η in the domain of the link.
+
+        Notes
+        -----
+        Where the link does not take every η the prior is the one given that all η are inside its
+        domain, as in the posterior.
+
+        References
+        ----------
+        Gabry et al. (2019), Visualization in Bayesian workflow, JRSS A 182, 389-402.
+
+        Examples
+        --------
+        >>> import expfam_glm as eg
+        >>> rings = eg.load_data("oring")
+        >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+        >>> before = model.prior_predictive(random_seed=1)
+        >>> before["prior_predictive"]["y"].sizes["obs_id"]
+        23
+        """
+        from expfam_glm.bayes.prior_predictive import prior_predictive
+
+        return prior_predictive(
+            self.problem, draws=draws, chains=chains, random_seed=random_seed, priors=priors
+        )
 
     def __repr__(self) -> str:
         what = self.problem.frame.formula or f"{len(self.problem.labels)} columns"

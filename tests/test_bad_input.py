@@ -713,3 +713,19 @@ def test_warnings_of_a_fit_are_ours_or_none():
             link = "log" if name in ("gamma", "inverse_gaussian") else None
             sound(model(y, family=family_of(name), link=link).fit())
     assert not caught
+
+
+def test_dropped_rows_are_counted_and_named_in_the_result():
+    y = [1.0, 2.0, np.nan, 4.0, 6.0, 5.0]
+    data = {"y": y, "x": [0.0, 1.0, 2.0, np.nan, 4.0, 5.0], "g": list("aabbbc")}
+    with pytest.raises(DataError, match=r"2 of 6 rows: 'y' \(row 2\), 'x' \(row 3\)"):
+        eg.GLM("y ~ x", data, family="poisson")
+    model = eg.GLM("y ~ x", data, family="poisson", missing="drop")
+    tree = model.fit(cov=["HC0", "CR0"], groups="g")
+    assert tree.attrs["rows_dropped"] == 2
+    assert "2 of 6 rows had missing values and were dropped (row 2, 3)" in tree.attrs["warnings"]
+    assert tree["constant_data"]["groups"].values.tolist() == ["a", "a", "b", "c"]
+    kept = {name: [v for k, v in enumerate(values) if k not in (2, 3)]
+            for name, values in data.items()}  # fmt: skip
+    again = eg.GLM("y ~ x", kept, family="poisson").fit(cov="HC0")
+    np.testing.assert_allclose(tree["fit"]["se"], again["fit"]["se"])

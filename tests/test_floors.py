@@ -25,12 +25,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (  # low to high; names of one tuple stand
     ("mle", "gee"),
     ("bayes",),
     ("results",),
-    ("plots", "interop"),
+    ("plots", "residual_plots", "interop"),
     ("glm",),
     ("__init__", "__main__", "command", "families", "links", "correlation"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
-SIDEWAYS = {("gee", "mle")}  # (importer, imported); below the top all else beside keeps apart
+# (importer, imported); below the top all else beside keeps apart
+SIDEWAYS = {("gee", "mle"), ("residual_plots", "plots")}
 DOORS = {"expfam_glm.spec.family", "expfam_glm.glm"}  # may reach upwards inside a function
 PYMC_ALLOWED = {"bayes", "interop"}
 HEAVY = ("pymc", "numba", "pandas", "xarray", "arviz", "matplotlib", "formulaic", "pytensor")

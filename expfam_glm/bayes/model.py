@@ -11,6 +11,7 @@ from pymc.distributions.shape_utils import change_dist_size
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.distribution import FamilyDistribution
+from expfam_glm.bayes.group_effects import add_effects
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
@@ -24,7 +25,7 @@ from expfam_glm.errors import (
     SeparationError,
     warn,
 )
-from expfam_glm.mle.fit import restrict_columns
+from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 
@@ -43,6 +44,11 @@ def check_proper(problem: Problem, applied: Applied) -> None:
         raise ArgumentError(
             "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
             "weights= if they are precisions."
+        )
+    if problem.frame.effects and (isinstance(problem, QuasiProblem) or applied.joint is not None):
+        raise ArgumentError(
+            "group effects go with a family that has a density, and with priors of single "
+            "coefficients; leave the group effects out, or change the family or the priors."
         )
     if applied.joint is not None:
         joint_prior(problem, applied.joint)  # refuses what it cannot be made for
@@ -118,6 +124,8 @@ def build(problem: Problem, applied: Applied) -> pm.Model:
         eta = pt.dot(X, beta)
         if problem.offset is not None:
             eta = eta + pm.Data("offset", problem.offset, dims="obs_id")
+        if problem.frame.effects:
+            eta = eta + add_effects(problem, applied.spreads)
         if applied.joint is not None:
             pm.Potential("beta_prior", joint_prior(problem, applied.joint).graph(eta))
         image = link.image(family.mean_space)

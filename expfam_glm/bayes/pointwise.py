@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from expfam_glm.bayes.effects import shift
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.numerics.random import draw_at
@@ -14,7 +15,12 @@ _ENTRIES = 2**18  # draws × rows at a time
 
 
 def log_likelihood(
-    problem: Problem, beta: np.ndarray, phi: np.ndarray | float, **shapes: np.ndarray
+    problem: Problem,
+    beta: np.ndarray,
+    phi: np.ndarray | float,
+    *,
+    effects: Mapping[str, np.ndarray] | None = None,
+    **shapes: np.ndarray,
 ) -> np.ndarray:
     """f·log f(y) of every draw and row.
 
@@ -25,6 +31,8 @@ def log_likelihood(
         Draws of the coefficients.
     phi : ndarray, shape (S,), or float
         Draws of the dispersion, or the known one.
+    effects : dict of ndarray, shape (S, G, q), optional
+        Draws of the group effects, b_<g>, where the problem has some.
     **shapes : ndarray, shape (S,)
         Draws of the free shape parameters.
 
@@ -45,7 +53,7 @@ def log_likelihood(
         base = (family.saturated if closed else family.base_measure)(problem.y, a)
         sign = -0.5 if closed else 1.0
     result = np.empty((beta.shape[0], problem.row_count))
-    for rows, eta, r in _chunks(problem, beta, phi):
+    for rows, eta, r in _chunks(problem, beta, phi, effects):
         y = np.broadcast_to(problem.y, eta.shape).ravel()
         values = kernel(eta.ravel(), y, r, *_spread(shapes, rows, eta).values())[0]
         result[rows] = sign * np.broadcast_to(values, y.shape).reshape(eta.shape) + base
@@ -57,6 +65,8 @@ def predictive(
     beta: np.ndarray,
     phi: np.ndarray | float,
     rng: np.random.Generator,
+    *,
+    effects: Mapping[str, np.ndarray] | None = None,
     **shapes: np.ndarray,
 ) -> np.ndarray:
     """One response for every draw and row, on the scale of the mean.
@@ -67,6 +77,7 @@ def predictive(
     beta : ndarray, shape (S, p)
     phi : ndarray, shape (S,), or float
     rng : numpy.random.Generator
+    effects : dict of ndarray, shape (S, G, q), optional
     **shapes : ndarray, shape (S,)
 
     Returns
@@ -78,7 +89,7 @@ def predictive(
     kernel = row_kernel(family, problem.link, ("mu", "theta"))
     whole = family.support.discrete and problem.w is None and np.all(family.a(phi) == 1)
     result = np.empty((beta.shape[0], problem.row_count), dtype=np.int64 if whole else float)
-    for rows, eta, r in _chunks(problem, beta, phi):
+    for rows, eta, r in _chunks(problem, beta, phi, effects):
         named = _spread(shapes, rows, eta)
         found = kernel(eta.ravel(), 0.0 * eta.ravel(), r, *named.values())
         mu, theta = (np.broadcast_to(v, eta.size) for v in found)
@@ -98,7 +109,10 @@ def _spread(
 
 
 def _chunks(
-    problem: Problem, beta: np.ndarray, phi: np.ndarray | float
+    problem: Problem,
+    beta: np.ndarray,
+    phi: np.ndarray | float,
+    effects: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray | float]]:
     """Slices of draws with η (s, n), and r = w/a(φ) flat to match, or a number."""
     size = max(1, _ENTRIES // problem.row_count)
@@ -107,6 +121,8 @@ def _chunks(
         eta = beta[rows] @ problem.X.T
         if problem.offset is not None:
             eta += problem.offset
+        if effects:
+            eta += shift(problem, effects, rows)
         a = np.asarray(problem.family.a(np.asarray(phi)[rows] if np.ndim(phi) else phi))
         r: np.ndarray | float = float(1 / a) if a.ndim == 0 else 1 / a[:, None]
         if problem.w is not None or a.ndim:

@@ -52,7 +52,7 @@ class Prior:
     -----
     With the design matrix X, the Fisher weights W and the cumulant b:
 
-    - Jeffreys: π(β) ∝ |XᵀWX|^½, W at φ = 1.
+    - Jeffreys: π(β) ∝ det(XᵀWX)^½, W at φ = 1.
     - Ridge: Normal(0, scale²) for each coefficient, the intercept flat.
     - Conjugate: π(β) ∝ exp{(κ/n) Σ [m θᵢ(β) − b(θᵢ(β))]/a(φ)}, for known φ.
 

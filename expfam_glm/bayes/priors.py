@@ -15,6 +15,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
 
+from expfam_glm.bayes.group_effects import default_spread, names_of
 from expfam_glm.bayes.prior import (
     QUICK,
     Prior,
@@ -24,6 +25,7 @@ from expfam_glm.bayes.prior import (
     space_of,
 )
 from expfam_glm.bayes.scaling import intercepts, weakly_informative
+from expfam_glm.data.bars import GroupEffects
 from expfam_glm.data.frames import close_to
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, one_of
@@ -40,7 +42,8 @@ class Applied:
 
     beta: a `Prior` or a PyMC variable for each coefficient; None where `vector`, one PyMC variable
     of length p, stands for all. joint: a prior of all coefficients that multiplies those. phi: the
-    prior of what `phi_scale` names, None where φ is known.
+    prior of what `phi_scale` names, None where φ is known. spreads: of the standard deviations of
+    group effects, one prior for each effect. effects: the variables of group effects that are kept.
     """
 
     labels: tuple[str, ...]
@@ -51,6 +54,8 @@ class Applied:
     shapes: Mapping[str, Prior | Variable] = field(default_factory=dict)
     joint: Prior | None = None
     phi_scale: str = "phi"
+    spreads: Mapping[str, tuple[Prior, ...]] = field(default_factory=dict)
+    effects: tuple[str, ...] = ()
 
     @property
     def phi_power(self) -> float:
@@ -81,6 +86,7 @@ class Applied:
         if self.phi is not None:
             applied[self.phi_scale] = describe(self.phi)
         applied |= {name: describe(prior) for name, prior in self.shapes.items()}
+        applied |= {name: [describe(p) for p in own] for name, own in self.spreads.items()}
         return json.dumps({"specified": self.specified, "applied": applied}, ensure_ascii=False)
 
 
@@ -118,7 +124,7 @@ def apply(problem: Problem, priors: str | Prior | Mapping[str, Any]) -> Applied:
         raise ArgumentError(
             f"priors={priors!r} must be 'default', 'flat', 'jeffreys', a Prior or a mapping."
         )
-    further = (*PHI_SCALES, *family.shape)
+    further = (*PHI_SCALES, *family.shape, *_spread_names(problem))
     single = [key for key in given if key not in ("beta", *further)]
     base = given.get("beta", "default")
     if base == "jeffreys":
@@ -154,7 +160,12 @@ def apply(problem: Problem, priors: str | Prior | Mapping[str, Any]) -> Applied:
                                                       else str_for_dist(value))
         for key, value in given.items()
     }  # fmt: skip
-    return Applied(labels, beta, vector, phi, written, shapes, joint, scale)
+    spreads = {
+        f"sd_{part.name}": _spread(part, given.get(f"sd_{part.name}", "default"), default.unit)
+        for part in problem.frame.effects
+    }
+    effects = tuple(name for part in problem.frame.effects for name in names_of(part))
+    return Applied(labels, beta, vector, phi, written, shapes, joint, scale, spreads, effects)
 
 
 def _term(label: str) -> str:
@@ -182,7 +193,7 @@ def _ridge(
 def _check_keys(given: Mapping[str, Any], problem: Problem) -> None:
     family, labels = problem.family, problem.labels
     free = list(PHI_SCALES) if family.phi is None else []
-    known = ["beta", *free, *family.shape]
+    known = ["beta", *free, *family.shape, *_spread_names(problem)]
     terms = {_term(label) for label in labels}
     for key, value in given.items():
         if key in PHI_SCALES and not free:
@@ -203,6 +214,22 @@ def _check_keys(given: Mapping[str, Any], problem: Problem) -> None:
     scales = [key for key in given if key in PHI_SCALES]
     if len(scales) > 1:
         raise ArgumentError(f"priors: {' and '.join(scales)} are one parameter; give one of them.")
+
+
+def _spread_names(problem: Problem) -> list[str]:
+    return [f"sd_{part.name}" for part in problem.frame.effects]
+
+
+def _spread(part: GroupEffects, given: Any, unit: float) -> tuple[Prior, ...]:
+    """The priors of the standard deviations of a group's effects."""
+    if given == "default":
+        return default_spread(part, unit)
+    if not isinstance(given, Prior) or not lives_in(given, Positive):
+        raise ArgumentError(
+            f"priors['sd_{part.name}'] = {given} must be a proper Prior(…) on the positive "
+            "numbers, such as Prior('HalfNormal', sigma=1)."
+        )
+    return (given,) * len(part.labels)
 
 
 def _check_value(key: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from pytensor.graph.basic import Variable
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
 from expfam_glm.mle.dispersion import estimate
-from expfam_glm.mle.fit import find_maximum
+from expfam_glm.mle.maximum import find_maximum
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.likelihood import row_model

@@ -30,12 +30,16 @@ _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 @dataclass(frozen=True)
 class Chains:
-    """Draws of β (chain, draw, p), φ (chain, draw) or None, shapes; the sampler's statistics."""
+    """Draws of β (chain, draw, p), φ (chain, draw) or None, shapes; the sampler's statistics.
+
+    effects: draws of b_<g>, sd_<g> and corr_<g>.
+    """
 
     beta: np.ndarray
     phi: np.ndarray | None
     stats: xr.Dataset
     shapes: dict[str, np.ndarray] = field(default_factory=dict)
+    effects: dict[str, np.ndarray] = field(default_factory=dict)
 
     def log_prior(self, problem: Problem, applied: Applied) -> dict[str, np.ndarray]:
         """log π of the draws, on the scale of the parameters; joint priors up to a constant."""
@@ -50,6 +54,8 @@ class Chains:
             result["phi"] = scaled + np.log(abs(k)) + (k - 1) * np.log(self.phi)
         for name, prior in applied.shapes.items():
             result[name] = _log_prior((prior,), self.shapes[name][..., None])[..., 0]
+        for name, own in applied.spreads.items():
+            result[name] = _log_prior(own, self.effects[name]).sum(axis=-1)
         return result
 
 
@@ -74,13 +80,8 @@ def by_kernels(
     however correlated the coefficients are.
     """
     density = LogPosterior(problem, applied)
+    centre, root = whitening(density, start)
     p = density.p
-    shaped = [scale.to(start.shapes[name]) for name, scale in density.scales.items()]
-    centre = np.concatenate([start.beta, shaped, [np.log(start.phi)][: density.free]])
-    spread = [*(start.shape_sd[name] for name in density.scales), start.log_phi_sd]
-    root = np.zeros((centre.size, centre.size))
-    root[:p, :p] = start.root
-    root[p:, p:] = np.diag(spread[: centre.size - p])
 
     def standard(u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = density(centre + root @ u)
@@ -107,6 +108,18 @@ def by_kernels(
     return _run_nutpie(compiled, applied, settings)
 
 
+def whitening(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
+    """The start in the value space and the root of the covariance there."""
+    p = density.p
+    shaped = [scale.to(start.shapes[name]) for name, scale in density.scales.items()]
+    centre = np.concatenate([start.beta, shaped, [np.log(start.phi)][: density.free]])
+    spread = [*(start.shape_sd[name] for name in density.scales), start.log_phi_sd]
+    root = np.zeros((centre.size, centre.size))
+    root[:p, :p] = start.root
+    root[p:, p:] = np.diag(spread[: centre.size - p])
+    return centre, root
+
+
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
     """nutpie on the compiled graph of the PyMC model."""
     model = build(problem, applied)
@@ -114,7 +127,7 @@ def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[st
         model,
         jitter_rvs=set(),
         initial_points=_initial_values(model, applied, start),
-        var_names=["beta", "phi", *applied.shapes],
+        var_names=["beta", "phi", *applied.shapes, *applied.effects],
     )
     starter = _starter(
         compiled.initial_point_func(0), _jitter(model, applied, start), compiled.logp_func
@@ -156,7 +169,7 @@ def _initial_values(model: pm.Model, applied: Applied, start: Start) -> dict[str
     power, name = PHI_SCALES[applied.phi_scale]
     values[name] = np.asarray(start.phi**power)
     values |= {name: np.asarray(value) for name, value in start.shapes.items()}
-    return {v.name: values[v.name].reshape(_shape(v)) for v in model.free_RVs}
+    return {v.name: values[v.name].reshape(_shape(v)) for v in model.free_RVs if v.name in values}
 
 
 def _shape(variable: Variable) -> tuple[int, ...]:
@@ -170,8 +183,12 @@ def _jitter(model: pm.Model, applied: Applied, start: Start) -> np.ndarray:
     pieces = pieces_of(applied)
     parts = []
     power, phi = PHI_SCALES[applied.phi_scale]
+    point = model.initial_point() if applied.spreads else {}
     for variable in model.free_RVs:
-        if variable.name == phi:
+        value = point.get(model.rvs_to_values[variable].name)
+        if value is not None and variable.name.startswith(("z_", "sd_", "root_")):
+            parts.append(np.full(value.size, _TRANSFORMED_SD))
+        elif variable.name == phi:
             parts.append(np.array([abs(power) * start.log_phi_sd]))
         elif variable.name in start.shape_sd:
             parts.append(np.array([start.shape_sd[variable.name]]))
@@ -239,4 +256,5 @@ def _chains(tree: Any, applied: Applied) -> Chains:
         np.asarray(posterior["phi"].values) if "phi" in posterior else None,
         kept,
         {name: np.asarray(posterior[name].values) for name in applied.shapes},
+        {name: np.asarray(posterior[name].values) for name in applied.effects},
     )

@@ -5,25 +5,22 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from expfam_glm.bayes.density import has_fast_lane, sums_in_rows
 from expfam_glm.bayes.diagnose import diagnose
+from expfam_glm.bayes.groups import posterior_tree
 from expfam_glm.bayes.model import check_proper
-from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
-from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
-from expfam_glm.bayes.roads import Chains, by_graph, by_kernels, by_pymc
+from expfam_glm.bayes.roads import by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.settings import check_settings
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, SamplingWarning, one_of, warn
-from expfam_glm.tree import Variables, by_row, check_options, common_attrs, coordinates, group
+from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.tree import check_options, common_attrs
 
-LARGEST_GROUP = 200e6  # bytes of a group with one number for each draw and row
 _SAMPLERS = ("nutpie", "pymc")
 _ROADS = ("auto", "kernels", "graph")
 
@@ -81,12 +78,15 @@ def sample(
         **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
         **given.attrs(),
     )
-    return _tree(problem, applied, found, wanted, attrs, random_seed)
+    found.stats.attrs["sampler"] = nuts_sampler
+    tree = posterior_tree(problem, applied, found, wanted, attrs, random_seed)
+    tree.attrs |= diagnose(tree)
+    return tree
 
 
 def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> str:
     """Which function samples."""
-    possible = has_fast_lane(applied, problem.family.shape)
+    possible = has_fast_lane(applied, problem.family.shape) and not problem.frame.effects
     if nuts_sampler == "pymc":
         if road == "kernels":
             raise ArgumentError("road='kernels' goes with nuts_sampler='nutpie'.")
@@ -100,63 +100,3 @@ def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> s
     if road == "auto" and sums_in_rows(problem.family):
         return "graph"
     return "kernels" if possible and road != "graph" else "graph"
-
-
-def _tree(
-    problem: Problem,
-    applied: Applied,
-    found: Chains,
-    wanted: dict[str, bool],
-    attrs: dict[str, str | float | int],
-    seed: int,
-) -> xr.DataTree:
-    """The groups of the result, in the layout of every result tree."""
-    chains, draws, p = found.beta.shape
-    coords = coordinates(
-        {
-            "chain": range(chains),
-            "draw": range(draws),
-            "coef": problem.labels,
-            "obs_id": range(problem.row_count),
-        }
-    )
-    each = ("chain", "draw")
-    posterior: Variables = {"beta": ((*each, "coef"), found.beta)}
-    if found.phi is not None:
-        posterior["phi"] = (each, found.phi)
-    posterior |= {name: (each, values) for name, values in found.shapes.items()}
-    groups = {
-        "posterior": group(posterior, coords, kind="NUTS"),
-        "sample_stats": found.stats.assign_attrs(sampler=attrs["sampler"]),
-        "log_prior": group(
-            {name: ((*each, *(("coef",) if v.ndim == 3 else ())), v)
-             for name, v in found.log_prior(problem, applied).items()},
-            coords,
-        ),
-    }  # fmt: skip
-    flat_beta = found.beta.reshape(-1, p)
-    flat_phi = float(problem.family.phi or 1.0) if found.phi is None else found.phi.ravel()
-    flat_shapes = {name: values.ravel() for name, values in found.shapes.items()}
-    size = 8.0 * flat_beta.shape[0] * problem.row_count
-    makers = {
-        "log_likelihood": lambda: log_likelihood_of(problem, flat_beta, flat_phi, **flat_shapes),
-        "posterior_predictive": lambda: predictive(
-            problem, flat_beta, flat_phi, np.random.default_rng([seed, 1]), **flat_shapes
-        ),
-    }
-    for name in (name for name, want in wanted.items() if want):
-        if size > LARGEST_GROUP:
-            warn(
-                f"the group {name} would take {size / 1e6:.0f} MB and was left out; take fewer "
-                "draws to have it.",
-                SamplingWarning,
-            )
-            continue
-        values = makers[name]().reshape(chains, draws, -1)
-        groups[name] = group({"y": ((*each, "obs_id"), values)}, coords)
-    groups["observed_data"] = group(by_row(problem.observed_data()), coords)
-    groups["constant_data"] = group(by_row(problem.constant_data()), coords)
-    tree = xr.DataTree(xr.Dataset(attrs=attrs))
-    tree.children = {name: xr.DataTree(dataset) for name, dataset in groups.items()}
-    tree.attrs |= diagnose(tree)
-    return tree

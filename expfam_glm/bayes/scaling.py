@@ -25,12 +25,13 @@ class Scales:
     """What the data give to the default priors.
 
     beta: mean and standard deviation of the normal prior of each coefficient. phi: the scale of φ,
-    or φ where it is known. eta: the level g(ȳ) less the mean offset.
+    or φ where it is known. eta: the level g(ȳ) less the mean offset. unit: the unit of η.
     """
 
     beta: tuple[tuple[float, float], ...]
     phi: float
     eta: float
+    unit: float = 1.0
 
 
 def weakly_informative(problem: Problem) -> Scales:
@@ -86,7 +87,7 @@ def weakly_informative(problem: Problem) -> Scales:
         centre[first] = eta / mean[first]
         sigma[first] = np.sqrt((WIDTH * unit) ** 2 + np.sum(others**2)) / abs(mean[first])
     pairs = tuple((float(m), float(s)) for m, s in zip(centre, sigma, strict=True))
-    return Scales(pairs, _dispersion(problem, counts, level), eta)
+    return Scales(pairs, _dispersion(problem, counts, level), eta, unit)
 
 
 def intercepts(X: np.ndarray) -> np.ndarray:

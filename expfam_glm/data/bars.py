@@ -153,7 +153,7 @@ def refuse_effects(effects: tuple[GroupEffects, ...], road: str) -> None:
     if effects:
         named = ", ".join(f"(… | {part.name})" for part in effects)
         raise ArgumentError(
-            f"{road} fits no group effects {named}. Sample the model with .sample(), or leave them "
-            f"out and use .gee(groups={effects[0].name!r}), which accounts for the correlation "
-            "within groups."
+            f"{road} takes no group effects {named}. Sample the model with .sample(), or leave "
+            f"them out and use .gee(groups={effects[0].name!r}), which accounts for the "
+            "correlation within groups."
         )

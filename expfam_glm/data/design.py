@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.data.arrays import bad_columns, check_labels, read_matrix
+from expfam_glm.data.bars import GroupEffects, group_codes, split_bars
 from expfam_glm.data.frames import Table, open_table
 from expfam_glm.data.rows import (
     check_lengths,
@@ -55,6 +56,8 @@ class Frame:
         Which rows of the data are in the design; None if all are.
     table : Table
         The data given, for further columns.
+    effects : tuple of GroupEffects
+        The group effects of the formula, on the rows of the design.
     """
 
     y: np.ndarray
@@ -67,6 +70,7 @@ class Frame:
     n_dropped: int
     kept: np.ndarray | None
     table: Table = field(repr=False)
+    effects: tuple[GroupEffects, ...] = ()
 
     def column(self, source: Any, role: str) -> np.ndarray:
         """A further column on the rows of the design, such as groups or times.
@@ -151,17 +155,27 @@ def from_formula(
     table = open_table(data)
     given = given_roles(roles)
     named = {source for source in given.values() if isinstance(source, str)}
-    parsed = parse(formula, [n for n in table.names if n not in named], allow_code=allow_code)
+    available = [n for n in table.names if n not in named]
+    fixed, bars = split_bars(formula)
+    parsed = parse(fixed, available, allow_code=allow_code)
+    inner = [
+        parse(f"{parsed.left} ~ {bar.effects}", available, allow_code=allow_code) for bar in bars
+    ]
     refuse_response(given, parsed.left)
     parts = (*parsed.response, *parsed.factors, *parsed.offsets)
     names = required(parts, table.names, allow_code=allow_code)
+    outer = set(names)
+    further = (factor for one in inner for factor in one.factors)
+    names = required((*parts, *further), table.names, allow_code=allow_code)
     needed = [table.column(name) for name in names]
     extra = {role: fetch(source, role, table) for role, source in given.items()}
+    grouping = [fetch(name, "group", table) for bar in bars for name in bar.groups]
     if not needed:
         raise FormulaError(f"{formula!r} names no column of the data.")
     rows = len(needed[0].values)
-    check_lengths([*needed, *extra.values()], rows)
-    kept = usable_rows([*needed, *extra.values()], rows, missing)
+    check_lengths([*needed, *extra.values(), *grouping], rows)
+    kept = usable_rows([*needed, *extra.values(), *grouping], rows, missing)
+    codes = iter(take(grouping, kept))
     needed, extra = take(needed, kept), dict(zip(extra, take(extra.values(), kept), strict=True))
     n = len(needed[0].values)
 
@@ -185,12 +199,17 @@ def from_formula(
     offset_state: dict[str, Any] = {}
     for part in parsed.offsets:
         columns["offset"] = columns.get("offset", 0.0) + evaluate(part, offset_state)
+    effects = []
+    for bar, one in zip(bars, inner, strict=True):
+        Z, effect_labels, _ = encode.encode(one, variables, n, kept=kept)
+        levels, places = group_codes([next(codes).array() for _ in bar.groups])
+        effects.append(GroupEffects(bar.name, effect_labels, levels, places, Z, bar.correlated))
     design = {
-        "formula": formula,
+        "formula": fixed,
         "response": parsed.left,
         "names": parsed.names,
         "roles": _role_names(given),
-        "variables": [[column.name, column.kind] for column in needed],
+        "variables": [[column.name, column.kind] for column in needed if column.name in outer],
         **state,
         "offset_transforms": encode.pack(offset_state)[1],
         "labels": labels,
@@ -206,6 +225,7 @@ def from_formula(
         n_dropped=rows - n,
         kept=kept,
         table=table,
+        effects=tuple(effects),
     )
 
 

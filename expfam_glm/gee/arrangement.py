@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from expfam_glm.data.codes import code
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError
-from expfam_glm.gee.clusters import code, positions
-from expfam_glm.gee.correlation import Correlation
+from expfam_glm.gee.base import Correlation
+from expfam_glm.gee.clusters import positions
 from expfam_glm.gee.structures import Structure
 
 

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from expfam_glm.errors import ArgumentError, one_of
-from expfam_glm.gee.clusters import Clusters, arrange
+from expfam_glm.gee.base import Correlation
+from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.decay import Decay
 from expfam_glm.gee.lagged import Lagged
-from expfam_glm.gee.nested import Cells
 from expfam_glm.gee.structures import Common, Identity, Structure
 from expfam_glm.gee.table import Table
 from expfam_glm.gee.times import numbers
-
-Fetch = Callable[[Any, str], np.ndarray]
-
-
-class Correlation(ABC):
-    """A working correlation R(α) of the rows of a cluster."""
-
-    name: ClassVar[str]
-    needs_time: ClassVar[bool] = False
-    metric: ClassVar[bool] = False  # whether distances in time matter
-
-    def on(
-        self,
-        groups: np.ndarray,
-        time: np.ndarray | None,
-        given: bool = True,
-        column: Fetch | None = None,
-    ) -> Structure:
-        """The structure on the clusters of a data set.
-
-        Parameters
-        ----------
-        groups : ndarray (n,)
-        time : ndarray (n,) or None
-            Not used by structures in which the order of rows has no meaning.
-        given : bool
-            Whether the times are the user's; if not, they are positions within clusters.
-        column : callable, optional
-            (source, role) → ndarray (n,), where a structure needs further columns.
-        """
-        clusters = arrange(groups, time if self.needs_time else None, metric=self.metric)
-        return self._on(clusters, given)
-
-    def _on(self, clusters: Clusters, given: bool) -> Structure:
-        raise AssertionError(f"{self.name} builds its structure in `on`")
 
 
 @dataclass(frozen=True)
@@ -265,71 +227,6 @@ def of_pairs(clusters: Clusters, name: str, most: int) -> Structure:
     table[rows, columns] = table[columns, rows] = np.arange(rows.shape[0])
     labels = [f"{levels[j]!s}, {levels[k]!s}" for j, k in zip(rows, columns, strict=True)]
     return Table(clusters, name, numbers=table, labels=labels)
-
-
-@dataclass(frozen=True, init=False)
-class Nested(Correlation):
-    """Clusters within clusters: one correlation for each level that two rows share.
-
-    Parameters
-    ----------
-    *levels : str or array_like (n,)
-        Columns that divide the clusters, outer levels first; a label means another cell in
-        another outer cell.
-
-    Raises
-    ------
-    ArgumentError
-        If no level is given.
-
-    Notes
-    -----
-    Rows of a cluster that share no level have the correlation α_0, those that share the first l
-    levels but not the next have α_l: the mean of r_i r_j/φ over such pairs. Exchangeable is the
-    case without levels.
-
-    References
-    ----------
-    Stoner, Leroux and Puumala (2010), Statistics in Medicine 29, 2471-2488.
-
-    Examples
-    --------
-    >>> import expfam_glm as eg
-    >>> seizures = eg.load_data("seizures")
-    >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
-    >>> months = eg.correlation.Nested((seizures["visit"] + 1) // 2)
-    >>> gee = model.gee("patient", months)
-    >>> gee["fit"]["alpha"].coords["alpha_level"].values.tolist()
-    ['groups', 'level 1']
-    """
-
-    levels: tuple[str | tuple[Any, ...], ...]
-    name: ClassVar[str] = "nested"
-
-    def __init__(self, *levels: str | ArrayLike) -> None:
-        if not levels:
-            raise ArgumentError(
-                "a nested correlation needs the column of at least one level within the clusters; "
-                "use 'exchangeable' without levels."
-            )
-        kept = [v if isinstance(v, str) else tuple(np.asarray(v).tolist()) for v in levels]
-        object.__setattr__(self, "levels", tuple(kept))
-
-    def on(
-        self,
-        groups: np.ndarray,
-        time: np.ndarray | None,
-        given: bool = True,
-        column: Fetch | None = None,
-    ) -> Structure:
-        assert column is not None
-        names, labels = [], []
-        for number, level in enumerate(self.levels, 1):
-            named = isinstance(level, str)
-            names.append(level if isinstance(level, str) else f"level {number}")
-            labels.append(column(level if named else np.array(level), f"level {number}"))
-        clusters = arrange(groups, within=labels)
-        return Cells(clusters, [values[clusters.order] for values in labels], ["groups", *names])
 
 
 PLAIN: dict[str, Correlation] = {

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.clusters import Piece
 from expfam_glm.gee.lags import Lags, grid_of
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.rate import Chains, OnChains, OnLags, best_rate
 from expfam_glm.gee.structures import SHOWN, Root, Shown, Structure, average
+
+_STEP = 1e-5  # relative, for Σ d² e^−ud as the slope of Σ d e^−ud
 
 
 class DecayRoot(Root):
@@ -95,6 +97,31 @@ class Decay(Structure):
             )
         with np.errstate(divide="ignore"):
             return np.copysign(-np.log(np.abs(value)), value)
+
+    def smooth(self, parameter: np.ndarray) -> bool:
+        return bool(np.isfinite(parameter))
+
+    def _moments(self, u: float, r: np.ndarray) -> np.ndarray:
+        """(K, 1) Σ d e^−ud r_i r_j over the pairs of each cluster."""
+        found = np.empty(self.clusters.count)
+        for piece in self._chains.pieces:
+            own = r[piece.rows]
+            _, G = self._chains.recursion(u, own, piece.rows, int(piece.sizes[0]))
+            found[piece.clusters] = piece.sums(own * G)
+        return found[:, None]
+
+    def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
+        signed = r * self._signs if parameter < 0 else r
+        return self._moments(abs(float(parameter)), signed) / self.alpha(parameter)
+
+    def expected(self, parameter: np.ndarray) -> np.ndarray:
+        ones = np.ones(self.clusters.order.shape[0])
+        return self._moments(2 * abs(float(parameter)), ones) / self.alpha(parameter)
+
+    def curvature(self, parameter: np.ndarray) -> np.ndarray:
+        u = 2 * abs(float(parameter))
+        low, high = (self._chains.sums(u * (1 + s), None)[1] for s in (-_STEP, _STEP))
+        return np.array([[(low - high) / (2 * _STEP * u) / float(self.alpha(parameter)) ** 2]])
 
     def remark(self, parameter: np.ndarray) -> str:
         if np.isfinite(parameter) or self.whole:

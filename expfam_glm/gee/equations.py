@@ -16,7 +16,7 @@ import numpy as np
 
 from expfam_glm.data.blocks import each
 from expfam_glm.errors import ArgumentError, CorrelationError, DataError, one_of
-from expfam_glm.gee.clusters import Piece
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import join, triangle
@@ -29,6 +29,7 @@ DDOF = ("none", "p", "geepack")
 _EPS = np.finfo(float).eps
 # Doubles of [D | r] in one piece: they stay in a core's second-level cache.
 _PIECE_DOUBLES = 1 << 16
+_STEP = 1e-5  # of η, for the slope of a residual
 _ROWS = 1 << 14  # rows whose means are computed at once
 
 
@@ -142,6 +143,21 @@ class Equations:
             if not np.isfinite(signal) or not np.isfinite(float(d.sum()) + pearson):
                 return None
         return Rows(d, r, pearson, signal, (min(lows), max(highs)))
+
+    def residual_slopes(self, beta: np.ndarray) -> np.ndarray:
+        """∂r/∂η (n,), by central differences that stay inside the domain of the link."""
+        y, X, w, offset = self.sorted
+        space = self.link.image(self.family.mean_space)
+        kernel = row_kernel(self.family, self.link, ("mu", "variance"))
+        eta = beta @ X if offset is None else beta @ X + offset
+        h = _STEP * np.minimum(1.0, np.minimum(eta - space.low, space.high - eta))
+        root = 1.0 if w is None else np.sqrt(w)
+        ends = []
+        for sign in (1, -1):
+            mu, variance = kernel(eta + sign * h, y, 1.0)
+            ends.append((y - mu) * root / np.sqrt(variance))
+        slopes: np.ndarray = (ends[0] - ends[1]) / (2 * h)
+        return slopes
 
     def moments(self, rows: Rows) -> tuple[float, np.ndarray]:
         """a(φ) and the parameter of the working correlation."""

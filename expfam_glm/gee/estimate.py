@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.gee import correlation as correlations
 from expfam_glm.gee.arrangement import Arrangement
-from expfam_glm.gee.correlation import Correlation
+from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.covariance import Covariances, check, covariances
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.fitting import Fit, Options, fitted, leave_one_out
@@ -45,6 +46,7 @@ def gee(
     random_seed: int | None = 0,
 ) -> xr.DataTree:
     """Fit by generalised estimating equations; see `GLM.gee`."""
+    refuse_effects(problem.frame.effects, "gee()")
     chosen = check(cov, df)
     random_seed = check_options(ci_prob, chains, draws, random_seed)
     if phi is not None and not (isinstance(phi, Real) and np.isfinite(phi) and phi > 0):

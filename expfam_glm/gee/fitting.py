@@ -13,9 +13,9 @@ from expfam_glm.errors import ConvergenceError, CorrelationError, DataError, Exp
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.equations import Equations
 from expfam_glm.gee.solve import Ruler, Solution, solve
-from expfam_glm.mle.fit import find_maximum
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT
 from expfam_glm.mle.maximise import maximise
+from expfam_glm.mle.maximum import find_maximum
 from expfam_glm.mle.rank import aliased
 
 # From this many rows on, a fit to a tenth of the clusters gives the start. It is about three
@@ -106,6 +106,25 @@ def _by_sample(
     Doubtful are columns that may be collinear, data that may be separated, and whatever fails:
     the road by the fit under independence finds the reason.
     """
+    try:
+        near = _sampled(rows, options, whole.parameter)
+        if near is None:
+            return None
+        found = solve(
+            whole, near[0], ruler=near[1], tol=options.tol, max_iterations=options.max_iterations
+        )
+    except ExpfamError:
+        return None
+    state = found.state
+    if state.bread.smallest_pivot < DOUBTFUL_PIVOT or _near_edge(rows.problem, state.rows.span):
+        return None
+    return whole, found
+
+
+def _sampled(
+    rows: Arrangement, options: Options, parameter: np.ndarray | None
+) -> tuple[np.ndarray, Ruler] | None:
+    """β̂ and bread of a tenth of the clusters; None if these are too few."""
     problem, clusters = rows.problem, rows.whole.clusters
     chosen = np.arange(0, clusters.count, _SAMPLE_STEP)
     if chosen.size < _ROWS_A_COEFFICIENT * problem.X.shape[1]:
@@ -114,24 +133,13 @@ def _by_sample(
     inside = np.zeros(clusters.count, bool)
     inside[chosen] = True
     kept[clusters.order[clusters.spread(inside)]] = True
-    w, offset = (None if v is None else v[kept] for v in (problem.w, problem.offset))
-    part = replace(problem, y=problem.y[kept], X=problem.X[kept], w=w, offset=offset)
-    try:
-        start, mask = maximise(part, tol=_SAMPLE_TOL, check_rank=aliased)
-        if mask.any():
-            return None
-        sample = _equations(problem, rows, options, whole.parameter, kept)
-        near = solve(sample, start.beta, tol=_SAMPLE_TOL).state
-        ruler = Ruler(near, share=part.row_count / problem.row_count)
-        found = solve(
-            whole, near.beta, ruler=ruler, tol=options.tol, max_iterations=options.max_iterations
-        )
-    except ExpfamError:
+    sample = _equations(problem, rows, options, parameter, kept)
+    part = replace(problem, y=sample.y, X=sample.X, w=sample.w, offset=sample.offset)
+    start, mask = maximise(part, tol=_SAMPLE_TOL, check_rank=aliased)
+    if mask.any():
         return None
-    state = found.state
-    if state.bread.smallest_pivot < DOUBTFUL_PIVOT or _near_edge(problem, state.rows.span):
-        return None
-    return whole, found
+    near = solve(sample, start.beta, tol=_SAMPLE_TOL).state
+    return near.beta, Ruler(near, share=part.row_count / problem.row_count)
 
 
 def _near_edge(problem: Problem, span: tuple[float, float]) -> bool:

@@ -16,6 +16,7 @@ from expfam_glm.gee.times import numbers
 
 _ROUNDING = 1e-8  # allowed asymmetry and departure of the diagonal from one
 _EXACT = 1e-15
+_STEP = 1e-6  # of α, for the slope of R
 
 
 class Formula(Patterned):
@@ -103,6 +104,57 @@ class Formula(Patterned):
         )  # fmt: skip
         alpha: np.ndarray = found.x
         return alpha
+
+    def _jacobian(self, alpha: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+        """∂R/∂α (m, size, size, q) by central differences."""
+        low, high = self.bounds
+        columns = []
+        for k in range(alpha.size):
+            room = min(alpha[k] - low[k], high[k] - alpha[k])
+            h = np.zeros(alpha.size)
+            h[k] = _STEP * min(max(abs(alpha[k]), 1.0), room)
+            ends = [self.matrices(alpha + s * h, patterns) for s in (1, -1)]
+            columns.append((ends[0] - ends[1]) / (2 * h[k]))
+        return np.stack(columns, axis=-1)
+
+    def smooth(self, parameter: np.ndarray) -> bool:
+        low, high = self.bounds
+        return bool(np.all((low < parameter) & (parameter < high)))
+
+    def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
+        return self._weighted(parameter, lambda batch: r[batch.rows])
+
+    def expected(self, parameter: np.ndarray) -> np.ndarray:
+        return self._weighted(parameter, None)
+
+    def _weighted(
+        self, parameter: np.ndarray, rows: Callable[[Batch], np.ndarray] | None
+    ) -> np.ndarray:
+        """Σ ∂R_ij/∂α times r_i r_j, or times R_ij, over the pairs of each cluster."""
+        found = np.zeros((self.clusters.count, parameter.size))
+        for size, batch in self.batches.items():
+            below = np.tril_indices(size, -1)
+            slope = self._jacobian(parameter, batch.patterns)[:, *below]
+            count = (batch.rows.stop - batch.rows.start) // size
+            which = batch.which if batch.which.size == count else np.zeros(count, np.intp)
+            if rows is None:
+                factor = self.matrices(parameter, batch.patterns)[:, *below][which]
+            else:
+                series = rows(batch).reshape(-1, size)
+                factor = series[:, below[0]] * series[:, below[1]]
+            found[batch.first : batch.first + count] = np.einsum("kj,kjq->kq", factor, slope[which])
+        return found
+
+    def curvature(self, parameter: np.ndarray) -> np.ndarray:
+        total = np.zeros((parameter.size,) * 2)
+        for size, batch in self.batches.items():
+            slope = self._jacobian(parameter, batch.patterns)[:, *np.tril_indices(size, -1)]
+            total += np.einsum("k,kjq,kjs->qs", self._counts(batch), slope, slope)
+        return total
+
+    def gain(self, lost: int) -> np.ndarray:
+        pairs = self.clusters.pairs
+        return np.full(self.start.size, pairs / (pairs - lost))
 
     def _counts(self, batch: Batch) -> np.ndarray:
         """How many clusters have each pattern."""

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.data.response import Problem
-from expfam_glm.gee.correlation import Correlation
+from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.covariance import filtered
 from expfam_glm.gee.recall import recall
 

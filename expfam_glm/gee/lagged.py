@@ -85,6 +85,12 @@ class Lagged(Patterned):
         values = self._by_step(parameter, int(patterns.max()))
         return values[np.abs(patterns[:, :, None] - patterns[:, None, :])]
 
+    def numbers_of(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        steps = np.rint(self._lags.distance / self._unit).astype(np.intp)
+        apart = np.abs(second - first)
+        at = np.minimum(np.searchsorted(steps, apart), steps.shape[0] - 1)
+        return np.where(steps[at] == apart, at, -1)
+
     def _times(self, codes: np.ndarray) -> list[str]:
         return [f"{self._unit * code:g}" for code in codes]
 

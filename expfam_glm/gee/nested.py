@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.clusters import Clusters, Piece
+from expfam_glm.gee.clusters import Clusters
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import SHOWN, Root, Shown, Structure, average
 
 
@@ -114,6 +115,23 @@ class Cells(Structure):
                 f"{f', less {lost} coefficients' if lost else ''}. Leave that level out."
             )
         return self._products(r) / (dispersion * (self._counts - lost))
+
+    def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
+        columns = []
+        for level in self.levels:
+            first = np.searchsorted(level.starts, self.clusters.starts)
+            columns.append(np.add.reduceat(level.sums(r) ** 2, first))
+        columns.append(self.clusters.sums(r * r))
+        return -np.diff(np.stack(columns, axis=1), axis=1) / 2
+
+    def expected(self, parameter: np.ndarray) -> np.ndarray:
+        return self.products(parameter, np.ones(self.clusters.order.shape[0])) * parameter
+
+    def curvature(self, parameter: np.ndarray) -> np.ndarray:
+        return np.diag(self._counts)
+
+    def gain(self, lost: int) -> np.ndarray:
+        return self._counts / (self._counts - lost)
 
     def alpha_labels(self) -> list[str]:
         return self.names

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri
 
 from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.clusters import Piece
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
 
 # A residual variance given the earlier rows of a cluster below this is not positive.
@@ -72,6 +72,40 @@ class Patterned(Structure):
     @abstractmethod
     def _times(self, codes: np.ndarray) -> list[str]:
         """How codes are named in messages."""
+
+    def numbers_of(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Which α stands between rows of these codes; −1 for none."""
+        raise AssertionError(f"{self.name} has no numbered alpha")
+
+    def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
+        q = len(self.alpha_labels())
+        found = np.zeros((self.clusters.count, q))
+        for batch in self.batches.values():
+            size = batch.patterns.shape[1]
+            codes, own = (v[batch.rows].reshape(-1, size) for v in (self.codes, r))
+            last = batch.first + own.shape[0]
+            cells = q * np.arange(own.shape[0])[:, None]
+            for apart in range(1, size):
+                number = self.numbers_of(codes[:, :-apart], codes[:, apart:])
+                kept = number >= 0
+                product = own[:, :-apart] * own[:, apart:]
+                counted = np.bincount((cells + number)[kept], product[kept], own.shape[0] * q)
+                found[batch.first : last] += counted.reshape(-1, q)
+        return found
+
+    def expected(self, parameter: np.ndarray) -> np.ndarray:
+        return self.products(parameter, np.ones(self.clusters.order.shape[0])) * parameter
+
+    def curvature(self, parameter: np.ndarray) -> np.ndarray:
+        return np.diag(self.pair_counts)
+
+    def gain(self, lost: int) -> np.ndarray:
+        return self.pair_counts / (self.pair_counts - lost)
+
+    @property
+    def pair_counts(self) -> np.ndarray:
+        """(q,) how many pairs of rows each α has."""
+        return self.products(np.empty(0), np.ones(self.clusters.order.shape[0])).sum(axis=0)
 
     @cached_property
     def batches(self) -> dict[int, Batch]:

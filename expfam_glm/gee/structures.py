@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import ArgumentError, CorrelationError
-from expfam_glm.gee.clusters import Clusters, Piece
+from expfam_glm.gee.clusters import Clusters
+from expfam_glm.gee.pieces import Piece
 
 # The matrix shown in the result has at most this many rows.
 SHOWN = 50
@@ -84,6 +85,29 @@ class Structure(ABC):
     def remark(self, parameter: np.ndarray) -> str:
         """What must be known about an estimate, empty if nothing."""
         return ""
+
+    # ---- the moment equations, for standard errors of α ----------------------------------------
+
+    def smooth(self, parameter: np.ndarray) -> bool:
+        """Whether α is inside its range, so that it has a standard error."""
+        return True
+
+    def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
+        """(K, q) Σ ∂R_ij/∂α r_i r_j over the pairs of rows of each cluster."""
+        raise AssertionError(f"{type(self).__name__} has no alpha")
+
+    def expected(self, parameter: np.ndarray) -> np.ndarray:
+        """(K, q) the same with R_ij in place of r_i r_j."""
+        raise AssertionError(f"{type(self).__name__} has no alpha")
+
+    def curvature(self, parameter: np.ndarray) -> np.ndarray:
+        """(q, q) Σ ∂R_ij/∂α (∂R_ij/∂α)ᵀ over all pairs."""
+        raise AssertionError(f"{type(self).__name__} has no alpha")
+
+    def gain(self, lost: int) -> np.ndarray:
+        """(q,) what `lost` pairs off the count make of a mean."""
+        pairs = self.clusters.pairs
+        return np.array([pairs / (pairs - lost)])
 
     @abstractmethod
     def root(self, parameter: np.ndarray) -> Root:
@@ -166,6 +190,18 @@ class Common(Structure):
     def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         total = (np.sum(self.clusters.sums(r) ** 2) - r @ r) / 2
         return average("exchangeable", total, np.array(self.clusters.pairs), dispersion, lost)
+
+    def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
+        found: np.ndarray = (self.clusters.sums(r) ** 2 - self.clusters.sums(r * r))[:, None] / 2
+        return found
+
+    def expected(self, parameter: np.ndarray) -> np.ndarray:
+        sizes = self.clusters.sizes.astype(float)
+        found: np.ndarray = float(parameter) * (sizes * (sizes - 1) / 2)[:, None]
+        return found
+
+    def curvature(self, parameter: np.ndarray) -> np.ndarray:
+        return np.array([[float(self.clusters.pairs)]])
 
     def root(self, parameter: np.ndarray) -> Root:
         common = float(parameter)

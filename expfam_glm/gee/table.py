@@ -136,6 +136,10 @@ class Table(Patterned):
     def matrices(self, parameter: np.ndarray, patterns: np.ndarray) -> np.ndarray:
         return self._matrix(parameter)[patterns[:, :, None], patterns[:, None, :]]
 
+    def numbers_of(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        assert self.numbers is not None
+        return self.numbers[first, second]
+
     def _times(self, codes: np.ndarray) -> list[str]:
         return [str(self.waves.levels[k]) for k in codes]
 

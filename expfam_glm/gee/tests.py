@@ -13,7 +13,7 @@ from scipy.stats import chi2, f
 
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ConvergenceError
-from expfam_glm.gee.correlation import Correlation
+from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.covariance import robust
 from expfam_glm.gee.equations import Equations
 from expfam_glm.gee.recall import recall

@@ -10,8 +10,8 @@ import numpy as np
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ConvergenceError
-from expfam_glm.mle.fit import find_maximum
 from expfam_glm.mle.fitness import deviance
+from expfam_glm.mle.maximum import find_maximum
 
 
 class Constrained(NamedTuple):

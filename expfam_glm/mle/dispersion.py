@@ -109,19 +109,7 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> 
     Gaussian; steps are halved until the likelihood rises.
     """
     family = problem.family
-    derivatives = _saturated_slopes(family)
-
-    def slopes(tau: float) -> np.ndarray:
-        a = np.exp(tau)
-
-        def one(block: Block) -> np.ndarray:
-            rows = derivatives(block.y, a / block.w)
-            return np.array([block.total(v) for v in rows])
-
-        value, first, second = blocks.reduce(one, lambda a, b: a + b)
-        half = fit.deviance / (2 * a)
-        return np.array([value - half, first + half, second - half])
-
+    slopes = log_scale_slopes(family, blocks, fit.deviance)
     tau = float(np.log(fit.deviance / problem.n))
     here = slopes(tau)
     for _ in range(_MOST_STEPS):
@@ -142,6 +130,26 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> 
             "dispersion='pearson'."
         )
     return invert_dispersion(family, float(np.exp(tau))), float(-here[2])
+
+
+def log_scale_slopes(
+    family: Family, blocks: MemoryBlocks, deviance: float
+) -> Callable[[float], np.ndarray]:
+    """τ = log a → ℓ, ∂ℓ/∂τ, ∂²ℓ/∂τ² at a β of this deviance."""
+    derivatives = _saturated_slopes(family)
+
+    def slopes(tau: float) -> np.ndarray:
+        a = np.exp(tau)
+
+        def one(block: Block) -> np.ndarray:
+            rows = derivatives(block.y, a / block.w)
+            return np.array([block.total(v) for v in rows])
+
+        value, first, second = blocks.reduce(one, lambda a, b: a + b)
+        half = deviance / (2 * a)
+        return np.array([value - half, first + half, second - half])
+
+    return slopes
 
 
 @lru_cache(maxsize=64)

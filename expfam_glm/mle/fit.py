@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import (
-    ArgumentError,
-    ConvergenceError,
-    ExpfamError,
-    FitWarning,
-    SeparationError,
-    one_of,
-    warn,
-)
+from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, one_of, warn
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
-from expfam_glm.mle.boundary import refuse_boundary
 from expfam_glm.mle.covariance import Robust, Sandwich
 from expfam_glm.mle.dispersion import (
     elasticity,
@@ -33,131 +24,17 @@ from expfam_glm.mle.dispersion import (
     log_likelihood,
     maximum_likelihood,
 )
-from expfam_glm.mle.fitness import Fitness, deviance, fitness, level_deviance
+from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
 from expfam_glm.mle.layout import checked_types, layout
-from expfam_glm.mle.linear import Factor, factor_gram
-from expfam_glm.mle.maximise import maximise
-from expfam_glm.mle.rank import aliased, warn_aliased
-from expfam_glm.mle.separation import separating_direction, separation_message
-from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
+from expfam_glm.mle.linear import Factor, conditioning, factor_gram
+from expfam_glm.mle.maximum import Maximum, find_maximum
+from expfam_glm.mle.penalised import find_penalised
+from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_of
+from expfam_glm.mle.shape import ShapeEstimates
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
-
-
-@dataclass(frozen=True)
-class Maximum:
-    """β̂ with what was found on the way; arrays are over the columns that are not aliased."""
-
-    problem: Problem  # restricted to the kept columns, estimated shapes given
-    aliased: np.ndarray  # (all p,)
-    solution: Solution
-    blocks: MemoryBlocks
-    measures: Fitness
-    notes: tuple[str, ...]
-    shapes: ShapeEstimates | None = None  # where the family leaves shapes free
-
-
-def find_maximum(
-    problem: Problem,
-    *,
-    start: ArrayLike | None = None,
-    tol: float = 1e-8,
-    max_iterations: int = 100,
-    phi: float | None = None,
-) -> Maximum:
-    """β̂, after collinear columns are set apart and the existence of a maximum is known.
-
-    Free shape parameters are estimated with it, at the dispersion `phi` if one is given.
-
-    Raises
-    ------
-    SeparationError
-        If no finite maximum exists.
-    ConvergenceError
-        If the iteration does not meet its rule.
-    ArgumentError
-        If there is no coefficient, or `start`, `tol` or `max_iterations` make no sense.
-    """
-    if not (isinstance(tol, Real) and 0 < tol < 1):
-        raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
-    if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
-        raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
-    if problem.X.shape[1] == 0:
-        raise ArgumentError("the model has no coefficient; add a term to the formula.")
-    start = None if start is None else _checked_start(problem, start)
-    shapes = None
-    try:
-        if problem.family.shape:
-            shapes = estimate_shapes(
-                problem, phi=phi, start=start, tol=tol, max_iterations=max_iterations
-            )
-            problem, start = shapes.problem, shapes.beta
-        solution, mask = maximise(
-            problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
-        )
-    except ExpfamError as failure:
-        kept = ~aliased(problem.X)
-        _refuse_separated(restrict_columns(problem, kept), cause=failure)
-        raise
-    notes = [shapes.note] if shapes is not None and shapes.note else []
-    if mask.any():
-        notes.append(warn_aliased(problem.labels, mask))
-    kept_problem = restrict_columns(problem, ~mask)
-    blocks = MemoryBlocks(kept_problem)
-    measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective)
-    if not solution.confirmed:
-        family, step = problem.family, solution.factor.solve(measures.score)
-        known = family.phi is not None
-        spread = float(family.a(family.phi)) if known else measures.pearson / kept_problem.n
-        decrement = solution.factor.length(step) / np.sqrt(spread)
-        if not decrement < tol:
-            return find_maximum(
-                problem, start=solution.beta, tol=tol, max_iterations=max_iterations
-            )
-        solution = replace(solution, decrement=float(decrement))
-    if measures.near_edge:
-        _refuse_separated(kept_problem)
-    if measures.near_edge or not np.isfinite(measures.deviance):
-        refuse_boundary(kept_problem, blocks, solution.beta)
-    if solution.perfect:
-        notes.append(
-            "the fit is perfect: the residuals are rounding errors, so the dispersion is zero and "
-            "there are no standard errors."
-        )
-        warn(notes[-1], FitWarning)
-    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes), shapes)
-
-
-def _checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
-    """The given start as one finite number for each coefficient."""
-    try:
-        first = np.asarray(start, dtype=float)
-    except (TypeError, ValueError):
-        first = np.array(np.nan)
-    p = problem.X.shape[1]
-    if first.shape != (p,) or not np.all(np.isfinite(first)):
-        raise ArgumentError(
-            f"start={start!r} must be {p} finite number(s), one for each of "
-            f"{', '.join(problem.labels)}."
-        )
-    return first
-
-
-def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
-    """The same problem with some columns of X only."""
-    if kept.all():
-        return problem
-    labels = tuple(label for label, keep in zip(problem.labels, kept, strict=True) if keep)
-    frame = replace(problem.frame, X=problem.frame.X[:, kept], labels=labels)
-    return replace(problem, X=np.ascontiguousarray(problem.X[:, kept]), frame=frame)
-
-
-def _refuse_separated(problem: Problem, cause: Exception | None = None) -> None:
-    direction = separating_direction(problem)
-    if direction is not None:
-        raise SeparationError(separation_message(problem, direction)) from cause
 
 
 def fit(
@@ -169,6 +46,7 @@ def fit(
     lags: int | None = None,
     information: str = "expected",
     dispersion: str | float = "pearson",
+    penalty: Any = None,
     start: ArrayLike | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
@@ -178,6 +56,7 @@ def fit(
     random_seed: int | None = 0,
 ) -> xr.DataTree:
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
+    refuse_effects(problem.frame.effects, "fit()")
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
     types = checked_types(cov, sampled=problem.sampling is not None)
@@ -188,14 +67,28 @@ def fit(
             "sampling_weights do not leave; give it with family.fix(…)."
         )
     random_seed = check_options(ci_prob, chains, draws, random_seed)
-    maximum = find_maximum(
-        problem, start=start, tol=tol, max_iterations=max_iterations, phi=given_number(dispersion)
-    )
+    known = penalty_of(penalty)
+    maximum: Maximum
+    if known is None:
+        number = given_number(dispersion)
+        maximum = find_maximum(
+            problem, start=start, tol=tol, max_iterations=max_iterations, phi=number
+        )
+    else:
+        _check_penalty(problem, known, types, information)
+        maximum = find_penalised(
+            problem, known, dispersion=dispersion, start=start, tol=tol,
+            max_iterations=max_iterations,
+        )  # fmt: skip
     shapes = maximum.shapes
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
-    notes = list(maximum.notes)
+    notes = [*_dropped(problem), *maximum.notes]
+    near_collinear = conditioning(solution.factor, inner.labels)
+    if near_collinear:
+        notes.append(near_collinear)
+        warn(near_collinear, FitWarning)
     if np.isinf(measures.deviance):
         notes.append(
             f"the deviance is infinite: the variance function of {inner.family.name!r} falls to "
@@ -204,6 +97,8 @@ def fit(
         )
         warn(notes[-1], FitWarning)
     phi, estimated, log_error = _dispersion(inner, dispersion, measures, blocks, solution)
+    if maximum.phi is not None:
+        phi, log_error = maximum.phi, np.nan
     factor = solution.factor
     if information == "observed":
         factor = _observed(inner, blocks, beta, shapes)
@@ -230,11 +125,20 @@ def fit(
         for name, one in found.items()
     }  # fmt: skip
     cov_type, tests = next(iter(covariances)), next(iter(found.values())).df
+    own_df: dict[str, tuple[tuple[str, ...], np.ndarray | float]] = {
+        f"df_{name}": (("coef",), expand(one.df, maximum.aliased))
+        for name, one in found.items()
+        if name != "fisher" and one.df is not None
+    }
+    parameters: float
     loglik, parameters, note = _likelihood(inner, measures, phi, estimated, blocks, solution)
     if note:
         notes.append(note)
     if shapes is not None:
         parameters += len(shapes.values)
+    if known is not None:
+        parameters = np.nan
+        notes.append("AIC and BIC are NaN: the estimate does not maximise the likelihood.")
     n = inner.n
     stats: dict[str, float | int] = {
         "deviance": measures.deviance,
@@ -261,18 +165,20 @@ def fit(
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
         **arranged.attrs(),
+        **({} if known is None else {"penalty": str(known)}),
         "warnings": "\n".join(notes),
     }
     if family.name != problem.family.name:
         attrs["limit_family"] = family.name  # at the edge of a shape parameter
+    kind = "maximum quasi-likelihood" if family.is_quasi else "maximum likelihood"
     return likelihood_tree(
         Estimate(
-            kind="maximum quasi-likelihood" if family.is_quasi else "maximum likelihood",
+            kind=kind if known is None else f"penalised {kind}",
             labels=problem.labels,
             beta=expand(beta, maximum.aliased),
             covariances=covariances,
             df=None if tests is None else expand(tests, maximum.aliased),
-            fit={"phi": ((), phi)},
+            fit={"phi": ((), phi), **own_df},
             fit_coords={},
             positive=positive,
             fit_stats=stats,
@@ -287,6 +193,41 @@ def fit(
         draws=draws,
         random_seed=random_seed,
     )
+
+
+def _dropped(problem: Problem) -> list[str]:
+    """Which rows missing="drop" left out."""
+    frame = problem.frame
+    if not frame.n_dropped or frame.kept is None:
+        return []
+    gone = np.flatnonzero(~frame.kept)
+    more = f" and {gone.size - 5} more" if gone.size > 5 else ""
+    shown = ", ".join(map(str, gone[:5]))
+    return [
+        f"{gone.size} of {frame.kept.size} rows had missing values and were dropped (row {shown}"
+        f"{more})."
+    ]
+
+
+def _check_penalty(
+    problem: Problem, penalty: Penalty, types: Sequence[str], information: str
+) -> None:
+    """Refuse what has no meaning together with a penalty."""
+    robust = [name for name in types if name != "fisher"]
+    if robust and not isinstance(penalty, Adjustment):
+        raise ArgumentError(
+            f"cov={robust[0]!r} has no meaning with penalty={penalty!s}: its estimate is "
+            "biased on purpose. Use cov='fisher', the curvature of the posterior."
+        )
+    if information != "expected":
+        raise ArgumentError("information='observed' is not offered with a penalty.")
+    if problem.sampling is not None:
+        raise ArgumentError("a penalty needs a likelihood, which sampling_weights do not leave.")
+    if problem.family.shape:
+        raise ArgumentError(
+            f"a penalty needs the shape of {problem.family.name!r} to be known; give it with "
+            "family.fix(…), say at its estimate without the penalty."
+        )
 
 
 def expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:

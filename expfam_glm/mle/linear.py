@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,6 +52,30 @@ class Factor:
     def smallest_pivot(self) -> float:
         """The smallest squared residual of a column on the earlier ones, in units of its norm."""
         return float(np.abs(self.R.diagonal()).min() ** 2) if self.R.size else 1.0
+
+
+# Beyond this condition number of the scaled columns half of the digits are lost.
+ILL_CONDITIONED = 1e6
+# Columns with less than this part of the largest share in the direction are not named.
+_INVOLVED = 0.1
+
+
+def conditioning(factor: Factor, labels: Sequence[str]) -> str:
+    """A remark that names nearly collinear columns, weighted as in the fit; "" for none."""
+    sizes, directions = np.linalg.svd(factor.R)[1:]
+    if not sizes[-1] * ILL_CONDITIONED < sizes[0]:
+        return ""
+    share = np.abs(directions[-1])
+    involved = [
+        label for label, part in zip(labels, share, strict=True) if part > _INVOLVED * share.max()
+    ]
+    number = sizes[0] / sizes[-1]
+    return (
+        f"the columns {', '.join(involved)} are nearly linear combinations of each other "
+        f"(condition number {number:.1e} after scaling): about {np.log10(number):.0f} of 16 digits "
+        "of their coefficients are lost to rounding. Centre them, use orthogonal terms such as "
+        "poly(), or leave one out."
+    )
 
 
 def factor_gram(information: np.ndarray) -> Factor | None:

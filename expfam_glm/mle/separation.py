@@ -121,6 +121,7 @@ def separation_message(problem: Problem, gamma: np.ndarray) -> str:
     )
     return (
         f"the responses are separated: along the direction with {named} the likelihood rises "
-        "without bound and no finite maximum exists. Leave out or merge the terms named, or give "
-        "them a prior: sample() with the default priors has a proper posterior."
+        "without bound and no finite maximum exists. Use penalty='firth' or 'jeffreys', whose "
+        "estimates are finite, leave out or merge the terms named, or give them a prior: sample() "
+        "with the default priors has a proper posterior."
     )

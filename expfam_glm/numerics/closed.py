@@ -39,7 +39,7 @@ def closed_form(family: Family) -> Closed | None:
     if family.name not in _BUILT_IN:
         return None
     original, closed = _BUILT_IN[family.name]
-    if getattr(families, original).fix(**family.fixed).digest != family.digest:
+    if families.named(original).fix(**family.fixed).digest != family.digest:
         return None
     tails = None if closed.tails is None else partial(closed.tails, **family.fixed)
     return Closed(partial(closed.sampler, **family.fixed), tails)

@@ -15,8 +15,8 @@ from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.mle.constrained import constrained_maximum
-from expfam_glm.mle.fit import restrict_columns
 from expfam_glm.mle.irls import Scoring
+from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.numerics.quadratic import quadratic_p_value
 from expfam_glm.results.refit import Refit, refit_of
 from expfam_glm.results.text import columns
@@ -128,11 +128,6 @@ def deviance_table(
         raise one_of("test", test, TESTS)
     named = _named(trees)
     refits = {name: refit_of(tree, "deviance_table", family, link) for name, tree in named.items()}
-    for name, refit in refits.items():
-        if "penalty" in refit.tree.attrs:
-            raise ResultError(
-                f"{name!r} was fitted with a penalty: its deviance is not the smallest."
-            )
     largest = max(refits.values(), key=lambda refit: refit.beta.size)
     if len(refits) == 1:
         heading = str(largest.tree.attrs.get("formula", ""))

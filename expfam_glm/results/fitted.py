@@ -26,7 +26,8 @@ MODEL_BASED = ("fisher", "observed")
 class Coefficients:
     """Those that are determined: their places among all, estimate, covariance, draws if sampled.
 
-    `df` are degrees of freedom of the tests, infinite for the normal distribution; `draws` (S, p)
+    `df` are degrees of freedom of the tests, infinite for the normal distribution and NaN where the
+    tree does not hold them; `draws` (S, p)
     is None for a likelihood or estimating-equation tree.
     """
 
@@ -132,6 +133,15 @@ def need_family(tree: xr.DataTree, family: Family | None, what: str) -> Family:
     return family
 
 
+def no_density(tree: xr.DataTree, family: Family | None) -> str:
+    """Why new responses cannot be drawn, or empty."""
+    if tree.attrs.get("estimator") == "GEE":
+        return "generalised estimating equations declare mean and variance, not a distribution"
+    if family is not None and family.is_quasi:
+        return f"the quasi family {family.name!r} declares mean and variance, not a distribution"
+    return ""
+
+
 def link_of(tree: xr.DataTree, family: Family | None, link: str | Link | None) -> Link:
     """The link of a tree: as given and checked, or found by its name."""
     name, digest = str(tree.attrs["link"]), str(tree.attrs.get("link_digest", ""))
@@ -184,18 +194,29 @@ def coefficients_of(tree: xr.DataTree, cov_type: str | None = None) -> Coefficie
 
 def _degrees_of_freedom(tree: xr.DataTree, chosen: str, first: str) -> float:
     """Degrees of freedom for a linear combination: the smallest of the coefficients' own."""
+    if f"df_{chosen}" in tree["fit"].data_vars:
+        return float(np.nanmin(tree["fit"][f"df_{chosen}"]))
     df = np.asarray(tree["fit"]["df"])
-    own = tree.attrs.get("df") == "satterthwaite" or "CR2" in (chosen, first)
-    if chosen == first or (tree.attrs.get("df") == "t" and not own):
+    own = tree.attrs.get("df") == "satterthwaite" or chosen == "CR2"
+    if chosen == first or tree.attrs.get("df") == "t":
         return float(np.nanmin(df)) if np.isfinite(df).any() else np.inf
     if chosen in MODEL_BASED:
         return float(tree["fit_stats"]["df_residual"]) if estimated_dispersion(tree) else np.inf
-    if chosen == "CR2" or tree.attrs.get("df") == "satterthwaite":
+    return np.nan if own else np.inf
+
+
+def need_df(found: Coefficients) -> None:
+    """Refuse a covariance whose degrees of freedom the tree does not hold."""
+    if np.isnan(found.df):
         raise ArgumentError(
-            f"the tree has no degrees of freedom of {chosen!r}, which each coefficient has its own "
-            f"of; name it first when fitting, cov=[{chosen!r}, …]."
+            f"the tree has no degrees of freedom of {found.cov_type!r}, of which each coefficient "
+            f"has its own; name it first when fitting, cov=[{found.cov_type!r}, …]."
         )
-    return np.inf
+
+
+def by_likelihood(tree: xr.DataTree) -> bool:
+    """Whether a tree is one of `fit`: maximum likelihood or quasi-likelihood."""
+    return str(tree.attrs.get("estimator")).startswith("maximum")
 
 
 def estimated_dispersion(tree: xr.DataTree) -> bool:

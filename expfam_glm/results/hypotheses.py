@@ -16,6 +16,7 @@ from expfam_glm.numerics.wald import wald_p_value
 from expfam_glm.results.contrasts import Contrasts, contrasts_of
 from expfam_glm.results.fitted import (
     MODEL_BASED,
+    by_likelihood,
     check_tree,
     coefficients_of,
     estimated_dispersion,
@@ -167,7 +168,7 @@ def hypotheses(
     inner = found.beta, found.V, found.cov_type
     if test != "wald" and "penalty" in tree.attrs:
         raise ResultError(f"test={test!r} needs a fit without a penalty; use test='wald'.")
-    likely = tree.attrs.get("estimator") == "maximum likelihood"
+    likely = by_likelihood(tree)
     if test == "lr" and likely and found.cov_type not in MODEL_BASED:
         raise ArgumentError(
             f"a likelihood ratio has no {found.cov_type} covariance; use test='wald' or 'score', "

@@ -17,10 +17,11 @@ from expfam_glm.errors import (
     one_of,
     warn,
 )
-from expfam_glm.mle.fit import find_maximum
+from expfam_glm.mle.maximum import find_maximum
 from expfam_glm.results.fitted import estimated_dispersion, problem_of
 from expfam_glm.results.mean import mean_of
 from expfam_glm.results.residuals import (
+    ALONE,
     RowFit,
     hat_values,
     information_factor,
@@ -31,8 +32,6 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 RESIDUALS = ("pearson", "deviance")
-# A row is fitted by itself where its hat value is that near to one.
-ALONE = 1e-10
 # The fits without a row are wanted to rounding, for what is reported is a difference.
 TIGHT = 1e-12
 

@@ -18,7 +18,9 @@ from expfam_glm.results.fitted import (
     coefficients_of,
     family_of,
     link_of,
+    need_df,
     need_family,
+    no_density,
     rows_of,
 )
 from expfam_glm.results.mean import check_domain, mean_at_ends, mean_of, slope_of
@@ -105,8 +107,8 @@ def predict(
     Notes
     -----
     Likelihood and estimating equations: with η̂ = xᵀβ̂ + offset and se(η̂)² = xᵀV̂x, the standard
-    error of the mean is |dμ/dη| se(η̂), and its interval is η̂ ± q se(η̂), taken through the inverse
-    of the link; q comes from the distribution of the tests (where the coefficients have degrees of
+    error of the mean is abs(dμ/dη) se(η̂), and its interval is η̂ ± q se(η̂), taken through the
+    inverse link; q comes from the distribution of the tests (where the coefficients have degrees of
     freedom of their own, the smallest). Ends beyond the linear predictors that the family can have
     stand for the edge of the mean space.
 
@@ -147,6 +149,7 @@ def predict(
     if declared is not None and "limit_family" in tree.attrs:
         declared = at_estimate(tree, declared)
     found = coefficients_of(tree, cov_type)
+    need_df(found)
     given = {"offset": offset, "exposure": exposure, "trials": trials, "weights": weights}
     if newdata is None:
         if any(value is not None for value in given.values()):
@@ -154,7 +157,7 @@ def predict(
             raise ArgumentError(f"{role}= goes with newdata; the rows of the fit have their own.")
         rows = rows_of(tree, g)
     else:
-        new = interval == "new" or (kind == "draws" and not _no_density(tree, declared))
+        new = interval == "new" or (kind == "draws" and not no_density(tree, declared))
         rows = new_rows(tree, newdata, g, given, new_response=new, allow_code=allow_code)
         check_estimable(tree, rows, found, g)
     space = g.domain if declared is None else declared.mean_space
@@ -233,15 +236,6 @@ def _parts(m: int, draws: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, m, size)]
 
 
-def _no_density(tree: xr.DataTree, family: Family | None) -> str:
-    """Why new responses cannot be drawn, or empty."""
-    if tree.attrs.get("estimator") == "GEE":
-        return "generalised estimating equations declare mean and variance, not a distribution"
-    if family is not None and family.is_quasi:
-        return f"the quasi family {family.name!r} declares mean and variance, not a distribution"
-    return ""
-
-
 def _new_interval(
     tree: xr.DataTree,
     rows: Rows,
@@ -252,7 +246,7 @@ def _new_interval(
     seed: int,
 ) -> np.ndarray:
     """The equal-tailed interval of new responses; of a discrete family, of possible values."""
-    reason = _no_density(tree, family)
+    reason = no_density(tree, family)
     if reason:
         raise ArgumentError(f"interval='new' cannot be had: {reason}.")
     family = need_family(tree, family, "an interval for new responses")
@@ -279,7 +273,7 @@ def _draws(
     seed: int,
 ) -> xr.DataTree:
     """Draws of the mean and of new responses, in the layout of a posterior predictive."""
-    reason = _no_density(tree, family)
+    reason = no_density(tree, family)
     if not reason:
         family = need_family(tree, family, "a draw of new responses")
     draws = draws_of(tree, found, family, seed)

@@ -64,7 +64,7 @@ def profile(
 
     Notes
     -----
-    The interval holds the values at which |τ| is at most the normal quantile, or that of t(n − p)
+    The interval holds the values at which abs(τ) is at most the normal quantile, or t(n − p)'s
     where φ is estimated: τ(b) = sign(b − β̂ⱼ) √{[D(b) − D(β̂)]/a(φ̂)}, D(b) being the smallest
     deviance with βⱼ = b, and φ̂ Pearson's. It is the likelihood-ratio test inverted.
 
@@ -83,10 +83,6 @@ def profile(
     """
     prob = default_ci_prob(ci_prob)
     refit = refit_of(tree, "profile", family, link)
-    if "penalty" in tree.attrs:
-        raise ResultError(
-            "profile needs a fit without a penalty: a penalised deviance has no χ² distribution."
-        )
     scale, df = refit.dispersion
     if not (np.isfinite(scale) and scale > 0):
         raise ResultError("the fit has no dispersion to scale its deviance with.")

@@ -15,11 +15,12 @@ from expfam_glm.data.response import Problem
 from expfam_glm.data.rows import ROLES
 from expfam_glm.errors import ResultError
 from expfam_glm.mle.covariance import Sandwich
-from expfam_glm.mle.fit import restrict_columns
 from expfam_glm.mle.irls import Scoring
 from expfam_glm.mle.layout import CLUSTERED, layout
 from expfam_glm.mle.linear import Factor
+from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.results.fitted import (
+    by_likelihood,
     check_tree,
     estimated_dispersion,
     family_of,
@@ -107,7 +108,12 @@ def refit_of(
         If the family or link was declared and is not given.
     """
     check_tree(tree, function)
-    if tree.attrs.get("estimator") != "maximum likelihood":
+    if refits and "penalty" in tree.attrs:
+        raise ResultError(
+            f"{function} needs a fit without a penalty: the deviance of a penalised one is not the "
+            "smallest. Use test='wald', or its interval."
+        )
+    if not by_likelihood(tree):
         raise ResultError(
             f"{function} needs the likelihood, and so a tree of fit(), not of "
             f"{tree.attrs.get('estimator') or 'sample'}()."

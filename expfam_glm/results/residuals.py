@@ -12,23 +12,29 @@ from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.numerics.anscombe import anscombe
+from expfam_glm.numerics.scores import quantile_residuals
 from expfam_glm.results.fitted import (
     Coefficients,
     Rows,
     at_estimate,
+    by_likelihood,
     check_tree,
     coefficients_of,
     family_of,
     link_of,
     need_family,
+    no_density,
     response_of,
     roles_of,
     rows_of,
 )
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
+from expfam_glm.tree import check_options
 
-KINDS = ("response", "working", "pearson", "deviance", "anscombe")
+KINDS = ("response", "working", "pearson", "deviance", "anscombe", "quantile")
+# A row is fitted by itself where its hat value is that near to one.
+ALONE = 1e-10
 STANDARDISED = ("pearson", "deviance", "anscombe")
 
 
@@ -69,8 +75,21 @@ def row_fit(
     declared = need_family(tree, family_of(tree, family), function)
     g = link_of(tree, declared, link)
     declared = at_estimate(tree, declared)
-    found, rows, y = coefficients_of(tree), rows_of(tree, g), response_of(tree)
-    kernel = row_kernel(declared, g, ("mu", "slope", "weight", "pearson", "weighted_deviance"))
+    a = float(declared.a(dispersion_of(tree, declared)))
+    return at_rows(tree, declared, g, coefficients_of(tree), rows_of(tree, g), response_of(tree), a)
+
+
+def at_rows(
+    tree: xr.DataTree,
+    family: Family,
+    link: Link,
+    found: Coefficients,
+    rows: Rows,
+    y: np.ndarray,
+    a: float,
+) -> RowFit:
+    """Coefficients at rows with these responses."""
+    kernel = row_kernel(family, link, ("mu", "slope", "weight", "pearson", "weighted_deviance"))
     eta = rows.eta(found.beta, found.kept)
     w = np.ones(y.size) if rows.w is None else rows.w
     with np.errstate(all="ignore"):
@@ -80,8 +99,8 @@ def row_fit(
     side = np.sign(y - mu)
     return RowFit(
         tree=tree,
-        family=declared,
-        link=g,
+        family=family,
+        link=link,
         found=found,
         rows=rows,
         y=y,
@@ -91,7 +110,7 @@ def row_fit(
         W=W,
         pearson=side * np.sqrt(w * pearson),
         deviance=side * np.sqrt(np.maximum(deviance, 0.0)),
-        a=float(declared.a(dispersion_of(tree, declared))),
+        a=a,
     )
 
 
@@ -106,19 +125,25 @@ def dispersion_of(tree: xr.DataTree, family: Family) -> float:
     return family.phi
 
 
+def is_likelihood(tree: xr.DataTree) -> bool:
+    """Whether a tree is one of a fit whose weights are those of a variance."""
+    return by_likelihood(tree) and "sampling_weights" not in roles_of(tree)
+
+
 def need_likelihood(tree: xr.DataTree, what: str) -> None:
     """Refuse what only a likelihood fit has."""
-    if not str(tree.attrs.get("estimator")).startswith("maximum"):
+    if "penalty" in tree.attrs:
+        raise ArgumentError(f"{what} is defined for a fit without a penalty.")
+    if is_likelihood(tree):
+        return
+    if "sampling_weights" not in roles_of(tree):
         other = (
             "for draws az.loo finds the rows that matter"
             if "fit" not in tree.children
             else "the weights of estimating equations go through clusters, not through single rows"
         )
         raise ArgumentError(f"{what} is defined for a tree of fit(); {other}.")
-    if "sampling_weights" in roles_of(tree):
-        raise ArgumentError(
-            f"{what} is not defined with sampling weights, which leave no variance."
-        )
+    raise ArgumentError(f"{what} is not defined with sampling weights, which leave no variance.")
 
 
 def information_factor(rows: RowFit) -> Factor:
@@ -142,6 +167,7 @@ def residuals(
     kind: str = "deviance",
     *,
     standardised: bool = False,
+    random_seed: int | None = 0,
     family: str | Family | None = None,
     link: str | Link | None = None,
 ) -> xr.DataArray:
@@ -152,10 +178,12 @@ def residuals(
     tree : DataTree
         What `fit`, `gee` or `sample` returned, also when read back from a file. Draws are taken at
         their posterior mean.
-    kind : {"response", "working", "pearson", "deviance", "anscombe"}
+    kind : {"response", "working", "pearson", "deviance", "anscombe", "quantile"}
     standardised : bool
         Divide Pearson, deviance or Anscombe residuals by √(a(φ̂)(1 − h)), with the hat value h; for
         trees of `fit` alone.
+    random_seed : int, optional
+        Seed of the randomised quantile residuals; a fresh one for None.
     family, link : Family, Link, optional
         The declaration, where they are not built in.
 
@@ -167,8 +195,8 @@ def residuals(
     Raises
     ------
     ArgumentError
-        For an unknown kind, if a declared family is not given or another one is, or for
-        standardised residuals that do not exist.
+        For an unknown kind, if a declared family is not given or another one is, for standardised
+        residuals that do not exist, or for quantile residuals where there is no density.
     ResultError
         If it is not a result tree.
 
@@ -180,10 +208,13 @@ def residuals(
     - Pearson (y − μ)√(w/V(μ)), deviance sign(y − μ)√(w d(y, μ)),
     - Anscombe √w ∫ V^(−1/3) dμ / V(μ)^(1/6), the integral from μ to y: nearly normal.
       It is taken numerically, so it is there for every family.
+    - quantile Φ⁻¹(u), with u uniform between P(Y < y) and P(Y ≤ y) at μ̂ and φ̂: standard normal
+      under the model, up to the estimation, for discrete families too.
 
     References
     ----------
-    McCullagh and Nelder (1989), Generalized Linear Models, 2nd ed., section 2.4 and 12.5.
+    McCullagh and Nelder (1989), Generalized Linear Models, 2nd ed., section 2.4 and 12.5. Dunn
+    and Smyth (1996), Randomized quantile residuals, JCGS 5, 236-244.
 
     Examples
     --------
@@ -200,11 +231,13 @@ def residuals(
             f"standardised=True goes with {', '.join(STANDARDISED)} residuals, not {kind!r}."
         )
     rows = row_fit(tree, "residuals", family, link)
-    values = _of_kind(rows, kind)
-    if standardised:
+    if kind == "quantile":
+        values = _quantile(rows, check_options(None, 1, 1, random_seed))
+    elif standardised:
         need_likelihood(tree, "a standardised residual")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = values / np.sqrt(rows.a * (1 - hat_values(rows)))
+        values = standardise(rows, of_kind(rows, kind))
+    else:
+        values = of_kind(rows, kind)
     obs_id = tree["constant_data"].to_dataset()["obs_id"].values
     return xr.DataArray(
         values,
@@ -215,7 +248,24 @@ def residuals(
     )
 
 
-def _of_kind(rows: RowFit, kind: str) -> np.ndarray:
+def _quantile(rows: RowFit, seed: int) -> np.ndarray:
+    """Randomised quantile residuals; refused without a distribution."""
+    reason = no_density(rows.tree, rows.family)
+    if reason:
+        raise ArgumentError(f"quantile residuals need a distribution: {reason}.")
+    phi = dispersion_of(rows.tree, rows.family)
+    rng = np.random.default_rng(seed)
+    return quantile_residuals(rows.family, rows.y, rows.mu, phi, rows.w, rng)
+
+
+def standardise(rows: RowFit, values: np.ndarray) -> np.ndarray:
+    """Residuals over √(a(φ̂)(1 − h)); NaN for a row that is fitted by itself."""
+    h = hat_values(rows)
+    rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
+    return values / np.sqrt(rows.a * rest)
+
+
+def of_kind(rows: RowFit, kind: str) -> np.ndarray:
     """The residuals of one kind."""
     match kind:
         case "pearson":

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
 from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.averages import Averager, Quantity
-from expfam_glm.results.fitted import coefficients_of, family_of, link_of
+from expfam_glm.results.fitted import coefficients_of, family_of, link_of, need_df
 from expfam_glm.results.grid import Grid, grid_of
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -78,6 +78,7 @@ def setting_of(
     declared = family_of(tree, family)
     g = link_of(tree, declared, link)
     found = coefficients_of(tree, cov_type)
+    need_df(found)
     grid = grid_of(tree, newdata, g, found, given, allow_code)
     if not average:
         if by is not None or weights is not None:

@@ -14,6 +14,7 @@ from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.traversal import graph_inputs, toposort
+from pytensor.scalar.math import PolyGamma
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.errors import ArgumentError, DeclarationError
@@ -31,13 +32,19 @@ def _as_double(variable: Variable) -> Variable:
     return variable
 
 
+def _takes_an_order(op: Op) -> bool:
+    """Whether an operation has an argument that must stay a whole number (ψ⁽ⁿ⁾)."""
+    return isinstance(getattr(op, "scalar_op", None), PolyGamma)
+
+
 def substitute(output: Variable, replacements: Mapping[Variable, Variable]) -> Variable:
     """The graph of `output` with variables replaced, rebuilt node by node (shapes broadcast)."""
     known: dict[Variable, Variable] = dict(replacements)
     if output in known:
         return known[output]
     for node in toposort([output], blockers=list(replacements)):
-        inputs = [known.get(v, _as_double(v)) for v in node.inputs]
+        whole = _takes_an_order(node.op)
+        inputs = [known.get(v, v if whole else _as_double(v)) for v in node.inputs]
         made = node.op.make_node(*inputs)
         known.update(zip(node.outputs, made.outputs, strict=True))
     return known.get(output, _as_double(output))

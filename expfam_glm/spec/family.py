@@ -554,7 +554,13 @@ class Family(Derived):
             deviance=None if self.closed_deviance is None else self.closed_deviance.fix(**given),
             conjugate=None if self.closed_conjugate is None else self.closed_conjugate.fix(**given),
             _fixed={**self.fixed, **given},
+            _verified=self._is_built_in(),  # true for every value, also where b overflows
         )
+
+    def _is_built_in(self) -> bool:
+        from expfam_glm.spec.families import is_built_in
+
+        return is_built_in(self)
 
     def dist(self, name: str | None = None, **keywords: Any) -> Any:
         """The family as a distribution in a PyMC model; see `expfam_glm.bayes.distribution`."""

@@ -20,6 +20,8 @@ class RowModel:
     score                u = (y − μ) θ′(η) r
     weight               W = V(μ) θ′(η)² r                  (expected information)
     observed_weight      W − (y − μ) θ″(η) r                (observed information)
+    weight_slope         dW/dη                              (of Jeffreys' penalty)
+    bias_weight          θ′(η) d²μ/dη² r = W μ″/μ′          (of Firth's adjustment)
     kernel               (yθ − b(θ)) r
     deviance             d(y, μ), not weighted
     weighted_deviance    d(y, μ) r
@@ -70,6 +72,14 @@ class RowModel:
     def observed_weight(self) -> Variable:
         bend = derivative(self._theta_slope, self.eta)
         return self.weight - (self.y - self.mu) * bend * self.r
+
+    @cached_property
+    def weight_slope(self) -> Variable:
+        return derivative(self.weight, self.eta)
+
+    @cached_property
+    def bias_weight(self) -> Variable:
+        return self._theta_slope * derivative(self.slope, self.eta) * self.r
 
     @cached_property
     def kernel(self) -> Variable:

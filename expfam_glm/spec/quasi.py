@@ -137,7 +137,7 @@ def _origin(mean: Domain) -> float:
 
 def _verify(V: Expression, mean: Domain, name: str) -> None:
     mu = probe_points(mean)
-    mu = mu[(np.abs(mu) <= _PROBED)]
+    mu = mu[(np.abs(mu) <= _PROBED) & ((np.abs(mu) >= 1 / _PROBED) | (mu == 0))]
     values = np.asarray(V(mu))
     bad = ~((values > 0) & np.isfinite(values))
     if np.any(bad):

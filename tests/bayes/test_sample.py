@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 import expfam_glm as eg
-from expfam_glm.bayes import sample as module
+from expfam_glm.bayes import groups as module
 from expfam_glm.bayes.pointwise import log_likelihood
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import apply
@@ -250,12 +250,12 @@ def test_log_prior_of_priors_that_cannot_be_lowered() -> None:
     chains = Chains(beta, None, xr.Dataset())
     own = problem("binomial")
     mixed = apply(own, {own.labels[0]: pm.Normal.dist(0, 2), own.labels[1]: Prior("Flat")})
-    found = chains.log_prior(mixed)["beta"]
+    found = chains.log_prior(own, mixed)["beta"]
     expected = pm.logp(pm.Normal.dist(0, 2), beta[..., 0]).eval(mode="FAST_COMPILE")
     np.testing.assert_allclose(found[..., 0], expected)
     assert np.all(found[..., 1] == 0)
     joint = apply(own, {"beta": pm.MvNormal.dist(np.zeros(2), np.eye(2))})
-    assert chains.log_prior(joint)["beta"].shape == (1, 2)
+    assert chains.log_prior(own, joint)["beta"].shape == (1, 2)
 
 
 # ---- the other roads ---------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from expfam_glm.data.codes import code
 from expfam_glm.errors import DataError
-from expfam_glm.gee.clusters import arrange, code, positions
+from expfam_glm.gee.clusters import arrange, positions
 
 LABELS = [
     np.array(["b", "a", "b", "c", "a", "b"], dtype=object),
@@ -83,3 +84,18 @@ def test_sums_over_clusters_by_pieces(most, equal):
 def test_what_cannot_be_sorted_is_refused(groups, time, says):
     with pytest.raises(DataError, match=says):
         arrange(np.asarray(groups), None if time is None else np.asarray(time), metric=True)
+
+
+@pytest.mark.parametrize(
+    "values", [[3, 3, 3], [5, -2, 5, 7], [10**9, 1, 4], [2**62, -(2**62), 0], [0, 1, 2, 1]]
+)
+@pytest.mark.parametrize("dtype", [np.int64, np.int32])
+def test_integers_are_numbered_as_they_are_sorted(values, dtype):
+    if dtype == np.int32 and max(map(abs, values)) > 2**31:
+        values = [v // 2**40 for v in values]
+    array = np.array(values, dtype)
+    levels, codes = np.unique(array, return_inverse=True)
+    found = code(array)
+    assert found.levels.tolist() == levels.tolist()
+    assert found.levels.dtype == dtype
+    assert found.codes.tolist() == codes.tolist()

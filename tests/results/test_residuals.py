@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 import xarray as xr
+from scipy import stats
 
 import expfam_glm as eg
 from expfam_glm.errors import AliasWarning, ArgumentError, FitWarning, ResultError
@@ -59,6 +60,56 @@ def test_anscombe_residuals_are_those_of_statsmodels() -> None:
     h = eg.influence(tree)["hat"]
     np.testing.assert_allclose(eg.residuals(tree, "anscombe", standardised=True),
                                expected / np.sqrt(1 - h), rtol=RELATIVE)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "distribution"),
+    [
+        (2, lambda mu, w, phi: stats.norm(mu, np.sqrt(phi / w))),
+        (4, lambda mu, w, phi: stats.poisson(mu)),
+        (9, lambda mu, w, phi: stats.binom(w, mu)),
+        (15, lambda mu, w, phi: stats.gamma(w / phi, scale=mu * phi / w)),
+    ],
+)
+def test_quantile_residuals_lie_between_the_scores_of_scipy(place: int, distribution) -> None:
+    tree = fitted(place)
+    data = tree["constant_data"].to_dataset()
+    w = np.ones(data.sizes["obs_id"])
+    for role in ("weights", "trials"):
+        w = w * (data[role].values if role in data else 1)
+    y, mu = tree["observed_data"]["y"].values, eg.predict(tree)["estimate"].values
+    exact = distribution(mu, w, float(tree["fit"]["phi"]))
+    count = np.rint(y * w) if place == 9 else y
+
+    def score(k: np.ndarray) -> np.ndarray:
+        cdf, sf = exact.cdf(k), exact.sf(k)
+        return np.where(cdf < sf, stats.norm.ppf(cdf), -stats.norm.ppf(sf))
+
+    low, high = score(count - (1 if place in (4, 9) else 0)), score(count)
+    found = eg.residuals(tree, "quantile").values
+    assert np.all(found >= low - 1e-9) and np.all(found <= high + 1e-9)
+    if place in (4, 9):
+        other = eg.residuals(tree, "quantile", random_seed=1).values
+        assert not np.allclose(found, other)
+        assert np.array_equal(found, eg.residuals(tree, "quantile"))
+    else:
+        np.testing.assert_allclose(found, high, rtol=RELATIVE)
+
+
+def test_quantile_residuals_of_the_right_model_are_normal() -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=400)
+    y = rng.poisson(np.exp(0.3 * x))
+    tree = eg.GLM("y ~ x", {"y": y, "x": x}, family="poisson").fit()
+    assert stats.kstest(eg.residuals(tree, "quantile"), "norm").pvalue > 0.01
+
+
+def test_quantile_residuals_need_a_distribution() -> None:
+    with pytest.raises(ArgumentError, match="the quasi family 'quasi_poisson' declares mean and"):
+        eg.residuals(fitted(8), "quantile")
+    tree = eg.GLM("seizures ~ lbase", eg.load_data("seizures"), family="poisson").gee("patient")
+    with pytest.raises(ArgumentError, match="need a distribution: generalised estimating equat"):
+        eg.residuals(tree, "quantile")
 
 
 def test_a_row_that_stands_for_several_has_the_residual_of_one() -> None:

@@ -115,7 +115,7 @@ def test_powers_with_names_of_their_own(power, name):
 
 def test_negative_responses_are_outside():
     assert F.tweedie(1.5).logpdf(-1.0, 1.0, 1.0) == -np.inf
-    with pytest.raises(eg.errors.DataError, match=r"\[0, inf\) with mass at 0.*row 1: -0\.5"):
+    with pytest.raises(eg.errors.DataError, match=r"\[0, inf\) with an atom at 0.*row 1: -0\.5"):
         eg.GLM.from_arrays([1.0, -0.5], [1.0, 1.0], family="tweedie")
 
 

@@ -1,0 +1,73 @@
+"""Group effects in the PyMC model: non-centred, correlated within a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.scaling import WIDTH
+from expfam_glm.data.bars import GroupEffects
+from expfam_glm.data.response import Problem
+
+_LKJ = 2.0  # of the correlations: 1 is uniform, 2 leans to zero a little
+
+
+def default_spread(part: GroupEffects, unit: float) -> tuple[Prior, ...]:
+    """Half-normal standard deviations, as wide as the default priors of coefficients."""
+    sd, mean = part.Z.std(axis=0), np.abs(part.Z).mean(axis=0)
+    constant = sd <= 1e-12 * np.maximum(mean, 1e-300)
+    scale = np.where(constant, np.where(mean > 0, mean, 1.0), sd)
+    return tuple(Prior.known("HalfNormal", sigma=WIDTH * unit / float(s)) for s in scale)
+
+
+def names_of(part: GroupEffects) -> dict[str, tuple[str, ...]]:
+    """The variables of one group's effects, and their dimensions beside chain and draw."""
+    g, effect = part.name, f"effect_{part.name}"
+    names = {f"b_{g}": (g, effect), f"sd_{g}": (effect,)}
+    return names | ({f"corr_{g}": (effect, f"{effect}2")} if correlates(part) else {})
+
+
+def correlates(part: GroupEffects) -> bool:
+    """Whether there are several effects, with correlations."""
+    return part.correlated and len(part.labels) > 1
+
+
+def coordinates_of(part: GroupEffects) -> dict[str, list[str]]:
+    """The coordinates of those dimensions."""
+    effect = f"effect_{part.name}"
+    coords = {part.name: list(part.levels), effect: list(part.labels)}
+    return coords | ({f"{effect}2": list(part.labels)} if correlates(part) else {})
+
+
+def add_effects(problem: Problem, priors: Mapping[str, tuple[Prior, ...]]) -> Variable:
+    """The variables of all group effects in the current model, and what they add to η (n,)."""
+    total: Any = 0.0
+    for part in problem.frame.effects:
+        pm.modelcontext(None).add_coords(coordinates_of(part))
+        g, effect, q = part.name, f"effect_{part.name}", len(part.labels)
+        own = priors[f"sd_{g}"]
+        values = {
+            name: np.array([prior.parameters[name] for prior in own]) for name in own[0].parameters
+        }
+        distribution = getattr(pm, own[0].distribution)
+        standard = pm.Normal(f"z_{g}", dims=(g, effect))
+        if correlates(part):
+            root, correlation, sd = pm.LKJCholeskyCov(
+                f"root_{g}", n=q, eta=_LKJ, sd_dist=distribution.dist(**values, shape=q),
+                compute_corr=True, store_in_trace=False,
+            )  # fmt: skip
+            pm.Deterministic(f"sd_{g}", sd, dims=effect)
+            pm.Deterministic(f"corr_{g}", correlation, dims=(effect, f"{effect}2"))
+            b = pt.dot(standard, root.T)
+        else:
+            b = standard * distribution(f"sd_{g}", **values, dims=effect)
+        b = pm.Deterministic(f"b_{g}", b, dims=(g, effect))
+        codes, Z = problem.restrict(part.codes), problem.restrict(part.Z)
+        total = total + (b[codes] * Z).sum(axis=1)
+    return total

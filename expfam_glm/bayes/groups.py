@@ -1,0 +1,97 @@
+"""The result tree of draws from a posterior: every group but what the sampler says of itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from expfam_glm.bayes.group_effects import coordinates_of, names_of
+from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
+from expfam_glm.bayes.pointwise import predictive
+from expfam_glm.bayes.priors import Applied
+from expfam_glm.bayes.roads import Chains
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import SamplingWarning, warn
+from expfam_glm.tree import Variables, by_row, coordinates, group
+
+LARGEST_GROUP = 200e6  # bytes of a group with one number for each draw and row
+
+
+def posterior_tree(
+    problem: Problem,
+    applied: Applied,
+    found: Chains,
+    wanted: dict[str, bool],
+    attrs: dict[str, str | float | int],
+    seed: int,
+) -> xr.DataTree:
+    """The groups of the result, in the layout of every result tree."""
+    chains, draws, p = found.beta.shape
+    named = {
+        name: labels
+        for part in problem.frame.effects
+        for name, labels in coordinates_of(part).items()
+    }
+    coords = coordinates(
+        named
+        | {
+            "chain": range(chains),
+            "draw": range(draws),
+            "coef": problem.labels,
+            "obs_id": range(problem.row_count),
+        }
+    )
+    each = ("chain", "draw")
+    posterior: Variables = {"beta": ((*each, "coef"), found.beta)}
+    if found.phi is not None:
+        posterior["phi"] = (each, found.phi)
+    posterior |= {name: (each, values) for name, values in found.shapes.items()}
+    effects = {name: v.reshape(-1, *v.shape[2:]) for name, v in found.effects.items()}
+    constant = by_row(problem.constant_data())
+    for part in problem.frame.effects:
+        dims = names_of(part)
+        posterior |= {name: ((*each, *own), found.effects[name]) for name, own in dims.items()}
+        effect = ("obs_id", f"effect_{part.name}")
+        constant[f"Z_{part.name}"] = (effect, problem.restrict(part.Z))
+        constant[f"index_{part.name}"] = (("obs_id",), problem.restrict(part.codes))
+    groups = {
+        "posterior": group(posterior, coords, kind=attrs["kind"]),
+        "sample_stats": found.stats,
+        "log_prior": group(
+            {name: ((*each, *(("coef",) if v.ndim == 3 else ())), v)
+             for name, v in found.log_prior(problem, applied).items()},
+            coords,
+        ),
+    }  # fmt: skip
+    flat_beta = found.beta.reshape(-1, p)
+    flat_phi = float(problem.family.phi or 1.0) if found.phi is None else found.phi.ravel()
+    flat_shapes = {name: values.ravel() for name, values in found.shapes.items()}
+    size = 8.0 * flat_beta.shape[0] * problem.row_count
+    makers = {
+        "log_likelihood": lambda: log_likelihood_of(
+            problem, flat_beta, flat_phi, effects=effects, **flat_shapes
+        ),
+        "posterior_predictive": lambda: predictive(
+            problem,
+            flat_beta,
+            flat_phi,
+            np.random.default_rng([seed, 1]),
+            effects=effects,
+            **flat_shapes,
+        ),
+    }
+    for name in (name for name, want in wanted.items() if want):
+        if size > LARGEST_GROUP:
+            warn(
+                f"the group {name} would take {size / 1e6:.0f} MB and was left out; take fewer "
+                "draws to have it.",
+                SamplingWarning,
+            )
+            continue
+        values = makers[name]().reshape(chains, draws, -1)
+        groups[name] = group({"y": ((*each, "obs_id"), values)}, coords)
+    groups["observed_data"] = group(by_row(problem.observed_data()), coords)
+    groups["constant_data"] = group(constant, coords)
+    tree = xr.DataTree(xr.Dataset(attrs=attrs))
+    tree.children = {name: xr.DataTree(dataset) for name, dataset in groups.items()}
+    return tree

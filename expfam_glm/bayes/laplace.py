@@ -1,0 +1,159 @@
+"""The posterior as a normal distribution at its mode, with a measure of how wrong that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+
+from expfam_glm.bayes.density import LogPosterior, has_fast_lane
+from expfam_glm.bayes.groups import posterior_tree
+from expfam_glm.bayes.model import check_proper
+from expfam_glm.bayes.priors import apply
+from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
+from expfam_glm.bayes.roads import Chains, whitening
+from expfam_glm.bayes.start import near_mode
+from expfam_glm.data.bars import refuse_effects
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ArgumentError, SamplingError, SamplingWarning, warn
+from expfam_glm.tree import check_options, common_attrs
+
+_DIFFERENCE = 1e-4  # step of the differences of the gradient, in posterior standard deviations
+_CLOSE = 1e-8  # a step of so many posterior standard deviations ends the search
+_MOST_STEPS = 50
+_MOST_TRIALS = 100  # of draws outside the domain of η
+_LARGEST_K = 0.7  # Vehtari et al. (2024)
+
+
+def laplace(
+    problem: Problem,
+    *,
+    draws: int = 1000,
+    chains: int = 4,
+    random_seed: int | None = None,
+    priors: Any = "default",
+    log_likelihood: bool = True,
+    posterior_predictive: bool = True,
+) -> xr.DataTree:
+    """Approximate the posterior by a normal distribution at its mode; see `GLM.laplace`."""
+    refuse_effects(problem.frame.effects, "laplace()")
+    given, problem = problem, hold_dispersion(problem)
+    applied = apply(problem, priors)
+    check_proper(problem, applied)
+    random_seed = check_options(None, chains, draws, random_seed)
+    if not has_fast_lane(applied, problem.family.shape):
+        raise ArgumentError(
+            "laplace() needs univariate priors on the whole real line (on the positive numbers for "
+            "phi, on the whole domain for a shape parameter); use sample()."
+        )
+    density = LogPosterior(problem, applied)
+    centre, root = _at_mode(density, *whitening(density, near_mode(problem, applied)))
+    rng = np.random.default_rng(random_seed)
+    z, log_weights = _draw(density, centre, root, chains * draws, rng)
+    smoothed, k = array_stats.psislw(-log_weights)  # it takes the logarithms of their inverses
+    weights = np.exp(smoothed)
+    each = ("chain", "draw")
+    stats = xr.Dataset(
+        {"log_weight": (each, np.asarray(smoothed).reshape(chains, draws))},
+        coords={"chain": range(chains), "draw": range(draws)},
+    )
+    shapes = [density.shapes_at(row) for row in z]
+    found = Chains(
+        z[:, : density.p].reshape(chains, draws, -1),
+        np.exp(z[:, -1]).reshape(chains, draws) if density.free else None,
+        stats,
+        {
+            name: np.array([values[name] for values in shapes]).reshape(chains, draws)
+            for name in density.scales
+        },
+    )
+    quasi = isinstance(problem, QuasiProblem)
+    attrs = common_attrs(
+        kind="normal approximation at the mode",
+        estimator="posterior",
+        sampler="laplace",
+        road="row kernels",
+        priors=applied.record(),
+        random_seed=random_seed,
+        pareto_k=float(k),
+        importance_ess=float(1 / np.sum(weights**2)),
+        **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
+        **given.attrs(),
+    )
+    attrs["diagnosis"] = _diagnose(float(k), chains * draws)
+    wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    return posterior_tree(problem, applied, found, {} if quasi else wanted, attrs, random_seed)
+
+
+def _at_mode(
+    density: LogPosterior, centre: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mode in the value space, and L with LLᵀ the inverse of minus the Hessian there."""
+    z = centre
+    for _ in range(_MOST_STEPS):
+        value, gradient = density(z)
+        curvature = _curvature(density, z, root)
+        values, vectors = np.linalg.eigh(curvature)
+        bent = np.maximum(np.abs(values), 1e-6)  # uphill wherever the density is not concave yet
+        step = vectors @ ((vectors.T @ (root.T @ gradient)) / bent)
+        if np.linalg.norm(step) < _CLOSE and values[0] > 0:
+            return z, root @ (vectors / np.sqrt(values))
+        for k in range(40):
+            moved = z + root @ step * 0.5**k
+            if density(moved)[0] >= value - 1e-10 * abs(value):
+                z = moved
+                break
+        else:
+            break
+    if np.linalg.norm(step) < 1e-4 and values[0] > 0:
+        return z, root @ (vectors / np.sqrt(values))
+    raise SamplingError(
+        "the posterior has no mode at which it bends down in every direction, so there is no "
+        "normal approximation; use sample()."
+    )
+
+
+def _curvature(density: LogPosterior, z: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Minus the Hessian in u, z + Lu, by central differences of the gradient."""
+    columns = []
+    for direction in root.T:
+        up, down = (density(z + sign * _DIFFERENCE * direction)[1] for sign in (1.0, -1.0))
+        columns.append(root.T @ (down - up) / (2 * _DIFFERENCE))
+    matrix = np.array(columns)
+    return 0.5 * (matrix + matrix.T)
+
+
+def _draw(
+    density: LogPosterior, centre: np.ndarray, root: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws inside the domain of η, and the logarithms of posterior over normal density."""
+    z, log_weights = np.empty((size, centre.size)), np.empty(size)
+    for row in range(size):
+        for _ in range(_MOST_TRIALS):
+            u = rng.standard_normal(centre.size)
+            z[row] = centre + root @ u
+            value = density(z[row])[0]
+            if np.isfinite(value):
+                break
+        else:
+            raise SamplingError(
+                "the normal approximation lies almost wholly outside the domain of the link; use "
+                "sample()."
+            )
+        log_weights[row] = value + 0.5 * u @ u
+    return z, log_weights
+
+
+def _diagnose(k: float, size: int) -> str:
+    """What the tail of the importance weights says, and a warning where it is too heavy."""
+    limit = min(1 - 1 / np.log10(size), _LARGEST_K) if size > 10 else 0.0
+    if np.isfinite(k) and k <= limit:
+        return "nothing to report"
+    said = (
+        f"the normal approximation is poor (Pareto k = {k:.2f}, above {limit:.2f}): the posterior "
+        "has heavier tails or another shape; use sample()."
+    )
+    warn(said, SamplingWarning)
+    return said

@@ -1,0 +1,135 @@
+"""β̂ of one problem: aliasing, existence and the edges looked after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ArgumentError, ExpfamError, FitWarning, SeparationError, warn
+from expfam_glm.mle.boundary import refuse_boundary
+from expfam_glm.mle.fitness import Fitness, fitness
+from expfam_glm.mle.irls import Solution
+from expfam_glm.mle.maximise import maximise
+from expfam_glm.mle.rank import aliased, warn_aliased
+from expfam_glm.mle.separation import separating_direction, separation_message
+from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """β̂ with what was found on the way; arrays are over the columns that are not aliased."""
+
+    problem: Problem  # restricted to the kept columns, estimated shapes given
+    aliased: np.ndarray  # (all p,)
+    solution: Solution
+    blocks: MemoryBlocks
+    measures: Fitness
+    notes: tuple[str, ...]
+    shapes: ShapeEstimates | None = None  # where the family leaves shapes free
+    phi: float | None = None  # where a penalty has its own estimate of it
+
+
+def find_maximum(
+    problem: Problem,
+    *,
+    start: ArrayLike | None = None,
+    tol: float = 1e-8,
+    max_iterations: int = 100,
+    phi: float | None = None,
+) -> Maximum:
+    """β̂, after collinear columns are set apart and the existence of a maximum is known.
+
+    Free shape parameters are estimated with it, at the dispersion `phi` if one is given.
+
+    Raises
+    ------
+    SeparationError
+        If no finite maximum exists.
+    ConvergenceError
+        If the iteration does not meet its rule.
+    ArgumentError
+        If there is no coefficient, or `start`, `tol` or `max_iterations` make no sense.
+    """
+    if not (isinstance(tol, Real) and 0 < tol < 1):
+        raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
+    if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
+        raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
+    if problem.X.shape[1] == 0:
+        raise ArgumentError("the model has no coefficient; add a term to the formula.")
+    start = None if start is None else checked_start(problem, start)
+    shapes = None
+    try:
+        if problem.family.shape:
+            shapes = estimate_shapes(
+                problem, phi=phi, start=start, tol=tol, max_iterations=max_iterations
+            )
+            problem, start = shapes.problem, shapes.beta
+        solution, mask = maximise(
+            problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
+        )
+    except ExpfamError as failure:
+        kept = ~aliased(problem.X)
+        _refuse_separated(restrict_columns(problem, kept), cause=failure)
+        raise
+    notes = [shapes.note] if shapes is not None and shapes.note else []
+    if mask.any():
+        notes.append(warn_aliased(problem.labels, mask))
+    kept_problem = restrict_columns(problem, ~mask)
+    blocks = MemoryBlocks(kept_problem)
+    measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective)
+    if not solution.confirmed:
+        family, step = problem.family, solution.factor.solve(measures.score)
+        known = family.phi is not None
+        spread = float(family.a(family.phi)) if known else measures.pearson / kept_problem.n
+        decrement = solution.factor.length(step) / np.sqrt(spread)
+        if not decrement < tol:
+            return find_maximum(
+                problem, start=solution.beta, tol=tol, max_iterations=max_iterations
+            )
+        solution = replace(solution, decrement=float(decrement))
+    if measures.near_edge:
+        _refuse_separated(kept_problem)
+    if measures.near_edge or not np.isfinite(measures.deviance):
+        refuse_boundary(kept_problem, blocks, solution.beta)
+    if solution.perfect:
+        notes.append(
+            "the fit is perfect: the residuals are rounding errors, so the dispersion is zero and "
+            "there are no standard errors."
+        )
+        warn(notes[-1], FitWarning)
+    return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes), shapes)
+
+
+def checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
+    """The given start as one finite number for each coefficient."""
+    try:
+        first = np.asarray(start, dtype=float)
+    except (TypeError, ValueError):
+        first = np.array(np.nan)
+    p = problem.X.shape[1]
+    if first.shape != (p,) or not np.all(np.isfinite(first)):
+        raise ArgumentError(
+            f"start={start!r} must be {p} finite number(s), one for each of "
+            f"{', '.join(problem.labels)}."
+        )
+    return first
+
+
+def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
+    """The same problem with some columns of X only."""
+    if kept.all():
+        return problem
+    labels = tuple(label for label, keep in zip(problem.labels, kept, strict=True) if keep)
+    frame = replace(problem.frame, X=problem.frame.X[:, kept], labels=labels)
+    return replace(problem, X=np.ascontiguousarray(problem.X[:, kept]), frame=frame)
+
+
+def _refuse_separated(problem: Problem, cause: Exception | None = None) -> None:
+    direction = separating_direction(problem)
+    if direction is not None:
+        raise SeparationError(separation_message(problem, direction)) from cause

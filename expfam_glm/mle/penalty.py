@@ -1,0 +1,173 @@
+"""Penalties that are priors, and Firth's adjusted score: what they are, and what they add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.kernels.row import RowKernel, row_kernel
+from expfam_glm.mle.irls import mean_response
+from expfam_glm.mle.linear import Factor
+from expfam_glm.spec.expression import Expression, scalar, substitute
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.lower import lower
+from expfam_glm.spec.simplify import simplify
+
+ADJUSTMENTS = ("firth", "jeffreys")
+# h″ of two responses that differ by more, relative: the dispersion is not in a factor of its own.
+_PROPER = 1e-8
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Normal(0, scale²) for every coefficient but that of a constant column."""
+
+    scale: float
+
+    def __str__(self) -> str:
+        return f"ridge(scale={self.scale:g})"
+
+    def precision(self, problem: Problem) -> np.ndarray:
+        """The diagonal of P (p,)."""
+        X = problem.X
+        constant = np.all(X == X[0], axis=0) & (X[0] != 0)
+        return np.where(constant, 0.0, self.scale**-2)
+
+
+@dataclass(frozen=True)
+class Conjugate:
+    """κ observations of mean m, spread evenly over the rows."""
+
+    kappa: float
+    mean: float | None
+
+    def __str__(self) -> str:
+        given = "" if self.mean is None else f", mean={self.mean:g}"
+        return f"conjugate(kappa={self.kappa:g}{given})"
+
+    def pseudo(self, problem: Problem) -> Problem:
+        """The problem whose maximum is the mode: each row with its share of the prior.
+
+        (yw + mκ/n) θ − (w + κ/n) b(θ) is the kernel of one row with weight w + κ/n.
+        """
+        family = problem.family
+        mean = mean_response(problem) if self.mean is None else self.mean
+        if not family.mean_space.contains(mean):
+            raise ArgumentError(
+                f"penalty={self!s}: the mean {mean:g} does not lie in the mean space "
+                f"{family.mean_space} of {family.name!r}; give another mean."
+            )
+        share = self.kappa / problem.n
+        w = np.ones(problem.row_count) if problem.w is None else problem.w
+        return replace(problem, y=(problem.y * w + mean * share) / (w + share), w=w + share)
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """Firth's adjusted score, or Jeffreys' penalty ½ log |XᵀWX|."""
+
+    kind: str
+
+    def __str__(self) -> str:
+        return self.kind
+
+    @property
+    def is_penalty(self) -> bool:
+        """Whether it is the gradient of something."""
+        return self.kind == "jeffreys"
+
+    def gradient(self, blocks: MemoryBlocks, beta: np.ndarray, factor: Factor) -> np.ndarray:
+        """A(β) (p,) = ½ Σ f q d x with q = xᵀI⁻¹x: d = dW/dη (Jeffreys), Wμ″/μ′ (Firth)."""
+        problem, root = blocks.problem, factor.root
+        output = "weight_slope" if self.is_penalty else "bias_weight"
+        kernel = row_kernel(problem.family, problem.link, (output,))
+
+        def one(block: Block) -> np.ndarray:
+            with np.errstate(all="ignore"):
+                (d,) = kernel(block.eta(beta), block.y, block.w)
+                q = np.sum((block.X @ root) ** 2, axis=1)
+                terms = q * d if block.f is None else q * d * block.f
+                return 0.5 * (block.X.T @ terms)
+
+        return blocks.reduce(one, lambda a, b: a + b)
+
+    def dispersion_slope(self, problem: Problem, r: np.ndarray) -> float:
+        """What is added to ∂ℓ/∂log φ, where φ is estimated by (adjusted) maximum likelihood.
+
+        With log f = h(w/φ) − (w/φ)d/2 + k(y): (p − 2)/2 + g for Firth, −(p + 4)/2 + g for Jeffreys,
+        g = −Σ w² r h‴(r) / (2 Σ w² h″(r)).
+        """
+        first, second = _curvatures(problem.family)(problem.y, r)
+        once, again = _curvatures(problem.family)(np.roll(problem.y, 1), r)
+        if problem.family.a.output is not problem.family.a.variables[0] or not (
+            np.allclose(first, once, rtol=_PROPER) and np.allclose(second, again, rtol=_PROPER)
+        ):
+            raise ArgumentError(
+                f"penalty={self.kind!r} with dispersion='ml' needs a density in which φ stands in "
+                "a factor of its own (normal, gamma, inverse Gaussian), not "
+                f"{problem.family.name!r}; use dispersion='pearson'."
+            )
+        squares = r**2 if problem.f is None else problem.f * r**2
+        g = -np.sum(squares * r * second) / (2 * np.sum(squares * first))
+        p = problem.X.shape[1]
+        return float(g + ((p - 2) / 2 if self.kind == "firth" else -(p + 4) / 2))
+
+
+type Penalty = Ridge | Conjugate | Adjustment
+
+
+@lru_cache(maxsize=64)
+def _curvatures(family: Family) -> RowKernel:
+    """(y, r) → h″(r), h‴(r) of the saturated log-density at a = 1/r."""
+    s = family.saturated
+    r = scalar("r")
+    turned = Expression([s.variables[0], r], substitute(s.output, {s.variables[1]: 1 / r}))
+    second = turned.derivative("r").derivative("r")
+    outputs = [second.output, second.derivative("r").output]
+    variables = turned.variables
+    return lower(variables, simplify(outputs, variables), rows=variables[:1])
+
+
+def penalty_of(penalty: Any) -> Penalty | None:
+    """A penalty from a word, the scale of a ridge, or a prior of all coefficients.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none of them.
+    """
+    if penalty is None:
+        return None
+    if isinstance(penalty, str):
+        if penalty not in ADJUSTMENTS:
+            raise one_of("penalty", penalty, ADJUSTMENTS)
+        return Adjustment(penalty)
+    if isinstance(penalty, Real) and not isinstance(penalty, bool | np.bool_):
+        return Ridge(_positive("penalty", penalty))
+    name = getattr(penalty, "distribution", None)  # a Prior, which stands on a higher floor
+    values = dict(getattr(penalty, "parameters", {}))
+    if name == "Jeffreys":
+        return Adjustment("jeffreys")
+    if name == "Ridge":
+        return Ridge(_positive("scale", values["scale"]))
+    if name == "Conjugate":
+        mean = values.get("mean")
+        return Conjugate(_positive("kappa", values["kappa"]), None if mean is None else float(mean))
+    raise ArgumentError(
+        f"penalty={penalty!r} must be 'firth', 'jeffreys', the scale of a ridge (a number), or a "
+        "Prior of all coefficients: 'Jeffreys', 'Ridge' or 'Conjugate'."
+    )
+
+
+def _positive(name: str, value: Any) -> float:
+    number = float(value) if isinstance(value, Real) else np.nan
+    if np.isfinite(number) and number > 0:
+        return number
+    raise ArgumentError(f"{name}={value!r} must be a positive number.")
