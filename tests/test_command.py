@@ -171,8 +171,8 @@ def test_refused_files(
 ) -> None:
     if text is not None:
         written(tmp_path / name, text)
-    given = ["compare", str(tmp_path / name), "y ~ x", *POISSON, "--out", str(tmp_path / "out")]
-    assert main(given) == 1
+    given = ["compare", str(tmp_path / name), "y ~ x", *POISSON, *FEW]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Error: ") and re.search(message, said)
 
@@ -207,7 +207,8 @@ def test_refused_models(
     options: tuple[str, ...],
     message: str,
 ) -> None:
-    assert main(["compare", SEIZURES, formula, *options, "--out", str(tmp_path / "out")]) == 1
+    given = ["compare", SEIZURES, formula, *options, *FEW]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Error: ") and message in said
 

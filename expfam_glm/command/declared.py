@@ -32,14 +32,16 @@ def families_of(target: str) -> dict[str, Family]:
             there = close_to(name, found) if found else "it declares no family."
             raise DeclarationError(f"{path} has no family {name!r}; {there}")
         return {name: chosen}
-    own = {key: family for key, family in found.items() if not is_built_in(family)}
-    own = {family.digest: (key, family) for key, family in reversed(own.items())}
+    own: dict[tuple[str, str], tuple[str, Family]] = {}
+    for key, family in found.items():
+        if not is_built_in(family):
+            own.setdefault((family.name, family.digest), (key, family))  # two names, one family
     if not own:
         raise DeclarationError(
             f"{path} declares no family: none of its names stands for a Family that is not built "
             'in. Write my_family = expfam_glm.Family("my_family", b=…, c=…) there.'
         )
-    return dict(reversed(own.values()))
+    return dict(own.values())
 
 
 def _run(path: Path) -> ModuleType:
