@@ -49,7 +49,7 @@ def prior_predictive(
         prior["phi"] = (each, phi.reshape(chains, draws))
     shapes = {name: _draw(own, chains * draws, rng) for name, own in applied.shapes.items()}
     prior |= {name: (each, values.reshape(chains, draws)) for name, values in shapes.items()}
-    y = predictive(problem, beta, phi, rng, **shapes).reshape(chains, draws, -1)
+    y = predictive(problem, beta, phi, rng, effects=None, **shapes).reshape(chains, draws, -1)
     coords = coordinates(
         {
             "chain": range(chains),

@@ -118,11 +118,11 @@ def deviance_table(
     >>> print(deviance_table(model.fit()))
     Likelihood-ratio tests, χ²; killed ~ sex * log(dose)
     <BLANKLINE>
-                   df_residual  deviance  df  change  statistic     p_value
+                   df_residual  deviance  df  change  statistic    p_value
     1                       11    124.88
-    sex                     10    118.80   1   6.077      6.077     0.01370
-    log(dose)                9    6.7571   1  112.04     112.04  3.5145e-26
-    sex:log(dose)            8    4.9937   1  1.7633     1.7633      0.1842
+    sex                     10     118.8   1   6.077      6.077   0.013695
+    log(dose)                9    6.7571   1  112.04     112.04  3.499e-26
+    sex:log(dose)            8    4.9937   1  1.7633     1.7633    0.18421
     """
     if test not in TESTS:
         raise one_of("test", test, TESTS)

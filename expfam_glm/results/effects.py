@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.results.averages import Quantity
-from expfam_glm.results.fitted import check_tree
+from expfam_glm.results.fitted import check_tree, refuse_group_effects
 from expfam_glm.results.grid import Grid
 from expfam_glm.results.pairs import COMPARISONS, compared, values_of
 from expfam_glm.results.setting import Setting, listed, setting_of
@@ -100,6 +100,7 @@ def marginal_effects(
     [-0.0066]
     """
     check_tree(tree, "marginal_effects")
+    refuse_group_effects(tree, "marginal_effects")
     setting = setting_of(tree, newdata, by, kind, average, weights, ci_prob, cov_type,
                        {"offset": offset, "exposure": exposure}, family, link,
                        allow_code)  # fmt: skip
@@ -170,6 +171,7 @@ def comparisons(
     (['progabide / placebo'], [1.004])
     """
     check_tree(tree, "comparisons")
+    refuse_group_effects(tree, "comparisons")
     if comparison not in COMPARISONS:
         raise one_of("comparison", comparison, list(COMPARISONS))
     if kind == "link" and comparison != "difference":
@@ -233,6 +235,7 @@ def adjusted_predictions(
     ('treatment', 'age')
     """
     check_tree(tree, "adjusted_predictions")
+    refuse_group_effects(tree, "adjusted_predictions")
     setting = setting_of(tree, newdata, by, kind, True, weights, ci_prob, cov_type,
                        {"offset": offset, "exposure": exposure}, family, link,
                        allow_code)  # fmt: skip

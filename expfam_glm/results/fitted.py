@@ -85,6 +85,20 @@ def check_tree(tree: Any, function: str) -> None:
         )
 
 
+def refuse_group_effects(tree: xr.DataTree, function: str) -> None:
+    """Refuse what would leave out the effects of groups in silence."""
+    groups = [str(name)[6:] for name in _constants(tree) if str(name).startswith("index_")]
+    if groups:
+        raise ResultError(
+            f"{function} does not know the effects of the groups ({', '.join(groups)}) of this "
+            "model; population_average(tree) averages over them."
+        )
+
+
+def _constants(tree: xr.DataTree) -> list[Any]:
+    return list(tree["constant_data"].data_vars) if "constant_data" in tree.children else []
+
+
 def family_of(tree: xr.DataTree, family: str | Family | None) -> Family | None:
     """The family of a tree: as given and checked, or found by name; None if it was declared."""
     name, digest = str(tree.attrs["family"]), str(tree.attrs.get("family_digest", ""))

@@ -148,11 +148,11 @@ def hypotheses(
     >>> seizures = eg.load_data("seizures")
     >>> mle = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson").fit()
     >>> print(hypotheses(mle, "age = 0.02, lbase = 1"))
-                  estimate       se  statistic   df  p_value
-    age = 0.02    0.008653  0.00402       2.15  inf   0.0313
-    lbase = 1     -0.04881  0.04371      -1.12  inf    0.264
+                estimate        se  statistic   df  p_value
+    age = 0.02  0.008652  0.004031       2.15  inf   0.0318
+    lbase = 1   -0.04876    0.0437      -1.12  inf    0.264
     <BLANKLINE>
-    Wald test, fisher covariance: χ²(2) = 5.31, p = 0.0703
+    Wald test, fisher covariance: χ²(2) = 5.813, p = 0.0547
     """
     if test not in TESTS:
         raise one_of("test", test, TESTS)

@@ -17,6 +17,7 @@ from expfam_glm.results.fitted import (
     link_of,
     need_family,
     problem_of,
+    refuse_group_effects,
     response_of,
     rows_of,
 )
@@ -89,6 +90,7 @@ def loo(
         )
     if "log_likelihood" in tree.children:
         return azs.loo(tree, pointwise=True)
+    refuse_group_effects(tree, "loo without stored log_likelihood")
     return _in_blocks(tree, family, link)
 
 
@@ -108,7 +110,7 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
     for first in range(0, y.size, size):
         part = slice(first, first + size)
         problem = problem_of(rows.part(part), found, declared, g, y[part])
-        values = log_likelihood(problem, found.draws, phi, **shapes)
+        values = log_likelihood(problem, found.draws, phi, effects=None, **shapes)
         dims = ("chain", "draw", "obs_id")
         one = xr.Dataset({"y": (dims, values.reshape(chains, draws, -1))})
         block = xr.DataTree()

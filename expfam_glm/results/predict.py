@@ -21,6 +21,7 @@ from expfam_glm.results.fitted import (
     need_df,
     need_family,
     no_density,
+    refuse_group_effects,
     rows_of,
 )
 from expfam_glm.results.mean import check_domain, mean_at_ends, mean_of, slope_of
@@ -137,6 +138,7 @@ def predict(
     [[0.16, 0.991], [0.065, 0.261]]
     """
     check_tree(tree, "predict")
+    refuse_group_effects(tree, "predict")
     for name, value, allowed in (("kind", kind, KINDS), ("interval", interval, INTERVALS)):
         if value not in allowed:
             raise one_of(name, value, allowed)

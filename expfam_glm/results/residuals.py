@@ -24,6 +24,7 @@ from expfam_glm.results.fitted import (
     link_of,
     need_family,
     no_density,
+    refuse_group_effects,
     response_of,
     roles_of,
     rows_of,
@@ -72,6 +73,7 @@ def row_fit(
 ) -> RowFit:
     """A tree at each of its rows; draws at their posterior mean."""
     check_tree(tree, function)
+    refuse_group_effects(tree, function)
     declared = need_family(tree, family_of(tree, family), function)
     g = link_of(tree, declared, link)
     declared = at_estimate(tree, declared)

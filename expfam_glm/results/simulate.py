@@ -66,4 +66,4 @@ def new_responses(
     """One response for each draw and row (S, m); `part` numbers the blocks of rows."""
     problem = problem_of(rows, found, family, link)
     rng = np.random.default_rng([seed, 1, part])
-    return predictive(problem, draws.beta, draws.phi, rng, **draws.shapes)
+    return predictive(problem, draws.beta, draws.phi, rng, effects=None, **draws.shapes)
