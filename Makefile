@@ -48,7 +48,7 @@ demo: env
 
 test: env
 	@echo "== Fast tests and docstring examples"
-	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto -m "not slow" $(PYTEST_ARGS)
 
 slow: env
 	@echo "== Slow tests: sampling, whole documentation pages"

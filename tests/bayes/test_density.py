@@ -71,12 +71,14 @@ def _point(names: list[str], z: np.ndarray, p: int, power: float = 1.0) -> dict[
     return dict(zip(names, (z[:p], *(power * z[p:])), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("priors", ["default", "flat"])
 def test_families_under_default_and_flat_priors(name: str, priors: str) -> None:
     compare(problem(name), priors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", OWN.values(), ids=OWN.keys())
 def test_priors_of_coefficients(prior: Prior) -> None:
     compare(problem("binomial-probit"), {"beta": prior})
@@ -101,6 +103,7 @@ def test_distributions_of_pymc() -> None:
     compare(problem("gamma-log"), priors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "prior"),
     [

@@ -98,6 +98,7 @@ def test_the_canonical_link_of_a_quasi_family():
     assert np.isneginf(logp({"beta": np.array([0.1, 0.0])}))  # θ is negative
 
 
+@pytest.mark.slow
 def test_draws_agree_with_the_fit():
     model = model_of("power")
     mle = model.fit()

@@ -268,6 +268,7 @@ def test_refusals():
         eg.hypotheses(clustered, few)
 
 
+@pytest.mark.slow
 def test_a_profile_stops_where_the_domain_of_the_link_ends():
     """Under the identity link the rate of "b" cannot fall below zero, where its likelihood is."""
     data = {"y": [3, 5, 4, 6, 0, 1, 0, 0], "group": list("aaaabbbb")}
