@@ -256,7 +256,7 @@ class GLM:
         Penalties solve, with h the leverages and a = a(φ̂),
 
             firth       U(β)/a + ½ Σ hᵢ (μ″/μ′)(ηᵢ) xᵢ = 0
-            jeffreys    ℓ(β) + ½ log |I(β)| → max
+            jeffreys    ℓ(β) + ½ log det I(β) → max
             ridge       ℓ(β) − Σ βⱼ²/(2s²) → max, covariance (I + P)⁻¹
             conjugate   ℓ(β) + (κ/n) Σ [m θᵢ − b(θᵢ)]/a → max
 
