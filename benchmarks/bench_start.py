@@ -4,7 +4,8 @@
 
 Wall seconds from the start of a process until the work is done (median of several): importing the
 package; a logistic fit of 1,000 rows from a formula with warm caches and with empty ones (new
-folders for PyTensor and numba); then, in one process, the solver alone and the whole call at 1,000 × 5.
+folders for PyTensor and numba); then, in one process, the solver alone and the whole call at
+1,000 × 5.
 """
 
 from __future__ import annotations
