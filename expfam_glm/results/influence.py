@@ -1,4 +1,4 @@
-"""How much single rows matter to a likelihood fit."""
+"""How much single rows matter to a likelihood fit, and single clusters to a GEE."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from expfam_glm.errors import (
     one_of,
     warn,
 )
+from expfam_glm.gee.base import Correlation
+from expfam_glm.gee.influence import cluster_influence
 from expfam_glm.mle.maximum import find_maximum
-from expfam_glm.results.fitted import estimated_dispersion, problem_of
+from expfam_glm.results.fitted import by_equations, check_tree, estimated_dispersion, problem_of
 from expfam_glm.results.mean import mean_of
+from expfam_glm.results.refit import recalled_from
 from expfam_glm.results.residuals import (
     ALONE,
     RowFit,
@@ -41,21 +44,24 @@ def influence(
     *,
     refit: bool = False,
     residual: str = "pearson",
+    correlation: str | Correlation | None = None,
     family: str | Family | None = None,
     link: str | Link | None = None,
 ) -> xr.Dataset:
-    """Hat values, Cook's distances and what leaving out a row does to the fit.
+    """Hat values, Cook's distances and what leaving out a row, or a cluster of a GEE, does.
 
     Parameters
     ----------
     tree : DataTree
-        What `fit` returned, also when read back from a file.
+        What `fit` or `gee` returned, also when read back from a file.
     refit : bool
-        Fit the model again without each row, instead of one step of Fisher scoring.
+        Fit the model again without each row or cluster, instead of one step of Fisher scoring.
     residual : {"pearson", "deviance"}
         What the one step is made of. With Pearson's it is the step of Fisher scoring; R makes
         `dfbeta`, `dfbetas`, `dffits` and `covariance_ratio` of the deviance residuals and their
         standard deviation, also where φ is known.
+    correlation : Correlation, optional
+        The working correlation of a GEE, where it is `Fixed`, `Pattern` or `Custom`.
     family, link : Family, Link, optional
         The declaration, where they are not built in.
 
@@ -67,13 +73,16 @@ def influence(
         coefficients that are determined: β̂ minus the estimate without the row, on the link scale
         and in standard errors. With frequency weights one of the rows that a row stands for is
         left out. NaN, with a warning, where a row is fitted by itself (h = 1) or the fit without
-        it does not exist.
+        it does not exist. For a GEE by cluster: `dfbeta`, `dfbetas`, `cooks_distance`, `leverage`
+        and `size`.
 
     Raises
     ------
     ArgumentError
-        If the tree is not one of a likelihood fit, for an unknown residual, or a declared family
+        If the tree is not one of `fit` or `gee`, for an unknown residual, or a declared family
         that is not given.
+    DataError
+        If a cluster alone determines some combination of the coefficients.
     ResultError
         If it is not a result tree.
 
@@ -98,10 +107,16 @@ def influence(
     Cook's distance is dfbetaᵀ I dfbeta/(p φ̂), and dffits follows from the difference of the
     linear predictor.
 
+    GEE, with B_k and U_k what cluster k adds to B and U: dfbeta_k = (B − B_k)⁻¹ U_k, α and φ held
+    (with `refit` estimated again), dfbetas in standard errors of the tree, Cook's distance
+    dfbetaᵀ B dfbeta/p and the leverage tr(B_k B⁻¹), which sums to p.
+
     References
     ----------
     Pregibon (1981), Logistic regression diagnostics, Annals of Statistics 9, 705-724. Williams
     (1987), Applied Statistics 36, 181-191. Belsley, Kuh and Welsch (1980), Regression Diagnostics.
+    Preisser and Qaqish (1996), Deletion diagnostics for generalised estimating equations,
+    Biometrika 83, 551-562.
 
     Examples
     --------
@@ -111,11 +126,23 @@ def influence(
     >>> measures = eg.influence(model.fit())
     >>> measures["cooks_distance"].max().round(2).item()
     0.71
+    >>> seizures = eg.load_data("seizures")
+    >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+    >>> int(eg.influence(model.gee("patient"))["cooks_distance"].idxmax())
+    49
     """
     if residual not in RESIDUALS:
         raise one_of("residual", residual, RESIDUALS)
     if refit and residual != "pearson":
         raise ArgumentError("residual= is for the one step; leave it out with refit=True.")
+    check_tree(tree, "influence")
+    if by_equations(tree):
+        if residual != "pearson":
+            raise ArgumentError("residual= is for single rows of fit(); leave it out for a GEE.")
+        recalled = recalled_from(tree, "influence", family, link, correlation)
+        return cluster_influence(recalled, refit=refit)
+    if correlation is not None:
+        raise ArgumentError("correlation= is for trees of gee(), which have one.")
     rows = row_fit(tree, "influence", family, link)
     need_likelihood(tree, "influence")
     h, X = hat_values(rows), rows.X

@@ -14,12 +14,15 @@ from expfam_glm.data.frames import open_table
 from expfam_glm.data.response import Problem
 from expfam_glm.data.rows import ROLES
 from expfam_glm.errors import ResultError
+from expfam_glm.gee.base import Correlation
+from expfam_glm.gee.recall import Recalled, recall
 from expfam_glm.mle.covariance import Sandwich
 from expfam_glm.mle.irls import Scoring
 from expfam_glm.mle.layout import CLUSTERED, layout
 from expfam_glm.mle.linear import Factor
 from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.results.fitted import (
+    by_equations,
     by_likelihood,
     check_tree,
     estimated_dispersion,
@@ -138,6 +141,29 @@ def refit_of(
     beta = tree["fit"].to_dataset()["beta"].values
     kept = np.isfinite(beta)
     return Refit(tree, restrict_columns(problem, kept), kept, beta[kept])
+
+
+def recalled_from(
+    tree: xr.DataTree,
+    function: str,
+    family: str | Family | None,
+    link: str | Link | None,
+    correlation: str | Correlation | None,
+) -> Recalled:
+    """The estimating equations of a tree of `gee`.
+
+    Raises
+    ------
+    ResultError
+        If the tree is not one of `gee`.
+    ArgumentError
+        If the family, the link or the working correlation is needed and not given.
+    """
+    check_tree(tree, function)
+    if not by_equations(tree):
+        raise ResultError(f"{function} needs a tree of gee(); this one has no working correlation.")
+    declared = need_family(tree, family_of(tree, family), function)
+    return recall(problem_of(tree, declared, link_of(tree, declared, link)), tree, correlation)
 
 
 def problem_of(tree: xr.DataTree, family: Family, link: Link) -> Problem:
