@@ -12,7 +12,6 @@ import xarray as xr
 from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.score import score_of
-from expfam_glm.mle.constrained import constrained_maximum
 from expfam_glm.numerics.quadratic import quadratic_p_value
 from expfam_glm.numerics.wald import wald_p_value
 from expfam_glm.results.contrasts import Contrasts, contrasts_of
@@ -142,7 +141,10 @@ def hypotheses(
         score  sᵀ (C Ṽ Cᵀ)⁻¹ s,   s = C I(β̃)⁻¹ U(β̃), Ṽ at β̃ (for "fisher": U(β̃)ᵀ I(β̃)⁻¹ U(β̃))
 
     against χ² with q degrees of freedom if φ is known, or given, or V̂ robust; if φ is estimated,
-    divided by q, against F(q, n − p) with Pearson's φ̂ of the larger model. CR2: Hotelling's T²
+    divided by q, against F(q, n − p) with Pearson's φ̂ of the larger model. Where a shape is
+    estimated, it and a free φ are estimated again under the hypotheses; LR is 2(ℓ̂ − ℓ̃), U and I of
+    the score test are those of β at that estimate (the shapes are orthogonal to β), both against
+    χ². CR2: Hotelling's T²
     with the degrees of freedom of the nearest Wishart distribution, Satterthwaite's for q = 1.
 
     GEE: I is B at φ̂, and α is estimated again under the hypotheses unless it was given. Wald
@@ -275,15 +277,15 @@ def _refitted(
 ) -> tuple[float, float]:
     """The likelihood-ratio or score statistic, and its denominator degrees of freedom."""
     refit = refit_of(tree, f"test={test!r}", family, link)
-    scale, denominator = refit.dispersion
-    V = refit.factor(refit.beta).inverse()
-    null = constrained_maximum(refit.problem, C, r, refit.beta, V)
+    null = refit.peak.under(C, r)
     if test == "lr":
-        return max(null.deviance - refit.deviance, 0.0) / scale, denominator
-    score = C @ refit.step(null.beta)
+        return refit.peak.cost(null), refit.df
+    inner = refit if null.shapes is None else refit.at(null.shapes.problem.family)
+    scale = refit.scale if null.shapes is None else null.a
+    score = C @ inner.step(null.beta)
     if cov_type in MODEL_BASED:
-        return _quadratic(score, C @ refit.factor(null.beta).inverse() @ C.T) / scale, denominator
-    robust = refit.sandwich(null.beta, cov_type).covariance(cov_type).covariance
+        return _quadratic(score, C @ inner.factor(null.beta).inverse() @ C.T) / scale, refit.df
+    robust = inner.sandwich(null.beta, cov_type).covariance(cov_type).covariance
     return _quadratic(score, C @ robust @ C.T), np.inf
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import expfam_glm as eg
-from tests.gee.trial import FORMULA, fit_of, with_gaps
+from tests.gee.trial import fit_of, with_gaps
 
 
 def custom(alpha, times):
