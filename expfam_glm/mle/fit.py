@@ -30,7 +30,7 @@ from expfam_glm.mle.layout import checked_types, layout
 from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.penalised import find_penalised
-from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_of
+from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_attrs, penalty_of
 from expfam_glm.mle.rank import expand
 from expfam_glm.mle.shape import ShapeEstimates
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
@@ -166,7 +166,7 @@ def fit(
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
         **arranged.attrs(),
-        **({} if known is None else {"penalty": str(known)}),
+        **({} if known is None else penalty_attrs(known)),
         "warnings": "\n".join(notes),
     }
     if family.name != problem.family.name:

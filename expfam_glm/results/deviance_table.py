@@ -38,9 +38,9 @@ class DevianceTable:
     Parameters
     ----------
     table : pandas.DataFrame
-        One row a model: `df_residual`, `deviance` (`minus_2_loglik` where a shape is estimated), and
-        for the step from the model before: `df`, `change` of the deviance, `statistic` (χ², or F
-        where φ is estimated), `p_value`.
+        One row a model: `df_residual`, `deviance` (`minus_2_loglik` where a shape is estimated),
+        and for the step from the model before: `df`, `change` of the deviance, `statistic` (χ², or
+        F where φ is estimated), `p_value`.
     heading : str
     """
 

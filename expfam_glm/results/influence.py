@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
-
 import numpy as np
 import xarray as xr
 
-from expfam_glm.data.response import Problem
-from expfam_glm.errors import (
-    ArgumentError,
-    ExpfamError,
-    ExpfamWarning,
-    FitWarning,
-    one_of,
-    warn,
-)
+from expfam_glm.errors import ArgumentError, ExpfamError, ExpfamWarning, one_of
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.influence import cluster_influence
 from expfam_glm.mle.maximum import find_maximum
+from expfam_glm.results.deletion import TIGHT, by_row_and_coef, warn_of_nan, without_row
 from expfam_glm.results.fitted import by_equations, check_tree, estimated_dispersion, problem_of
 from expfam_glm.results.mean import mean_of
+from expfam_glm.results.penalised_influence import penalised_influence
 from expfam_glm.results.refit import recalled_from
 from expfam_glm.results.residuals import (
     ALONE,
@@ -35,8 +27,6 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 RESIDUALS = ("pearson", "deviance")
-# The fits without a row are wanted to rounding, for what is reported is a difference.
-TIGHT = 1e-12
 
 
 def influence(
@@ -107,6 +97,11 @@ def influence(
     Cook's distance is dfbetaᵀ I dfbeta/(p φ̂), and dffits follows from the difference of the
     linear predictor.
 
+    A penalised fit: the same step with what the penalty adds. Ridge: I + a(φ̂)P in the place of I;
+    Firth and Jeffreys: U changes by the adjustment without the row, whose leverages are updated.
+    φ is held at φ̂ (with `refit` it is estimated again) and dispersions are φ̂ throughout; p in
+    Cook's distance is Σ h. A conjugate prior stands on the rows themselves and is refused.
+
     GEE, with B_k and U_k what cluster k adds to B and U: dfbeta_k = (B − B_k)⁻¹ U_k, α and φ held
     (with `refit` estimated again), dfbetas in standard errors of the tree, Cook's distance
     dfbetaᵀ B dfbeta/p and the leverage tr(B_k B⁻¹), which sums to p.
@@ -144,6 +139,10 @@ def influence(
     if correlation is not None:
         raise ArgumentError("correlation= is for trees of gee(), which have one.")
     rows = row_fit(tree, "influence", family, link)
+    if "penalty" in tree.attrs:
+        if residual != "pearson":
+            raise ArgumentError("residual= is for a fit without a penalty; leave it out.")
+        return penalised_influence(rows, refit=refit)
     need_likelihood(tree, "influence")
     h, X = hat_values(rows), rows.X
     rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
@@ -172,16 +171,8 @@ def influence(
         }
         spread = np.sqrt(np.outer(without, factor.inverse().diagonal()))
         by_coef = {"dfbeta": dfbeta, "dfbetas": dfbeta / spread}
-    _warn_of_nan(np.isnan(dfbeta).any(axis=1))
-    return xr.Dataset(
-        {name: ("obs_id", values) for name, values in variables.items()}
-        | {name: (("obs_id", "coef"), values) for name, values in by_coef.items()},
-        coords={
-            "obs_id": tree["constant_data"].to_dataset()["obs_id"].values,
-            "coef": np.array(rows.found.labels)[rows.found.kept],
-        },
-        attrs={"refit": int(refit), "residual": residual},
-    )
+    warn_of_nan(np.isnan(dfbeta).any(axis=1))
+    return by_row_and_coef(rows, variables, by_coef, refit=int(refit), residual=residual)
 
 
 def _squares(rows: RowFit, residual: np.ndarray) -> tuple[float, float]:
@@ -219,7 +210,7 @@ def _refits(rows: RowFit) -> tuple[np.ndarray, np.ndarray]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExpfamWarning)
-                found = find_maximum(_without(whole, i), start=beta, tol=TIGHT)
+                found = find_maximum(without_row(whole, i), start=beta, tol=TIGHT)
         except ExpfamError:
             continue
         if not found.aliased.any():
@@ -227,34 +218,3 @@ def _refits(rows: RowFit) -> tuple[np.ndarray, np.ndarray]:
             if estimated:
                 without[i] = found.measures.pearson / (found.problem.n - beta.size)
     return dfbeta, without
-
-
-def _without(problem: Problem, i: int) -> Problem:
-    """A problem with one observation less: a row, or one of those that it stands for."""
-    if problem.f is not None and problem.f[i] > 1:
-        f = problem.f.copy()
-        f[i] -= 1
-        return replace(problem, f=f)
-    kept = np.arange(problem.row_count) != i
-    frame = replace(problem.frame, y=problem.y[kept], X=problem.X[kept])
-    return replace(
-        problem,
-        frame=frame,
-        y=frame.y,
-        X=frame.X,
-        w=None if problem.w is None else problem.w[kept],
-        f=None if problem.f is None else problem.f[kept],
-        offset=None if problem.offset is None else problem.offset[kept],
-    )
-
-
-def _warn_of_nan(lost: np.ndarray) -> None:
-    """Say which rows cannot be left out."""
-    if lost.any():
-        rows = ", ".join(map(str, np.flatnonzero(lost)[:5]))
-        more = f" and {lost.sum() - 5} more" if lost.sum() > 5 else ""
-        warn(
-            f"the model does not exist without row {rows}{more}: a coefficient hangs on that row "
-            "alone, or the rest is separated. Its measures are NaN.",
-            FitWarning,
-        )
