@@ -145,7 +145,7 @@ def penalty_attrs(penalty: Penalty) -> dict[str, str | float | int]:
     return {"penalty": str(penalty), **scale}
 
 
-def recalled_penalty(attrs: Mapping[str, Any]) -> Ridge | Adjustment | None:
+def recalled_penalty(attrs: Mapping[Any, Any]) -> Ridge | Adjustment | None:
     """The penalty of a tree; None for a conjugate prior, which stands on the rows."""
     if "penalty_scale" in attrs:
         return Ridge(float(attrs["penalty_scale"]))
