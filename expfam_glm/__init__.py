@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison, plot_profile
     from expfam_glm.residual_plots import plot_diagnostics
+    from expfam_glm.results.association import association
     from expfam_glm.results.compare import compare
     from expfam_glm.results.deviance_table import deviance_table
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
@@ -41,6 +42,7 @@ _HOMES = {
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
     "Prior": "bayes.prior",
+    "association": "results.association",
     "calibrate": "bayes.calibrate",
     "compare": "results.compare",
     "deviance_table": "results.deviance_table",
@@ -73,6 +75,7 @@ __all__ = [
     "Real",
     "UnitInterval",
     "adjusted_predictions",
+    "association",
     "calibrate",
     "compare",
     "comparisons",
