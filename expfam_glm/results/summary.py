@@ -12,7 +12,7 @@ import xarray as xr
 
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval
-from expfam_glm.results.compare import comparison_sheet
+from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.sheet import Sheet
 from expfam_glm.results.text import decimals, number, percent
 
@@ -71,6 +71,14 @@ class Summary:
 
     def _repr_html_(self) -> str:
         return self._sheet()._repr_html_()
+
+    def to_html(self) -> str:
+        """The summary as HTML, as notebooks show it."""
+        return self._sheet().to_html()
+
+    def to_latex(self, caption: str | None = None, label: str = "") -> str:
+        """The table as LaTeX, with the rules of booktabs; see `Sheet.to_latex`."""
+        return self._sheet().to_latex(caption, label)
 
     def _sheet(self) -> Sheet:
         """The summary as it is shown."""
