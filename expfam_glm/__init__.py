@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from expfam_glm.bayes.calibrate import calibrate
     from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
+    from expfam_glm.figures.agreement import plot_agreement
+    from expfam_glm.figures.correlation import plot_working_correlation
+    from expfam_glm.figures.curves import plot_predictions
+    from expfam_glm.figures.posterior import plot_prior_posterior
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison, plot_profile
     from expfam_glm.residual_plots import plot_diagnostics
@@ -51,9 +55,13 @@ _HOMES = {
     "load_data": "data.load",
     "loo": "results.loo",
     "marginal_effects": "results.effects",
+    "plot_agreement": "figures.agreement",
     "plot_comparison": "plots",
     "plot_diagnostics": "residual_plots",
+    "plot_predictions": "figures.curves",
+    "plot_prior_posterior": "figures.posterior",
     "plot_profile": "plots",
+    "plot_working_correlation": "figures.correlation",
     "population_average": "results.population",
     "predict": "results.predict",
     "profile": "results.profile",
@@ -85,9 +93,13 @@ __all__ = [
     "load_data",
     "loo",
     "marginal_effects",
+    "plot_agreement",
     "plot_comparison",
     "plot_diagnostics",
+    "plot_predictions",
+    "plot_prior_posterior",
     "plot_profile",
+    "plot_working_correlation",
     "population_average",
     "predict",
     "profile",

@@ -54,7 +54,7 @@ def compare(
         for the shapes; and the criteria that any of them has: `aic`, `bic`, `qic`, `elpd` with
         `elpd_se`. What a model does not have is NaN. Attributes: `reference`, `ci_prob`,
         `inner_prob`, and as JSON text by model `kind`, `criteria` (by criterion; the word for those
-        that a model does not have) and `notes`.
+        that a model does not have), `notes`, and the list of the `sampled` models.
 
     Raises
     ------
@@ -135,6 +135,7 @@ def compare(
             "kind": json.dumps({name: m.kind for name, m in models.items()}, ensure_ascii=False),
             "criteria": words,
             "notes": json.dumps(notes, ensure_ascii=False),
+            "sampled": json.dumps([n for n, m in models.items() if m.sampled], ensure_ascii=False),
         },
     )
 

@@ -50,6 +50,7 @@ class Marginals:
     robust_ratio: np.ndarray
     density: Callable[[int], Curve]
     parameters: dict[str, Parameter]
+    sampled: bool
 
 
 def marginals(tree: xr.DataTree, name: str, cov_type: str | None = None) -> Marginals:
@@ -136,6 +137,7 @@ def _from_fit(tree: xr.DataTree, cov_type: str | None) -> Marginals:
         robust_ratio=ratio,
         density=lambda j: wald_density(beta[j], se[j], df[j]),
         parameters={name: _fitted_parameter(fit, name) for name in names if not fit[name].dims},
+        sampled=False,
     )
 
 
@@ -210,6 +212,7 @@ def _from_draws(tree: xr.DataTree) -> Marginals:
             for name, values in posterior.data_vars.items()
             if set(values.dims) == {"chain", "draw"}
         },
+        sampled=True,
     )
 
 
