@@ -71,7 +71,8 @@ def plot_comparison(
 
     Examples
     --------
-    >>>     >>> from expfam_glm.results.compare import compare
+    >>> import numpy as np
+    >>> from expfam_glm.results.compare import compare
     >>> draws = np.random.default_rng(0).normal(size=(4, 500, 1))
     >>> posterior = xr.Dataset({"beta": (("chain", "draw", "coef"), draws)}, {"coef": ["x"]})
     >>> table = compare({"A": xr.DataTree.from_dict({"posterior": posterior})})
