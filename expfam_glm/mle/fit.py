@@ -24,9 +24,10 @@ from expfam_glm.mle.dispersion import (
     log_likelihood,
     maximum_likelihood,
 )
+from expfam_glm.mle.few_clusters import few_clusters
 from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
-from expfam_glm.mle.layout import checked_types, layout
+from expfam_glm.mle.layout import CORRECTED, UNCORRECTED, checked_types, layout
 from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.penalised import find_penalised
@@ -255,6 +256,8 @@ def _remarks(sandwich: Sandwich, found: dict[str, Robust]) -> list[str]:
                 f"coefficients: its rank is at most {K - 1}. Test few coefficients at a time, or "
                 "use fewer terms."
             )
+        way_out = "Use cov='CR2', by one grouping variable."
+        notes.append(few_clusters(K, p, [*found], UNCORRECTED, CORRECTED, way_out))
     size = np.sum(sandwich.factor.root**2, axis=1) * sandwich.mean_square
     for name, one in found.items():
         if name != "fisher" and np.any(one.covariance.diagonal() <= 1e-20 * size):
@@ -262,6 +265,7 @@ def _remarks(sandwich: Sandwich, found: dict[str, Robust]) -> list[str]:
                 f"the covariance {name!r} is zero in some direction: the scores of every row or "
                 "cluster cancel. Its standard errors say nothing there."
             )
+    notes = [note for note in notes if note]
     for note in notes:
         warn(note, FitWarning)
     return notes
