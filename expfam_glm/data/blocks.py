@@ -37,7 +37,9 @@ class Block(NamedTuple):
 
     def total(self, values: np.ndarray | float, *, weighted: bool = False) -> float:
         """Σ f·values over the rows, or Σ f·w·values."""
-        rows = np.broadcast_to(values, self.y.shape)
+        rows = values
+        if not (isinstance(values, np.ndarray) and values.shape == self.y.shape):
+            rows = np.broadcast_to(values, self.y.shape)
         if weighted and np.ndim(self.w):
             rows = rows * self.w
         if self.f is not None:
