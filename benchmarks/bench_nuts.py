@@ -312,7 +312,9 @@ def first_draw(peers: list[str], limit: float) -> None:
     """Seconds from data to one draw."""
     for peer in peers:
         got = run("plain", peer, 1, 1, limit), run("plain", peer, 1, 1, limit)
-        print(f"{peer:14s}", *(f"{g['total']:8.2f} s" for g in got if g), "first and second process")
+        print(
+            f"{peer:14s}", *(f"{g['total']:8.2f} s" for g in got if g), "first and second process"
+        )
 
 
 def main() -> None:
