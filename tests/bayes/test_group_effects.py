@@ -17,7 +17,7 @@ from expfam_glm.bayes.prior import QUICK as PLAIN
 from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.bayes.whiten import whitened_groups
-from expfam_glm.errors import ArgumentError
+from expfam_glm.errors import ArgumentError, ResultError
 
 QUICK = {"mode": "FAST_COMPILE"}
 DENSITY = 1e-10
@@ -118,6 +118,28 @@ def test_population_average_of_a_logit_by_quadrature() -> None:
     found = eg.population_average(tree)["posterior"]["beta"].values[0, 0]
     np.testing.assert_allclose(found, fitted["fit"]["beta"].values, rtol=1e-6)
     assert "posterior_within_groups" in eg.population_average(tree).children
+
+
+def test_what_ignores_group_effects_is_refused() -> None:
+    tree = tree_of("log", 0.7)
+    posterior_of = [eg.residuals, eg.predict, eg.marginal_effects, eg.loo]
+    for function in posterior_of:
+        with pytest.raises(ResultError, match=r"does not know the effects of the groups \(g\)"):
+            function(tree)
+    model = eg.GLM("y ~ x + (1 | g)", data(), family="poisson")
+    for refused in (model.laplace, model.fit):
+        with pytest.raises(ArgumentError, match=r"takes no group effects \(… \| g\)"):
+            refused()
+
+
+def test_predictions_for_the_population() -> None:
+    tree = eg.population_average(tree_of("log", 0.7))
+    beta = tree["posterior"]["beta"].values[0]
+    found = eg.predict(tree, {"x": [0.0, 1.0]})
+    expected = np.exp(beta @ [[1.0, 1.0], [0.0, 1.0]]).mean(axis=0)
+    np.testing.assert_allclose(found["estimate"], expected, rtol=1e-12)
+    with pytest.raises(ResultError, match="does not know the effects"):
+        eg.predict(tree, {"x": [0.0]}, interval="new")  # a new response has its own group's effect
 
 
 @pytest.mark.slow
