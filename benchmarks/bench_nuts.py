@@ -117,7 +117,9 @@ def bambi(
     if "g" in d:
         table["g"] = d["g"].astype(str)
         formula += " + (1 | g)"
-    priors = {name: bmb.Prior("Normal", mu=0, sigma=s) for name, s in zip(names, d["sigma"], strict=True)}
+    priors = {
+        name: bmb.Prior("Normal", mu=0, sigma=s) for name, s in zip(names, d["sigma"], strict=True)
+    }
     model = bmb.Model(formula, table, family=family, priors=priors,
                       link=LINKS.get(d["family"], "log"), center_predictors=False)  # fmt: skip
     timer = _timed_nutpie()
