@@ -86,10 +86,13 @@ def check_tree(tree: Any, function: str) -> None:
         )
 
 
-def refuse_group_effects(tree: xr.DataTree, function: str) -> None:
-    """Refuse what would leave out the effects of groups in silence."""
+def refuse_group_effects(tree: xr.DataTree, function: str, *, averaged: bool = False) -> None:
+    """Refuse what would leave out the effects of groups in silence.
+
+    averaged: whether coefficients in the population are enough, for means.
+    """
     groups = [str(name)[6:] for name in _constants(tree) if str(name).startswith("index_")]
-    if groups:
+    if groups and not (averaged and "averaged_over" in tree.attrs):
         raise ResultError(
             f"{function} does not know the effects of the groups ({', '.join(groups)}) of this "
             "model; population_average(tree) averages over them."

@@ -138,7 +138,7 @@ def predict(
     [[0.16, 0.991], [0.065, 0.261]]
     """
     check_tree(tree, "predict")
-    refuse_group_effects(tree, "predict")
+    refuse_group_effects(tree, "predict", averaged=kind != "draws" and interval != "new")
     for name, value, allowed in (("kind", kind, KINDS), ("interval", interval, INTERVALS)):
         if value not in allowed:
             raise one_of(name, value, allowed)
