@@ -116,7 +116,7 @@ def show_rows(values: Any, bad: Any, *, rows: Any = None, most: int = 5) -> str:
 
 def one_of(name: str, given: Any, allowed: Sequence[str]) -> ArgumentError:
     """The error for an argument outside its list of words."""
-    plain = {word.replace("_", ""): word for word in allowed}
+    plain = {word.lower().replace("_", ""): word for word in allowed}
     close = get_close_matches(str(given).lower().replace("_", ""), plain, n=1, cutoff=0.75)
     guess = f" (perhaps {plain[close[0]]!r}?)" if close else ""
     return ArgumentError(

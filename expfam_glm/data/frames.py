@@ -187,7 +187,11 @@ def read(raw: Any, name: str) -> Column:
 def _read_array(values: np.ndarray, name: str) -> Column:
     """A NumPy array as a column, by its dtype."""
     if values.ndim == 0:
-        raise DataError(f"{name!r} must have one value for each row, not the single {values}.")
+        shown = repr(values.item())
+        raise DataError(
+            f"{name!r} must have one value for each row, not the single {shown}; for one row "
+            f"write [{shown}]."
+        )
     if values.ndim != 1:
         raise DataError(
             f"{name!r} must be one column, but has shape {values.shape}; "

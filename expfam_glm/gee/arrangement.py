@@ -37,6 +37,11 @@ class Arrangement:
         when = self._times(every, time)
         self.time = None if when is None else problem.restrict(when)
 
+    @property
+    def counted(self) -> bool:
+        """Whether the order of the rows stands for their times."""
+        return self.time is not None and not self.given
+
     def _times(self, labels: np.ndarray, time: Any) -> np.ndarray | None:
         """Times of the rows of the frame: given, or the order of rows within clusters."""
         if time is not None:

@@ -61,8 +61,9 @@ def gee(
         name = next(iter(problem.family.shape))
         raise ArgumentError(
             f"estimating equations have no likelihood to find {', '.join(problem.family.shape)} of "
-            f"{problem.family.name!r} by; give the value with family.fix({name}=…), such as the "
-            "one that fit() estimates under independence."
+            f"{problem.family.name!r} by; give the value with family.fix({name}=…), as in "
+            "family=expfam_glm.families.negative_binomial(alpha=0.5): such as the one that fit() "
+            "estimates under independence."
         )
     if problem.f is not None:
         raise ArgumentError(
@@ -98,6 +99,7 @@ def gee(
         "association": "given" if alpha is not None else "moments",
         **{role: name for role, name in named.items() if isinstance(name, str)},
         **working.attrs(),
+        **({"times": "times: the order of rows"} if rows.counted else {}),
         "warnings": "\n".join(notes),
     }
     parameters, coords = _parameters(equations, state, problem)

@@ -374,7 +374,7 @@ def _measure(evidence: Evidence) -> Result:
             return Result(
                 "measure", _DENSITY_CLAIMS["measure"], "failed",
                 {"y": float(y[k]), "theta": float(theta), "a": float(a)}, {"c": float(c[k])},
-                f"c(y, a) is {c[k]:g} at y = {y[k]:.6g}, which the support {support} contains"
+                f"c(y, a) is {c[k]:g} at y = {y[k] + 0.0:.6g}, which the support {support} contains"
                 + (": narrow support to where the density is." if right and y[k] in ends
                    else " and where the density still counts: write c so that it does not "
                    "overflow there, or mend support."),

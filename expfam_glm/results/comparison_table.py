@@ -66,7 +66,7 @@ def _beside(table: xr.Dataset, models: list[str]) -> list[tuple[str, str, str, s
     lines = []
     for name in parameters_of(table):
         values, errors = table[name].values, table[f"se_{name}"].values
-        if not np.isfinite(values).any():
+        if not np.isfinite(values).any() or _known(name, values, errors):
             continue
         places = decimals(errors) if np.isfinite(errors).any() else decimals(values, figures=4)
         for i, model in enumerate(models):
@@ -84,6 +84,12 @@ def _beside(table: xr.Dataset, models: list[str]) -> list[tuple[str, str, str, s
             text = word if math.isnan(value) else number(value, 1)
             lines.append((title if i == 0 else "", model, text, number(error, 1, none=""), ""))
     return lines
+
+
+def _known(name: str, values: np.ndarray, errors: np.ndarray) -> bool:
+    """Whether a dispersion is one by the family in every model that has one."""
+    there = values[np.isfinite(values)]
+    return name == "phi" and bool(np.all(there == 1)) and not np.isfinite(errors).any()
 
 
 def parameters_of(table: xr.Dataset) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -24,7 +24,12 @@ class Contrasts(NamedTuple):
     names: tuple[str, ...]
 
 
-def contrasts_of(hypotheses: Any, labels: Sequence[str], rhs: Any = None) -> Contrasts:
+def contrasts_of(
+    hypotheses: Any,
+    labels: Sequence[str],
+    rhs: Any = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
+) -> Contrasts:
     """Hypotheses as a matrix and right-hand sides.
 
     Parameters
@@ -35,6 +40,8 @@ def contrasts_of(hypotheses: Any, labels: Sequence[str], rhs: Any = None) -> Con
     labels : sequence of str, length p
     rhs : array (q,), optional
         Right-hand sides of a matrix; zeros if not given.
+    levels : mapping of str to sequence of str, optional
+        All levels of each factor, with those that have no coefficient.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def contrasts_of(hypotheses: Any, labels: Sequence[str], rhs: Any = None) -> Con
         raise ArgumentError("rhs= goes with a matrix; in text write 'age = 1.5'.")
     rows, names = [], []
     for text in parts:
-        for name, sides in _Reader(text, labels).hypotheses():
+        for name, sides in _Reader(text, labels, levels or {}).hypotheses():
             for left, right in pairwise(sides):
                 rows.append(left - right)
                 names.append(name)
@@ -116,8 +123,10 @@ def _checked(found: Contrasts) -> Contrasts:
 class _Reader:
     """Reads linear hypotheses; the longest label that fits stands at a place."""
 
-    def __init__(self, text: str, labels: Sequence[str]) -> None:
-        self.text, self.at = text, 0
+    def __init__(
+        self, text: str, labels: Sequence[str], levels: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.text, self.at, self.levels = text, 0, levels
         self.labels = sorted(labels, key=len, reverse=True)
         self.place = {label: j for j, label in enumerate(labels)}
 
@@ -205,6 +214,20 @@ class _Reader:
 
     def _refusal(self) -> ArgumentError:
         rest = self.text[self.at :]
+        for factor, levels in self.levels.items():
+            for level in levels:
+                if rest.startswith(f"{factor}[{level}]"):
+                    return ArgumentError(
+                        f"hypothesis {self.text!r}: {level!r} is the reference level of {factor}, "
+                        "which has no coefficient: those of the other levels are differences from "
+                        "it."
+                    )
+            if rest.startswith(f"{factor}["):
+                there = [label for label in self.place if label.startswith(f"{factor}[")]
+                return ArgumentError(
+                    f"hypothesis {self.text!r}: {rest!r} begins with no level of {factor}; its "
+                    f"coefficients are {', '.join(there)}."
+                )
         word = re.split(r"[\s,=+*;-]", rest, maxsplit=1)[0] or rest[:1] or "the end"
         close = get_close_matches(word, self.labels, n=1, cutoff=0.6)
         guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.place)}."

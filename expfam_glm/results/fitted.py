@@ -110,10 +110,13 @@ def family_of(tree: xr.DataTree, family: str | Family | None) -> Family | None:
         given = families.named(family)
         if digest and given.digest != digest:
             same = "another declaration" if given.name == name else f"the family {given.name!r}"
-            known = ", ".join(f"{key}={value:g}" for key, value in known_shapes(tree).items())
+            known = ", ".join(f"{key}={value!r}" for key, value in known_shapes(tree).items())
+            which = "the family of the fit"
+            if known:
+                built_in = hasattr(families, name)
+                which += f", expfam_glm.families.{name}({known})" if built_in else f" ({known})"
             raise ArgumentError(
-                f"family= is {same}, but the model was fitted with {name!r}"
-                f"{f' ({known})' if known else ''}; pass the family of the fit."
+                f"family= is {same}, but the model was fitted with {name!r}; pass {which}."
             )
         return given
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +179,7 @@ def hypotheses(
             "combination itself."
         )
     found = coefficients_of(tree, cov_type)
-    contrasts = contrasts_of(hypothesis, found.labels, rhs)
+    contrasts = contrasts_of(hypothesis, found.labels, rhs, _levels(tree))
     C, r = _determined(contrasts, found.labels, found.kept), contrasts.r
     if test != "wald" and "penalty" in tree.attrs:
         raise ResultError(f"test={test!r} needs a fit without a penalty; use test='wald'.")
@@ -207,6 +208,16 @@ def hypotheses(
         test, found.cov_type, table, float(statistic), q, float(denominator),
         quadratic_p_value(statistic, q, denominator),
     )  # fmt: skip
+
+
+def _levels(tree: xr.DataTree) -> dict[str, list[str]]:
+    """All levels of the factors whose coefficients are differences from one of them."""
+    factors = json.loads(str(tree.attrs["design"])).get("factors", [])
+    return {
+        str(factor["term"]): [str(level) for level in factor["levels"]]
+        for factor in factors
+        if factor.get("contrast") == "treatment"
+    }
 
 
 def _determined(contrasts: Contrasts, labels: tuple[str, ...], kept: np.ndarray) -> np.ndarray:

@@ -52,6 +52,8 @@ def new_rows(
     DataError, FormulaError
         If a column is missing, or holds what it must not.
     """
+    if isinstance(newdata, Mapping) and newdata and not any(map(np.ndim, newdata.values())):
+        newdata = {name: [value] for name, value in newdata.items()}  # one row
     design = str(tree.attrs["design"])
     X, _ = rebuild(design, newdata, allow_code=allow_code)
     columns = _columns(tree, newdata, len(X), given, _needed(link, new_response))

@@ -22,6 +22,7 @@ from expfam_glm.results.fitted import (
     need_family,
     no_density,
     refuse_group_effects,
+    roles_of,
     rows_of,
 )
 from expfam_glm.results.mean import checked_mean, mean_at_ends, slope_of
@@ -61,7 +62,7 @@ def predict(
     tree : DataTree
         What `fit`, `gee` or `sample` returned, also when read back from a file.
     newdata : data frame or array, optional
-        New rows, in any container that `GLM` takes, with the variables on the right side of the
+        New rows, in any container that `GLM` takes (or a dict of single values: one row), with the variables on the right side of the
         formula; the rows of the fit if not given. Levels of factors and the state of transforms
         are those of the fit.
     kind : {"mean", "link", "draws"}
@@ -88,7 +89,8 @@ def predict(
     Returns
     -------
     xarray.Dataset
-        `estimate` (obs_id), `se` (obs_id) and `interval` (obs_id, ci_bound), with the attributes
+        `estimate` (obs_id; with trials a proportion of them, as its attribute `long_name` says),
+        `se` (obs_id) and `interval` (obs_id, ci_bound), with the attributes
         `kind`, `interval`, `ci_prob` and `cov_type`. For kind="draws" a DataTree with the group
         `predictions`: `mu` and, where the model has a density, `y`, both (chain, draw, obs_id);
         else the attribute `note` of the group says why there is no `y`. Responses are on the scale
@@ -176,9 +178,18 @@ def predict(
             ("obs_id", "ci_bound"),
             _new_interval(tree, rows, found, declared, g, prob, seed),
         )
+    table["estimate"].attrs["long_name"] = _meaning(tree, kind)
     return table.assign_coords(
         obs_id=_obs_id(tree, newdata, len(rows.X)), ci_bound=["lower", "upper"]
     ).assign_attrs(kind=kind, interval=interval, ci_prob=prob, cov_type=found.cov_type)
+
+
+def _meaning(tree: xr.DataTree, kind: str) -> str:
+    """What the estimates are, in words."""
+    if kind == "link":
+        return "linear predictor"
+    of_trials = "trials" in roles_of(tree)
+    return "mean, as a proportion of the trials" if of_trials else "mean of the response"
 
 
 def _obs_id(tree: xr.DataTree, newdata: Any, m: int) -> np.ndarray:

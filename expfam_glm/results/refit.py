@@ -148,7 +148,7 @@ def refit_of(
     if not by_likelihood(tree):
         raise ResultError(
             f"{function} needs the likelihood, and so a tree of fit(), not of "
-            f"{tree.attrs.get('estimator') or 'sample'}()."
+            f"{'gee' if by_equations(tree) else 'sample'}()."
         )
     if refits and "sampling_weights" in tree["constant_data"]:
         raise ResultError(

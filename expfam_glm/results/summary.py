@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,9 @@ from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval
 from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.coverage_table import coverage_sheet
+from expfam_glm.results.estimates_table import estimates_sheet, is_estimates
 from expfam_glm.results.sheet import Sheet
-from expfam_glm.results.text import decimals, number, percent
+from expfam_glm.results.text import decimals, number, percent, rounded_up
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,20 +102,20 @@ class Summary:
 
 
 def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> Summary | Sheet:
-    """Summarise a fit of either road, a comparison, or a simulation of coverage.
+    """Summarise a fit of either road, a comparison, predictions, effects or a simulation.
 
     Parameters
     ----------
     tree : DataTree or Dataset
-        What `fit`, `gee`, `sample`, `compare` or `coverage` returned, also when read back from a
-        file.
+        What `fit`, `gee`, `sample`, `compare`, `predict`, `marginal_effects`, `comparisons`,
+        `adjusted_predictions`, `profile` or `coverage` returned, also when read back from a file.
     ci_prob : float, optional
-        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default. Comparisons and
-        simulations have their own.
+        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default. What is not a
+        tree has its own.
 
     Returns
     -------
-    Summary, or Sheet of a comparison or simulation
+    Summary, or Sheet of what is not a tree
         Prints as text, and in notebooks as HTML. The summary's `table` is a pandas.DataFrame on
         the scale of the linear predictor. Likelihood and estimating-equation trees: estimate, se,
         z or t (with df), p_value and interval. Draws: mean, sd, equal-tailed interval, ess_bulk,
@@ -152,6 +154,10 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
         if ci_prob is not None:
             raise ArgumentError("a simulation has its own intervals; give ci_prob= to coverage.")
         return coverage_sheet(tree)
+    if isinstance(tree, xr.Dataset) and is_estimates(tree):
+        if ci_prob is not None:
+            raise ArgumentError("these estimates have their own intervals; give ci_prob= there.")
+        return estimates_sheet(tree)
     prob = default_ci_prob(ci_prob)
     if not isinstance(tree, xr.DataTree):
         raise ResultError(
@@ -203,15 +209,15 @@ def _table_of_draws(tree: xr.DataTree, prob: float) -> pd.DataFrame:
     from arviz_stats import summary as arviz_summary
 
     posterior = tree["posterior"].to_dataset()
-    scalars = [
-        str(name)
-        for name, values in posterior.data_vars.items()
-        if set(values.dims) == {"chain", "draw"}
-    ]
+    further = _further_parameters(posterior)
+    wanted = posterior[["beta"]]
+    if further:
+        values = xr.concat([v.drop_vars(list(v.coords)) for v in further.values()], "further")
+        wanted = wanted.assign(further=values.assign_coords(further=list(further)))
     # a parameter that does not move has no R-hat: NaN, and no warning
     with np.errstate(divide="ignore", invalid="ignore"):
         found = arviz_summary(
-            posterior[["beta", *scalars]],
+            wanted,
             ci_prob=prob,
             ci_kind="eti",
             fmt="xarray",
@@ -221,13 +227,30 @@ def _table_of_draws(tree: xr.DataTree, prob: float) -> pd.DataFrame:
     kept = ["mean", "sd", *bounds, "ess_bulk", "ess_tail", "r_hat"]
     chosen = found.sel(summary=kept)
     rows = [chosen["beta"].transpose("coef", "summary").values]
-    rows += [chosen[name].values[None] for name in scalars]
+    if further:
+        rows.append(chosen["further"].transpose("further", "summary").values)
     bounds_here = dict(zip(bounds, _bounds("eti", prob), strict=True))
     return pd.DataFrame(
         np.concatenate(rows),
-        index=[*posterior["coef"].values.astype(str), *scalars],
+        index=[*posterior["coef"].values.astype(str), *further],
         columns=[bounds_here.get(name, name) for name in kept],
     )
+
+
+def _further_parameters(posterior: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Draws of what stands beside β: dispersion, shapes, spreads and correlations of groups."""
+    found: dict[str, xr.DataArray] = {}
+    for key, values in posterior.data_vars.items():
+        name, own = str(key), [str(dim) for dim in values.dims if dim not in ("chain", "draw")]
+        if not own:
+            found[name] = values
+        elif name.startswith("sd_") and own == [f"effect_{name[3:]}"]:
+            effects = posterior[own[0]].values
+            found |= {f"{name}[{e}]": values.sel({own[0]: e}) for e in effects}
+        elif name.startswith("corr_") and own == [f"effect_{name[5:]}", f"effect_{name[5:]}2"]:
+            pairs = combinations(posterior[own[0]].values, 2)
+            found |= {f"{name}[{e}, {f}]": values.sel({own[0]: e, own[1]: f}) for e, f in pairs}
+    return found
 
 
 def _bounds(kind: str, prob: float) -> tuple[str, str]:
@@ -249,6 +272,8 @@ def _heading(tree: xr.DataTree) -> Iterator[str]:
         road = f"{attrs.get('kind', 'draws')}, {sizes['chain']} chains of {sizes['draw']} draws"
     if "correlation" in attrs:
         road += f", {attrs['correlation']} working correlation"
+        if "times" in attrs:
+            road += f" ({attrs['times']})"
     stats = _fit_stats(tree)
     counts = [f"{stats[name]:g} {what}" for name, what in COUNTS.items() if name in stats]
     if "max_cluster_size" in stats:
@@ -316,9 +341,13 @@ def _fit_stats(tree: xr.DataTree) -> dict[str, float]:
 
 def _sampling(tree: xr.DataTree, table: pd.DataFrame) -> Iterator[str]:
     """What the sampler's diagnostics say, in one line."""
+    rhat, bulk = float(table["r_hat"].max()), float(table["ess_bulk"].min())
+    if "averaged_over" not in tree.attrs:  # of every variable, those not in the table too
+        rhat = float(tree.attrs.get("max_rhat", rhat))
+        bulk = float(tree.attrs.get("min_ess_bulk", bulk))
     said = [
-        f"largest r_hat {number(float(table['r_hat'].max()), 4)}",
-        f"smallest ess_bulk {number(float(table['ess_bulk'].min()), 0)}",
+        f"largest r_hat {number(rhat if math.isnan(rhat) else rounded_up(rhat), 4)}",
+        f"smallest ess_bulk {number(bulk, 0)}",
     ]
     if "sample_stats" in tree.children and "diverging" in tree["sample_stats"].data_vars:
         said.insert(0, f"divergences {int(tree['sample_stats']['diverging'].sum())}")

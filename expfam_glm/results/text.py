@@ -25,6 +25,11 @@ def number(value: float, places: int | None = 2, none: str = "–") -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
+def rounded_up(value: float, places: int = 4) -> float:
+    """A number rounded up, for one that must not seem to keep a limit which it exceeds."""
+    return math.ceil(value * 10**places) / 10**places
+
+
 def percent(prob: float) -> str:
     """A probability in percent, without the sign."""
     return f"{100 * prob:g}"

@@ -111,8 +111,10 @@ class Expression:
             raise DeclarationError(f"{where} must be a function of {', '.join(arguments)}.")
         variables = [scalar(name) for name in (*arguments, *shapes)]
         keywords = dict(zip(shapes, variables[len(arguments) :], strict=True))
+        signature = None
         try:
-            accepted = inspect.signature(function).parameters
+            signature = inspect.signature(function)
+            accepted = signature.parameters
         except (TypeError, ValueError):
             accepted = {}  # type: ignore[assignment]
         takes_all = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
@@ -120,6 +122,15 @@ class Expression:
             keywords = {}  # such as pt.exp, whose keywords are not arguments
         elif accepted and not takes_all:
             keywords = {k: v for k, v in keywords.items() if k in accepted}
+        if signature is not None and not isinstance(function, Op):
+            try:
+                signature.bind(*arguments, **keywords)
+            except TypeError as error:
+                named = ", ".join(arguments)
+                raise DeclarationError(
+                    f"{where} is called with ({named}), but takes {signature}; write "
+                    f"lambda {named}: …, even if not all of them are used."
+                ) from error
         output = cls._call(function, variables[: len(arguments)], keywords, where)
         if isinstance(output, Real) and not isinstance(output, bool):
             output = pt.constant(np.float64(output))

@@ -14,6 +14,7 @@ from expfam_glm.spec.inverse import Inverse, probe_points
 _FAR = 30.0  # beyond ±30 exponentials of θ lose their digits without any fault of a declaration
 _POLE = 1e6  # b′/b where b goes to infinity at a finite θ; an overflow comes with a small one
 _NEAR = 1e-3  # of the end of a θ-domain, where b″ says whether the domain is cut too short
+_CANCELLED = 1e-12  # from an end of the θ-domain, where differences have lost their digits
 _CLOSED = 1e-6  # relative agreement of a declared closed form with the derived one
 _STOPPED = 1e-9  # a mean that moves less than this over an octave of θ has reached its limit
 
@@ -99,6 +100,14 @@ def _finite(family: Derived) -> None:
     missing = np.isnan(value) | (np.isinf(value) & _beyond_pole(family, grid, value))
     runs = np.flatnonzero(missing[1:] & missing[:-1])
     kept = grid[~missing]
+    if runs.size and _all_near_an_end(family, grid[missing]):
+        raise DeclarationError(
+            f"family {family.name!r}: b(θ) loses its digits near an end of the θ-domain "
+            f"{family.theta_domain}: it is no number at θ = {grid[runs[0]]:.6g}. Differences such "
+            "as 1 − exp(θ) cancel there; write log(1 − exp(θ)) as pt.log1mexp(θ), exp(θ) − 1 as "
+            "pt.expm1(θ), log(1 + x) as pt.log1p(x).",
+            "b",
+        )
     if runs.size:
         raise DeclarationError(
             f"family {family.name!r}: b(θ) is not a number at θ = {grid[runs[0]]:.6g} and other "
@@ -106,6 +115,14 @@ def _finite(family: Derived) -> None:
             f"{kept[-1]:.6g}. Narrow theta_domain to where b is finite.",
             "theta_domain",
         )
+
+
+def _all_near_an_end(family: Derived, theta: np.ndarray) -> bool:
+    """Whether points are so near to finite ends of the θ-domain that differences cancel."""
+    domain = family.theta_domain
+    ends = [end for end in (domain.low, domain.high) if np.isfinite(end)]
+    near = [np.abs(theta - end) <= _CANCELLED * (1 + abs(end)) for end in ends]
+    return bool(near) and bool(np.all(np.any(near, axis=0)))
 
 
 def _beyond_pole(family: Derived, grid: np.ndarray, value: np.ndarray) -> np.ndarray:
