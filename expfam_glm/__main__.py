@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from expfam_glm.command.parser import read
+from expfam_glm.command.parser import in_options, read
 from expfam_glm.errors import ExpfamError
 
 
@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return import_module(f"expfam_glm.command.{chosen.command}").run(chosen)
     except (ExpfamError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        text = in_options(str(error)) if chosen.command == "compare" else str(error)
+        print(f"Error: {text}", file=sys.stderr)
         return 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
-from expfam_glm.errors import ResultError
+from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.figures.canvas import (
     GRAY,
     PALETTE,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
 FOREST_WIDTH = 6.0  # inches
+# Small enough to leave short intervals visible: points² in matplotlib, else dots.
+MARKER = {"matplotlib": 12, "bokeh": 4, "plotly": 4, "none": 4}
 
 
 def plot_comparison(
@@ -34,6 +36,7 @@ def plot_comparison(
     *,
     coefs: Sequence[str] | None = None,
     densities: bool = False,
+    scaled: bool = False,
     title: str | None = None,
     backend: str = "matplotlib",
     **figure_kwargs: Any,
@@ -50,6 +53,10 @@ def plot_comparison(
     densities : bool
         Whether to draw the distributions too, each coefficient in a panel of its own, and over each
         one of draws, dashed, the normal (or t) distribution of the first estimate that is not.
+    scaled : bool
+        Whether to divide each coefficient by its standard error in the reference of the comparison,
+        so that those on small scales can be seen beside others. Not together with `densities`,
+        which have scales of their own.
     title : str, optional
         By default the probabilities of the thick and the thin interval.
     backend : {"matplotlib", "bokeh", "plotly", "none"}
@@ -67,7 +74,7 @@ def plot_comparison(
     ResultError
         If `table` is not a comparison or lacks a coefficient that is asked for.
     ArgumentError
-        If the backend is not known.
+        If the backend is not known, or for densities that are to be scaled.
 
     Examples
     --------
@@ -82,7 +89,11 @@ def plot_comparison(
     check_backend(backend)
     import arviz_plots
 
+    if scaled and densities:
+        raise ArgumentError("densities have panels of their own; leave scaled= out.")
     chosen = _choose(table, coefs)
+    if scaled:
+        chosen = chosen / table["se"].sel(model=table.attrs["reference"], drop=True)
     inner, outer = (percent(table.attrs[name]) for name in ("inner_prob", "ci_prob"))
     title = title or f"{inner}% (thick) and {outer}% (thin) intervals"
     if densities:
@@ -107,6 +118,7 @@ def plot_comparison(
             "labels": {"horizontal_align": "right"},
             "trunk": {"width": 3.5},
             "twig": {"width": 1.2},
+            "point_estimate": {"size": MARKER[backend]},
             "ticklabels": False,
         },
         color=[PALETTE[i % len(PALETTE)] for i in range(chosen.sizes["model"])],
@@ -127,7 +139,8 @@ def plot_comparison(
     y = collection.get_aes_as_dataset("y")["estimate"]
     draw.ylim((float(y.min()) - 0.5, float(y.max()) + 0.5), forest)
     draw.vline(0, forest, color="gray", width=0.8, linestyle="C1")
-    draw.xlabel("coefficient (link scale)", forest)
+    unit = f"coefficient / standard error of {table.attrs['reference']}"
+    draw.xlabel(unit if scaled else "coefficient (link scale)", forest)
     draw.title(title, forest)
     collection.add_legend("model")
     return collection

@@ -10,11 +10,13 @@ import xarray as xr
 from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.figures.canvas import PALETTE
 from expfam_glm.results.envelope import HalfNormal, half_normal
+from expfam_glm.results.fitted import no_density
 from expfam_glm.results.residuals import (
     STANDARDISED,
     hat_values,
     is_likelihood,
     of_kind,
+    quantile,
     row_fit,
     standardise,
 )
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
     from expfam_glm.spec.family import Family
     from expfam_glm.spec.link import Link
 
+KINDS = (*STANDARDISED, "quantile")
 FEWEST = 20  # points for a running mean
+LINE = 9  # points from one label to the next one at a tie
+TIED = (0.05, 0.04)  # of the width and height: points nearer than this have labels in a pile
 
 
 def plot_diagnostics(
     tree: xr.DataTree,
-    kind: str = "deviance",
+    kind: str | None = None,
     *,
     simulations: int = 19,
     random_seed: int = 0,
@@ -46,13 +51,15 @@ def plot_diagnostics(
     ----------
     tree : DataTree
         What `fit`, `gee` or `sample` returned, also when read back from a file.
-    kind : {"deviance", "pearson", "anscombe"}
-        Residuals to draw: standardised after a likelihood fit, else divided by √a(φ̂).
+    kind : {"deviance", "pearson", "anscombe", "quantile"}, optional
+        Residuals to draw: standardised after a likelihood fit, else divided by √a(φ̂). "quantile",
+        the default where responses are discrete and have a distribution, are randomised and normal
+        if the model is right; "deviance" is the default elsewhere.
     simulations : int
         How many responses to simulate and fit for the envelope of the half-normal plot; after a
         likelihood fit of a family with a density. 0 leaves it out.
     random_seed : int
-        Seed of the simulations.
+        Seed of the simulations and of the quantile residuals.
     title : str, optional
         By default the formula, family and link.
     family, link : Family, Link, optional
@@ -95,19 +102,27 @@ def plot_diagnostics(
     """
     from matplotlib import pyplot
 
-    if kind not in STANDARDISED:
-        raise one_of("kind", kind, STANDARDISED)
+    if kind is not None and kind not in KINDS:
+        raise one_of("kind", kind, KINDS)
     if isinstance(simulations, bool) or not isinstance(simulations, int) or simulations < 0:
         raise ArgumentError(f"simulations={simulations!r} must be a whole number from 0.")
     rows = row_fit(tree, "plot_diagnostics", family, link)
     full = is_likelihood(tree)
-    plain = of_kind(rows, kind)
-    values = standardise(rows, plain) if full else plain / np.sqrt(rows.a)
+    if kind is None:
+        drawable = rows.family.support.discrete and not no_density(tree, rows.family)
+        kind = "quantile" if drawable else "deviance"
+    if kind == "quantile":
+        values = quantile(rows, random_seed)
+    else:
+        plain = of_kind(rows, kind)
+        values = standardise(rows, plain) if full else plain / np.sqrt(rows.a)
     count = simulations if full and not rows.family.is_quasi else 0
     ordered = half_normal(rows, values, kind, count, random_seed)
     numbers = tree["constant_data"].to_dataset()["obs_id"].values
-    word = kind if kind == "deviance" else kind.capitalize()
+    word = kind.capitalize() if kind in ("pearson", "anscombe") else kind
     what = f"standardised {word} residual" if full else f"{word} residual / √φ"
+    if kind == "quantile":
+        what = "quantile residual"
 
     size = (9.5, 7.5) if full else (13.0, 4.2)
     figure = pyplot.figure(**({"figsize": size, "layout": "constrained"} | figure_kwargs))
@@ -178,10 +193,16 @@ def _number(
     if not rows.size:
         return
     middle = 0.5 * (np.nanmin(x) + np.nanmax(x))
-    for row in rows:
+    width, height = np.nanmax(x) - np.nanmin(x), np.nanmax(y) - np.nanmin(y)
+    for k, row in enumerate(rows):
         right = x[row] > middle
+        before = rows[:k]
+        tied = (np.abs(x[before] - x[row]) <= TIED[0] * width) & (
+            np.abs(y[before] - y[row]) <= TIED[1] * height
+        )
+        drop = -LINE * int(tied.sum())
         axes.annotate(
-            str(numbers[row]), (x[row], y[row]), xytext=(-5 if right else 5, 0), fontsize=8,
+            str(numbers[row]), (x[row], y[row]), xytext=(-5 if right else 5, drop), fontsize=8,
             textcoords="offset points", ha="right" if right else "left", va="center",
         )  # fmt: skip
     axes.margins(y=0.08)

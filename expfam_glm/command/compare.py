@@ -16,7 +16,7 @@ import xarray as xr
 import expfam_glm as eg
 from expfam_glm.command import files
 from expfam_glm.command.declared import families_of, split
-from expfam_glm.command.parser import ROLES, uses_groups, uses_time
+from expfam_glm.command.parser import ROLES, in_options, uses_groups, uses_time
 from expfam_glm.command.report import Report
 from expfam_glm.command.steps import Steps, write_trees
 from expfam_glm.errors import (
@@ -53,7 +53,7 @@ class Roads:
         try:
             self.trees[name] = self.heard(f"{name}: ", road)
         except FAILURES as error:
-            self.failed.append(f"{name} failed: {error}")
+            self.failed.append(f"{name} failed: {in_options(str(error))}")
             print(f"Error: {self.failed[-1]}", file=sys.stderr, flush=True)
 
     def heard[T](self, who: str, work: Callable[[], T]) -> T:
@@ -69,7 +69,7 @@ class Roads:
     def _keep(self, who: str, one: warnings.WarningMessage) -> None:
         """Print and keep one warning; those of other packages are not ours to show."""
         if issubclass(one.category, ExpfamWarning):
-            self.warnings.append(f"{who}{one.message}")
+            self.warnings.append(f"{who}{in_options(str(one.message))}")
             print(f"Warning: {self.warnings[-1]}", file=sys.stderr, flush=True)
 
 
@@ -79,12 +79,18 @@ def run(chosen: argparse.Namespace) -> int:
     steps = Steps()
     steps.say(f"Reading {chosen.data}")
     data = files.read(chosen.data, chosen.separator)
-    chosen.out.mkdir(parents=True, exist_ok=True)
     roads = Roads(steps)
     model = roads.heard("", lambda: _model(chosen, data))
     steps.say(f"Model: {chosen.formula}; {_facts(chosen, model)['Model']}; {_rows_of(model)}")
-    _fit(roads, model, chosen)
-    if not roads.trees:
+    new, done = not chosen.out.exists(), False
+    chosen.out.mkdir(parents=True, exist_ok=True)  # refused before the fits, not after them
+    try:
+        _fit(roads, model, chosen)
+        done = bool(roads.trees)
+    finally:
+        if new and not done:
+            chosen.out.rmdir()
+    if not done:
         return 1
     table = eg.compare(roads.trees, ci_prob=chosen.ci_prob)
     sheet = eg.summary(table)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from expfam_glm.mle.layout import TYPES
 
 USES_GROUPS = ("CR", "HAC")  # how the names of covariances begin that are told groups
 ROLES = {
@@ -14,6 +17,10 @@ ROLES = {
     "freq_weights": "column that says how many rows each row stands for",
     "trials": "column with numbers of trials; the response counts successes",
 }
+_OPTIONS = (*ROLES, "family", "link", "groups", "correlation", "time", "cov", "missing")
+_ARGUMENT = re.compile(
+    rf"""(?<![\w.])(?P<name>{"|".join(_OPTIONS)})=(?:['"](?P<value>[^'"]*)['"]|(?![\w('"\[{{]))"""
+)
 
 
 def read(arguments: Sequence[str]) -> argparse.Namespace:
@@ -22,6 +29,13 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     chosen = whole.parse_args(arguments)
     chosen.written = list(arguments)
     if chosen.command == "compare":
+        if chosen.family is None:
+            from expfam_glm import families
+
+            whole.error(
+                "compare needs --family: FILE.py:NAME, or one of "
+                + ", ".join(name for name in families.__all__ if name != "quasi")
+            )
         _refuse_idle(whole, chosen)
     return chosen
 
@@ -52,9 +66,7 @@ def _add_compare(job: argparse.ArgumentParser) -> None:
     )
     job.add_argument("data", type=Path, help="a CSV or Parquet file")
     job.add_argument("formula", help='such as "y ~ x + C(group)"')
-    job.add_argument(
-        "--family", required=True, help="the name of a built-in family, or FILE.py:NAME of your own"
-    )
+    job.add_argument("--family", help="the name of a built-in family, or FILE.py:NAME of your own")
     job.add_argument("--link", help="the name of a link; the family's own if not given")
     job.add_argument("--groups", metavar="COL", help="column of clusters; asks for GEE")
     job.add_argument("--correlation", help="working correlation of GEE (default: exchangeable)")
@@ -88,6 +100,19 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def in_options(text: str) -> str:
+    """A message with arguments of Python as the options that stand for them."""
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        if name == "cov" and value is not None and value not in TYPES:
+            return found[0]  # one of GEE's, for which there is no option
+        named = f"--{name.replace('_', '-')}"
+        return named if value is None else f"{named} {value}"
+
+    return _ARGUMENT.sub(option, text)
 
 
 def uses_groups(cov: list[str] | None) -> bool:

@@ -112,7 +112,12 @@ def _middle(text: str, tokens: list[Token]) -> int:
         )
     tildes = [place for place, operator in enumerate(operators) if "~" in operator]
     if not tildes or tildes[0] == 0:
-        raise FormulaError(f"{text!r} has no response; write 'response ~ terms'.")
+        raise FormulaError(
+            f"{text!r} has no response; write 'response ~ terms', or '{text.strip()} ~ 1' for an "
+            "intercept only."
+            if not tildes
+            else f"{text!r} has no response; write 'response ~ terms'."
+        )
     if not text[text.index("~", tokens[tildes[0]].source_start) + 1 :].strip():
         raise FormulaError(f"{text!r} has an empty right side; write '~ 1' for an intercept only.")
     return tildes[0]

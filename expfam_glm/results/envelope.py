@@ -12,7 +12,7 @@ from expfam_glm.errors import ExpfamError, ExpfamWarning
 from expfam_glm.mle.fit import find_maximum
 from expfam_glm.numerics.random import draw_at
 from expfam_glm.results.fitted import estimated_dispersion, problem_of
-from expfam_glm.results.residuals import RowFit, at_rows, of_kind, standardise
+from expfam_glm.results.residuals import RowFit, at_rows, of_kind, quantile, standardise
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def half_normal(
         Of a likelihood fit if there are simulations.
     residual : ndarray (n,)
     kind : str
-        Kind of the residuals, which are standardised in the simulations.
+        Kind of the residuals, which are standardised in the simulations (but for "quantile").
     simulations : int
         How many times to simulate the response from the fit and to fit again; 0 for no envelope.
     seed : int
@@ -89,6 +89,9 @@ def _simulated(rows: RowFit, kind: str, simulations: int, seed: int) -> list[np.
         a = maximum.measures.pearson / (problem.n - p) if estimated else rows.a
         coefficients = replace(rows.found, beta=maximum.solution.beta)
         drawn = at_rows(rows.tree, rows.family, rows.link, coefficients, rows.rows, y, a)
-        sizes = np.abs(standardise(drawn, of_kind(drawn, kind)))
+        if kind == "quantile":
+            sizes = np.abs(quantile(drawn, int(rng.integers(2**32))))
+        else:
+            sizes = np.abs(standardise(drawn, of_kind(drawn, kind)))
         found.append(np.sort(sizes[np.isfinite(sizes)]))
     return found

@@ -62,9 +62,9 @@ def predict(
     tree : DataTree
         What `fit`, `gee` or `sample` returned, also when read back from a file.
     newdata : data frame or array, optional
-        New rows, in any container that `GLM` takes (or a dict of single values: one row), with the variables on the right side of the
-        formula; the rows of the fit if not given. Levels of factors and the state of transforms
-        are those of the fit.
+        New rows, in any container that `GLM` takes (or a dict of single values: one row), with the
+        variables on the right side of the formula; the rows of the fit if not given. Levels of
+        factors and the state of transforms are those of the fit.
     kind : {"mean", "link", "draws"}
         The mean on the scale of the response, the linear predictor, or draws of the mean and of
         new responses.

@@ -241,7 +241,7 @@ def residuals(
         )
     rows = row_fit(tree, "residuals", family, link)
     if kind == "quantile":
-        values = _quantile(rows, check_options(None, 1, 1, random_seed))
+        values = quantile(rows, check_options(None, 1, 1, random_seed))
     elif standardised:
         need_likelihood(tree, "a standardised residual")
         values = standardise(rows, of_kind(rows, kind))
@@ -257,7 +257,7 @@ def residuals(
     )
 
 
-def _quantile(rows: RowFit, seed: int) -> np.ndarray:
+def quantile(rows: RowFit, seed: int) -> np.ndarray:
     """Randomised quantile residuals; refused without a distribution."""
     reason = no_density(rows.tree, rows.family)
     if reason:
