@@ -156,7 +156,7 @@ def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, numbers: np.ndarray) -> N
         means = [np.convolve(v[order], window, mode="valid") for v in (x, y)]
         axes.plot(*means, color=PALETTE[1], linewidth=1.8, label="running mean")
         axes.legend(frameon=False, loc="best")
-    _number(axes, x, y, known[np.argsort(-np.abs(y[known]))[:3]], numbers)
+    _number(axes, x, y, _largest(np.abs(y), known), numbers)
 
 
 def _half_normal(axes: Axes, ordered: HalfNormal, numbers: np.ndarray, what: str) -> None:
@@ -183,7 +183,13 @@ def _stems(axes: Axes, cook: np.ndarray, numbers: np.ndarray) -> None:
     axes.set(xlabel="row", ylabel="Cook's distance", title="Influence")
     axes.set_ylim(bottom=0)
     known = np.flatnonzero(np.isfinite(cook))
-    _number(axes, place, cook, known[np.argsort(-cook[known])[:3]], numbers)
+    _number(axes, place, cook, _largest(cook, known), numbers)
+
+
+def _largest(sizes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The rows of the three largest, without those that a fourth one equals."""
+    order = known[np.argsort(-sizes[known], kind="stable")]
+    return order[:3][sizes[order[:3]] > sizes[order[3]]] if order.size > 3 else order
 
 
 def _number(

@@ -747,3 +747,12 @@ def test_dropped_rows_are_counted_and_named_in_the_result():
 def test_functions_of_a_family_refuse_what_is_no_number(call, words):
     with pytest.raises(ExpfamError, match=words):
         call(eg.families.poisson)
+
+
+def test_small_slips_get_the_right_hint() -> None:
+    data = {"y": [1, 2, 4, 9], "x": [0.0, 1.0, 2.0, 3.0]}
+    with pytest.raises(ArgumentError, match="perhaps 'HC0'"):
+        eg.GLM("y ~ x", data, family="poisson").fit(cov="hc0")
+    with pytest.raises(ExpfamError, match="'y ~ 1' for an intercept only"):
+        eg.GLM("y", data, family="poisson")
+    assert dir(eg) == sorted([*eg.__all__, "__version__"])

@@ -16,6 +16,7 @@ import xarray as xr
 
 import expfam_glm as eg
 from expfam_glm.__main__ import main
+from expfam_glm.command.parser import in_options
 from expfam_glm.results.compare import compare
 from tests.declared import DECLARED
 
@@ -192,10 +193,14 @@ def test_a_file_that_is_no_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("seizures ~ agee", POISSON, "did you mean 'age'"),
         ("seizures age", POISSON, "Error: "),
         (FORMULA, ("--family", "poison"), "perhaps 'poisson'"),
-        (FORMULA, (*POISSON, "--link", "lgo"), "link='lgo' is not known"),
-        (FORMULA, (*POISSON, "--cov", "CR0"), "needs groups"),
+        (FORMULA, (*POISSON, "--link", "lgo"), "--link lgo is not known"),
+        (FORMULA, (*POISSON, "--cov", "CR0"), "needs --groups"),
         (FORMULA, (*POISSON, "--groups", "patiant"), "did you mean 'patient'"),
-        (FORMULA, (*POISSON, "--groups", "patient", "--correlation", "x"), "correlation='x'"),
+        (
+            FORMULA,
+            (*POISSON, "--groups", "patient", "--correlation", "x"),
+            "--correlation x is not known",
+        ),
         (FORMULA, (*POISSON, "--exposure", "nope"), "exposure 'nope' is not in the data"),
         (FORMULA, (*POISSON, "--ci-prob", "95"), "not a probability"),
         (FORMULA, ("--family", str(ROOT / "tests/declared.py")), "say which one"),
@@ -212,6 +217,22 @@ def test_refused_models(
     assert main([*given, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Error: ") and message in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_messages_speak_of_options() -> None:
+    text = (
+        "pass missing='drop'; give time= for correlation='ar1'; cov='CR2', cov='pan', weights=[1]"
+    )
+    assert in_options(text) == (
+        "pass --missing drop; give --time for --correlation ar1; --cov CR2, cov='pan', weights=[1]"
+    )
+
+
+def test_families_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["compare", SEIZURES, FORMULA])
+    assert "negative_binomial, normal, poisson" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ def lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").split("\n")]
 
 
+def test_the_table_of_families_is_whole() -> None:
+    text = (ROOT / "docs/declare.md").read_text(encoding="utf-8")
+    assert set(eg.families.__all__) - {"gaussian"} <= set(re.findall(r"^\| `(\w+)", text, re.M))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_before_the_first_sampling(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = PAGES[page]

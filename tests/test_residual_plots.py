@@ -43,7 +43,7 @@ def points(axes: Axes) -> np.ndarray:
 
 def test_the_panels_hold_residuals_and_influence() -> None:
     tree = seizures("fit")
-    figure = eg.plot_diagnostics(tree, simulations=3)
+    figure = eg.plot_diagnostics(tree, "deviance", simulations=3)
     residual, spread, half, cook = figure.axes
     r = eg.residuals(tree, standardised=True).values
     eta = eg.predict(tree, kind="link")["estimate"].values
@@ -74,6 +74,21 @@ def test_other_roads_have_no_influence_and_no_envelope() -> None:
     np.testing.assert_allclose(points(figure.axes[0])[:, 1], r)
     assert figure.axes[0].get_ylabel() == "Pearson residual / √φ"
     assert figure.get_suptitle() == "Seizures" and not figure.axes[2].collections
+
+
+def test_discrete_responses_have_quantile_residuals() -> None:
+    figure = eg.plot_diagnostics(seizures("fit"), simulations=2, random_seed=3)
+    r = eg.residuals(seizures("fit"), "quantile", random_seed=3).values
+    np.testing.assert_allclose(points(figure.axes[0])[:, 1], r)
+    assert figure.axes[0].get_ylabel() == "quantile residual"
+    assert figure.axes[2].get_legend().get_texts()[0].get_text() == "range of 2 simulated fits"
+
+
+def test_ties_are_not_labelled_on_top_of_each_other() -> None:
+    data = {"y": [0, 1] * 10, "x": [0] * 10 + [1] * 10}
+    tree = eg.GLM("y ~ x", data, family="binomial").fit()
+    figure = eg.plot_diagnostics(tree, "deviance", simulations=0)
+    assert not figure.axes[0].texts and not figure.axes[3].texts
 
 
 def test_a_row_that_is_fitted_by_itself_is_left_out() -> None:

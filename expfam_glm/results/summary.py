@@ -212,8 +212,8 @@ def _table_of_draws(tree: xr.DataTree, prob: float) -> pd.DataFrame:
     further = _further_parameters(posterior)
     wanted = posterior[["beta"]]
     if further:
-        values = xr.concat([v.drop_vars(list(v.coords)) for v in further.values()], "further")
-        wanted = wanted.assign(further=values.assign_coords(further=list(further)))
+        values = xr.concat([v.drop_vars(list(v.coords)) for v in further.values()], "label")
+        wanted = wanted.assign(further=values.assign_coords(label=list(further)))
     # a parameter that does not move has no R-hat: NaN, and no warning
     with np.errstate(divide="ignore", invalid="ignore"):
         found = arviz_summary(
@@ -228,7 +228,7 @@ def _table_of_draws(tree: xr.DataTree, prob: float) -> pd.DataFrame:
     chosen = found.sel(summary=kept)
     rows = [chosen["beta"].transpose("coef", "summary").values]
     if further:
-        rows.append(chosen["further"].transpose("further", "summary").values)
+        rows.append(chosen["further"].transpose("label", "summary").values)
     bounds_here = dict(zip(bounds, _bounds("eti", prob), strict=True))
     return pd.DataFrame(
         np.concatenate(rows),

@@ -199,6 +199,7 @@ def test_named_occasions_and_dates_are_labels(seizures):
     same(dated, visits)
 
 
+@pytest.mark.filterwarnings("ignore:.* clusters are few")  # numbers are compared, not trusted
 def test_large_matrices_are_shown_in_part():
     rng = np.random.default_rng(5)
     X = np.ones((240, 1))

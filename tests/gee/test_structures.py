@@ -138,6 +138,7 @@ def test_what_a_custom_function_may_not_return(seizures, function, says):
         fit_of(seizures, eg.correlation.Custom(function, 0.4, bounds=(0.39, 0.9)))
 
 
+@pytest.mark.filterwarnings("ignore:.* clusters are few")  # numbers are compared, not trusted
 def test_large_clusters_of_consecutive_times():
     rng = np.random.default_rng(7)
     sizes = [70, 40, 40, 9, 1]

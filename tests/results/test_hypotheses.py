@@ -220,6 +220,26 @@ def test_unreadable_hypotheses(text, error, message):
         contrasts_of(text, LABELS)
 
 
+def test_levels_with_colons_and_reference_levels():
+    levels = ["1st: x", "2nd: y", "3rd z: w"]
+    data = {"y": [1, 2, 3, 4, 5, 7], "region": levels * 2}
+    tree = eg.GLM("y ~ region", data, family="poisson").fit()
+    gap = eg.hypotheses(tree, "region[2nd: y] = region[3rd z: w]").table["estimate"].iloc[0]
+    assert gap == pytest.approx(np.log(7 / 10), rel=1e-8)
+    with pytest.raises(ArgumentError, match="'1st: x' is the reference level of region"):
+        eg.hypotheses(tree, "region[1st: x] = 0")
+    with pytest.raises(ArgumentError, match="begins with no level of region"):
+        eg.hypotheses(tree, "region[4th] = 0")
+
+
+def test_another_shape_names_the_family_of_the_fit():
+    family = eg.families.negative_binomial(0.748338)
+    tree = eg.GLM("y ~ 1", {"y": [0, 3, 9, 1]}, family=family).fit()
+    call = r"expfam_glm\.families\.negative_binomial\(alpha=0\.748338\)"
+    with pytest.raises(ArgumentError, match=call):
+        eg.deviance_table(tree, family="negative_binomial")
+
+
 def test_an_estimated_shape_is_held_in_wald_tests():
     quine = eg.load_data("quine")
     tree = eg.GLM("days ~ sex + age", quine, family="negative_binomial").fit(

@@ -161,6 +161,35 @@ def test_the_text_of_draws_shows_the_sampler() -> None:
     assert lines[-1].startswith("Sampling: divergences 0, largest r_hat 1.00")
 
 
+def test_groups_show_their_spreads_and_correlations() -> None:
+    tree = sampled()
+    rng = np.random.default_rng(0)
+    posterior = tree["posterior"].to_dataset()
+    effects = ["Intercept", "age"]
+    rho = rng.uniform(-0.5, 0.5, (4, 1000))
+    matrix = np.ones((4, 1000, 2, 2))
+    matrix[..., 0, 1] = matrix[..., 1, 0] = rho
+    each = ("chain", "draw", "effect_g")
+    posterior = posterior.assign(
+        sd_g=(each, rng.uniform(1, 2, (4, 1000, 2))), corr_g=((*each, "effect_g2"), matrix)
+    ).assign_coords(effect_g=effects, effect_g2=effects)
+    tree["posterior"] = xr.DataTree(posterior)
+    table = summary(tree, ci_prob=0.9).table
+    assert table.index.tolist()[len(LABELS) :] == [
+        "sd_g[Intercept]", "sd_g[age]", "corr_g[Intercept, age]",
+    ]  # fmt: skip
+    spread = posterior["sd_g"].sel(effect_g="age").values
+    assert table.loc["sd_g[age]", "mean"] == pytest.approx(spread.mean(), rel=1e-12)
+    ends = table.loc["corr_g[Intercept, age]", ["eti90_lb", "eti90_ub"]]
+    np.testing.assert_allclose(ends.astype(float), np.quantile(rho, [0.05, 0.95]), atol=1e-3)
+
+
+def test_the_largest_rhat_is_that_of_the_diagnosis() -> None:
+    tree = sampled()
+    tree.attrs["max_rhat"] = 1.012301
+    assert "largest r_hat 1.0124" in str(summary(tree))
+
+
 def test_a_parameter_that_does_not_move_has_no_rhat_and_no_warning() -> None:
     tree = sampled()
     tree["posterior"]["beta"][..., 1] = 0.5

@@ -62,6 +62,20 @@ def test_b_that_is_nowhere_finite():
         declare(b=lambda theta: -pt.log(-theta), theta_domain=eg.Positive, support=eg.Positive)
 
 
+def test_functions_of_too_few_arguments():
+    with pytest.raises(DeclarationError, match=r"c is called with \(y, a\), .* lambda y, a: …"):
+        declare(c=lambda y: -pt.gammaln(y + 1))
+    with pytest.raises(DeclarationError, match=r"b is called with \(theta\)"):
+        declare(b=lambda: 1.0)
+
+
+def test_digits_that_cancel_near_an_end_of_the_domain():
+    geometric = {"c": lambda y, a: 0.0 * y, "theta_domain": eg.Interval(None, 0)}
+    with pytest.raises(DeclarationError, match="loses its digits near an end.*pt.log1mexp"):
+        declare(b=lambda t: -pt.log(1 - pt.exp(t)), **geometric)
+    assert declare(b=lambda t: -pt.log1mexp(t), **geometric).mean(-np.log(2)) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("support", [eg.Interval(-2, -1), eg.Integers(0, 1), eg.UnitInterval])
 def test_means_outside_the_support(support):
     with pytest.raises(DeclarationError, match=r"mean b′\(θ\) = .* lies outside the support"):
