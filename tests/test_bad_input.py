@@ -715,6 +715,7 @@ def test_warnings_of_a_fit_are_ours_or_none():
     assert not caught
 
 
+@pytest.mark.filterwarnings("ignore:.* clusters are few")
 def test_dropped_rows_are_counted_and_named_in_the_result():
     y = [1.0, 2.0, np.nan, 4.0, 6.0, 5.0]
     data = {"y": y, "x": [0.0, 1.0, 2.0, np.nan, 4.0, 5.0], "g": list("aabbbc")}
