@@ -233,5 +233,5 @@ def test_times_on_a_fine_grid_cost_no_more_than_their_distances():
     x, visit = rng.normal(size=30), np.tile(np.arange(5), 6)
     data = {"y": rng.poisson(np.exp(0.3 + 0.2 * x)), "x": x, "g": np.repeat(np.arange(6), 5)}
     data["seconds"] = visit * 10**9 + (visit == 2)
-    with pytest.raises(CorrelationError, match="200000000[01].*fewer distinct times"):
+    with pytest.raises(CorrelationError, match=r"2e\+09.*fewer distinct times"):
         eg.GLM("y ~ x", data, family="poisson").gee("g", "toeplitz", time="seconds")
