@@ -9,6 +9,8 @@ import numpy as np
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.mle.covariance import Robust, Sandwich
+from expfam_glm.mle.few_clusters import few_clusters
+from expfam_glm.mle.layout import CORRECTED, UNCORRECTED
 from expfam_glm.mle.penalty import Adjustment, Penalty
 
 
@@ -63,6 +65,8 @@ def of_sandwich(sandwich: Sandwich, found: Mapping[str, Robust]) -> list[str]:
                 f"coefficients: its rank is at most {K - 1}. Test few coefficients at a time, or "
                 "use fewer terms."
             )
+        way_out = "Use cov='CR2', by one grouping variable."
+        notes.append(few_clusters(K, p, [*found], UNCORRECTED, CORRECTED, way_out))
     size = np.sum(sandwich.factor.root**2, axis=1) * sandwich.mean_square
     for name, one in found.items():
         if name != "fisher" and np.any(one.covariance.diagonal() <= 1e-20 * size):
@@ -70,6 +74,7 @@ def of_sandwich(sandwich: Sandwich, found: Mapping[str, Robust]) -> list[str]:
                 f"the covariance {name!r} is zero in some direction: the scores of every row or "
                 "cluster cancel. Its standard errors say nothing there."
             )
+    notes = [note for note in notes if note]
     for note in notes:
         warn(note, FitWarning)
     return notes
