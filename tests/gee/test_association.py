@@ -102,6 +102,7 @@ def literal(model, data, tree, rho, ddof):
     return np.sqrt(phi_parts @ phi_parts), np.sqrt(np.sum(alpha_parts**2, axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ddof", ["none", "p", "geepack"])
 @pytest.mark.parametrize("name", list(structures()))
 def test_every_structure(name, ddof):
