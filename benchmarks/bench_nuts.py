@@ -140,7 +140,7 @@ def pymc_nutpie(d: dict[str, Any], draws: int, tune: int | None) -> tuple[np.nda
         eta = pm.math.dot(d["X"], beta)
         if "g" in d:
             sd = pm.HalfNormal("sd_g", 2.5)
-            eta = eta + (sd * pm.Normal("z", shape=d["g"].max() + 1))[d["g"]]
+            eta = eta + (sd * pm.Normal("z", shape=int(d["g"].max()) + 1))[d["g"]]
         if d["family"] == "binomial":
             pm.Bernoulli("y", logit_p=eta, observed=d["y"].astype(int))
         elif d["family"] == "poisson":
