@@ -93,13 +93,14 @@ def test_the_csv_holds_the_comparison_unrounded(results: Path) -> None:
     names = {"MLE": "mle", "GEE": "gee", "Bayes": "bayes"}
     table = compare({k: xr.load_datatree(results / f"{v}.nc") for k, v in names.items()})
     rows = pd.read_csv(results / "comparison.csv").set_index(["parameter", "model"])
-    assert len(rows) == 4 * 3
+    assert len(rows) == (4 + 4) * 3  # coefficients and phi; AIC, BIC, QIC, elpd
     for coef in table["coef"].values:
         for model in names:
             row, one = rows.loc[(coef, model)], table.sel(coef=coef, model=model)
             assert row["estimate"] == one["estimate"] and row["se"] == one["se"]
             assert [row["interval_lower"], row["interval_upper"]] == one["interval"].values.tolist()
-    assert rows.loc[("phi", "GEE"), "estimate"] == table["phi"].sel(model="GEE")
+    for name, model in (("phi", "GEE"), ("aic", "MLE"), ("qic", "GEE"), ("elpd", "Bayes")):
+        assert rows.loc[(name, model), "estimate"] == table[name].sel(model=model)
     assert (results / "comparison.txt").read_text(encoding="utf-8") == f"{eg.summary(table)}\n"
 
 
@@ -253,6 +254,7 @@ wrong = eg.Family(
 )
 
 
+@pytest.mark.slow
 def test_check_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path / "families.py", WRONG)
     assert main(["check", file]) == 1
@@ -290,6 +292,7 @@ def test_a_name_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'logarithmic'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_declared_family_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("y,x\n1,0\n1,1\n2,0.5\n3,2\n1,0.2\n4,1.7\n2,1.1\n1,0.1\n")
     family = f"{ROOT / 'tests/declared.py'}:zero_truncated_poisson"

@@ -17,12 +17,14 @@ from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.gee import correlation as correlations
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.base import Correlation
-from expfam_glm.gee.covariance import Covariances, check, covariances
+from expfam_glm.gee.covariance import CORRECTED, Covariances, check, covariances
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.fitting import Fit, Options, fitted, leave_one_out
 from expfam_glm.gee.selection import criteria
 from expfam_glm.mle.dispersion import invert_dispersion
+from expfam_glm.mle.few_clusters import few_clusters
 from expfam_glm.mle.fitness import deviance as row_deviance
+from expfam_glm.mle.rank import expand
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 
@@ -83,7 +85,7 @@ def gee(
         return leave_one_out(rows, fit)
 
     found = covariances(equations, state, chosen, df, rows.occasions(), without)
-    notes = [*fit.notes, *_remarks(equations, state, found)]
+    notes = [*fit.notes, *_remarks(equations, state, found, chosen)]
     constant = problem.constant_data() | rows.constant_data()
     named = {"groups": groups, "time": time}
     attrs: dict[str, str | float | int] = {
@@ -95,6 +97,7 @@ def gee(
         "dispersion": "given" if phi is not None else "moments",
         "association": "given" if alpha is not None else "moments",
         **{role: name for role, name in named.items() if isinstance(name, str)},
+        **working.attrs(),
         "warnings": "\n".join(notes),
     }
     parameters, coords = _parameters(equations, state, problem)
@@ -102,9 +105,9 @@ def gee(
         Estimate(
             kind="GEE",
             labels=problem.labels,
-            beta=_expand(state.beta, fit.aliased),
-            covariances={name: _expand(V, fit.aliased) for name, V in found.by_type.items()},
-            df=_expand(found.df, fit.aliased) if np.ndim(found.df) else found.df,
+            beta=expand(state.beta, fit.aliased),
+            covariances={name: expand(V, fit.aliased) for name, V in found.by_type.items()},
+            df=expand(found.df, fit.aliased) if np.ndim(found.df) else found.df,
             fit=parameters,
             fit_coords=coords,
             positive={},
@@ -120,7 +123,9 @@ def gee(
     )
 
 
-def _remarks(equations: Equations, state: State, found: Covariances) -> list[str]:
+def _remarks(
+    equations: Equations, state: State, found: Covariances, chosen: tuple[str, ...]
+) -> list[str]:
     """What must be known about the fit; each is also a warning."""
     structure = equations.structure
     K, p = structure.clusters.count, state.beta.size
@@ -130,6 +135,8 @@ def _remarks(equations: Equations, state: State, found: Covariances) -> list[str
             f"{K} clusters do not carry a robust covariance of {p} coefficients: its rank is at "
             f"most {K - 1}. Use cov='naive', or fewer terms."
         )
+    way_out = "Use cov='mancl-derouen' with df='t', or 'satterthwaite'."
+    notes.append(few_clusters(K, p, chosen, ("robust",), CORRECTED, way_out))
     robust, naive = (found.by_type[name].diagonal() for name in ("robust", "naive"))
     if np.any(robust <= 1e-20 * naive):
         notes.append(
@@ -140,14 +147,6 @@ def _remarks(equations: Equations, state: State, found: Covariances) -> list[str
     for note in notes:
         warn(note, FitWarning)
     return notes
-
-
-def _expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
-    """A vector or matrix over the kept coefficients, NaN at the aliased ones."""
-    kept = np.flatnonzero(~aliased)
-    full = np.full((aliased.size,) * values.ndim, np.nan)
-    full[np.ix_(*[kept] * values.ndim)] = values
-    return full
 
 
 def _parameters(equations: Equations, state: State, problem: Problem) -> tuple[dict, dict]:

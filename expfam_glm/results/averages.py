@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
+from expfam_glm.errors import DataError
 from expfam_glm.numerics.wald import wald_interval, wald_p_value
 from expfam_glm.results.fitted import Coefficients, Rows
-from expfam_glm.results.mean import bend_of, check_domain, mean_of, slope_of
+from expfam_glm.results.mean import bend_of, checked_mean, slope_of
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.link import Link
 
@@ -24,24 +25,32 @@ class Quantity:
     value: np.ndarray
     gradient: np.ndarray | None
     draws: np.ndarray | None
+    null: float = 0.0  # what it is tested against
 
     def combine(
         self,
         other: Quantity,
         function: Callable[[np.ndarray, np.ndarray], np.ndarray],
         partial: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+        null: float,
     ) -> Quantity:
-        """A function of two quantities, with its partial derivatives."""
-        value = function(self.value, other.value)
-        if self.draws is not None and other.draws is not None:
-            return Quantity(value, None, function(self.draws, other.draws))
-        assert self.gradient is not None and other.gradient is not None
-        first, second = partial(self.value, other.value)
-        gradient = first[:, None] * self.gradient + second[:, None] * other.gradient
-        return Quantity(value, gradient, None)
+        """A function of two quantities, with its partial derivatives and its value at no effect."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = function(self.value, other.value)
+            if not np.all(np.isfinite(value)):
+                raise DataError(
+                    "a comparison of average predictions overflows; compare at values of the "
+                    "variable nearer to those of the data."
+                )
+            if self.draws is not None and other.draws is not None:
+                return Quantity(value, None, function(self.draws, other.draws), null)
+            assert self.gradient is not None and other.gradient is not None
+            first, second = partial(self.value, other.value)
+            gradient = first[:, None] * self.gradient + second[:, None] * other.gradient
+            return Quantity(value, gradient, None, null)
 
     def table(self, found: Coefficients, prob: float) -> dict[str, np.ndarray]:
-        """Estimate, standard error, interval and, without draws, the test against zero."""
+        """Estimate, standard error, interval and, without draws, the test against `null`."""
         if self.draws is not None:
             tails = [(1 - prob) / 2, (1 + prob) / 2]
             return {
@@ -53,7 +62,7 @@ class Quantity:
         variance = np.einsum("gi,ij,gj->g", self.gradient, found.V, self.gradient)
         se = np.sqrt(np.maximum(variance, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
-            statistic = self.value / se
+            statistic = (self.value - self.null) / se
         return {
             "estimate": self.value,
             "se": se,
@@ -114,14 +123,13 @@ class Averager:
         """μ, or η itself."""
         if self.linear:
             return eta
-        check_domain(eta, self.link, self.space)
-        return mean_of(self.link, eta)
+        return checked_mean(eta, self.link, self.space)
 
     def _slope(self, eta: np.ndarray, moves: np.ndarray) -> np.ndarray:
         """dμ/dx from dη/dx, or that itself."""
         if self.linear:
             return moves
-        check_domain(eta, self.link, self.space)
+        checked_mean(eta, self.link, self.space)
         return slope_of(self.link, eta) * moves
 
     def _drawn(self, of_part: Callable[[slice], np.ndarray]) -> Quantity:

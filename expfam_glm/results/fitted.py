@@ -56,10 +56,11 @@ class Rows:
 
     def eta(self, beta: np.ndarray, kept: np.ndarray) -> np.ndarray:
         """Xβ + offset; (m,), or (m, S) for draws (p, S)."""
-        product = (self.X if kept.all() else self.X[:, kept]) @ beta
-        if self.offset is None:
-            return product
-        return product + (self.offset if beta.ndim == 1 else self.offset[:, None])
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what comes out
+            product = (self.X if kept.all() else self.X[:, kept]) @ beta
+            if self.offset is None:
+                return product
+            return product + (self.offset if beta.ndim == 1 else self.offset[:, None])
 
     def part(self, rows: slice) -> Rows:
         """Some of the rows."""
@@ -150,9 +151,19 @@ def need_family(tree: xr.DataTree, family: Family | None, what: str) -> Family:
     return family
 
 
+def need_scale(a: float) -> float:
+    """The dispersion a(φ̂), or the error for a fit that has none."""
+    if np.isfinite(a) and a > 0:
+        return a
+    raise ResultError(
+        "the fit has no dispersion to measure by: it is perfect, or has as many coefficients as "
+        "observations. Leave terms out, or fit with dispersion= a number."
+    )
+
+
 def no_density(tree: xr.DataTree, family: Family | None) -> str:
     """Why new responses cannot be drawn, or empty."""
-    if tree.attrs.get("estimator") == "GEE":
+    if by_equations(tree):
         return "generalised estimating equations declare mean and variance, not a distribution"
     if family is not None and family.is_quasi:
         return f"the quasi family {family.name!r} declares mean and variance, not a distribution"
@@ -212,14 +223,15 @@ def coefficients_of(tree: xr.DataTree, cov_type: str | None = None) -> Coefficie
 def _degrees_of_freedom(tree: xr.DataTree, chosen: str, first: str) -> float:
     """Degrees of freedom for a linear combination: the smallest of the coefficients' own."""
     if f"df_{chosen}" in tree["fit"].data_vars:
-        return float(np.nanmin(tree["fit"][f"df_{chosen}"]))
+        own = np.asarray(tree["fit"][f"df_{chosen}"])
+        return float(np.nanmin(own)) if np.isfinite(own).any() else np.nan
     df = np.asarray(tree["fit"]["df"])
-    own = tree.attrs.get("df") == "satterthwaite" or chosen == "CR2"
+    each = tree.attrs.get("df") == "satterthwaite" or chosen == "CR2"
     if chosen == first or tree.attrs.get("df") == "t":
         return float(np.nanmin(df)) if np.isfinite(df).any() else np.inf
     if chosen in MODEL_BASED:
         return float(tree["fit_stats"]["df_residual"]) if estimated_dispersion(tree) else np.inf
-    return np.nan if own else np.inf
+    return np.nan if each else np.inf
 
 
 def need_df(found: Coefficients) -> None:
@@ -234,6 +246,11 @@ def need_df(found: Coefficients) -> None:
 def by_likelihood(tree: xr.DataTree) -> bool:
     """Whether a tree is one of `fit`: maximum likelihood or quasi-likelihood."""
     return str(tree.attrs.get("estimator")).startswith("maximum")
+
+
+def by_equations(tree: xr.DataTree) -> bool:
+    """Whether a tree is one of `gee`."""
+    return tree.attrs.get("estimator") == "GEE"
 
 
 def estimated_dispersion(tree: xr.DataTree) -> bool:

@@ -43,6 +43,7 @@ CASES: dict[str, tuple[Any, Any, Any, Any, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("by", ["mu", "theta"])
 def test_log_density_is_the_family_s_own(name: str, by: str) -> None:
@@ -73,6 +74,7 @@ def test_a_shape_parameter_may_be_a_variable() -> None:
     np.testing.assert_allclose(logp({"alpha": np.array(0.7)}), expected, rtol=LOG_DENSITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_outside_the_support_the_log_density_is_minus_infinity(name: str) -> None:
     family, _, mu, phi, weights = CASES[name]
@@ -100,6 +102,7 @@ def test_symbolic_support_is_that_of_the_family(name: str, r: float) -> None:
     assert np.array_equal(found, family.contains(y, r))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -39,6 +39,7 @@ def test_variables_data_and_coordinates() -> None:
     assert [v.name for v in to_pymc(problem("gamma")).free_RVs] == ["beta", "phi"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_likelihood_is_the_family_s(name: str) -> None:
     own = problem(name)
@@ -68,6 +69,7 @@ def test_outside_the_domain_of_the_link_there_is_no_density(name: str) -> None:
     assert np.isneginf(model.compile_logp(**QUICK)(point))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poisson", "binomial-probit", "gamma-log", "inverse_gaussian"])
 def test_mode_under_a_flat_prior_is_the_maximum_of_the_likelihood(name: str) -> None:
     own = problem(name)
