@@ -145,7 +145,7 @@ def _rows_of_one(family: Family, link: Link, names: tuple[str, ...]) -> Kernel:
     def without(eta: np.ndarray, y: np.ndarray, r: float, *shapes: Any, out: Any = None) -> Any:
         return kernel(eta, y, *shapes, out=out)
 
-    without.buffers = getattr(kernel, "buffers")  # type: ignore[attr-defined]  # noqa: B009
+    without.buffers = kernel.buffers  # type: ignore[attr-defined]
     return without
 
 
@@ -162,6 +162,8 @@ class LogPosterior:
 
     Where the prior is one of s = φ^k, it is the density of (β, u(ψ), log s) at z.
     """
+
+    rows: Any  # a function of `lower`, with its number of buffers
 
     def __init__(self, problem: Problem, applied: Applied) -> None:
         assert applied.beta is not None

@@ -156,6 +156,7 @@ def test_a_given_phi_is_held(name):
 
 
 @pytest.mark.filterwarnings("ignore:.* clusters are few")  # numbers are compared, not trusted
+@pytest.mark.slow
 def test_long_series_take_the_road_by_fourier_transform():
     rng = np.random.default_rng(4)
     series = [np.flatnonzero(rng.random(150) < 0.5) for _ in range(3)]

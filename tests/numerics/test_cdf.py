@@ -142,6 +142,7 @@ def test_refusals() -> None:
         zero_truncated_poisson.cdf(2.0, 2.0, weights=2.0)
 
 
+@pytest.mark.slow
 def test_an_atom_beside_a_density() -> None:
     """Zero with probability e^−λ, else exponential sums: compound Poisson, closed by Bessel."""
     import pytensor.tensor as pt
