@@ -57,6 +57,18 @@ def test_the_lines_are_the_exact_intervals() -> None:
         np.testing.assert_allclose([line[2:] for line in thick], table["inner_interval"][model])
 
 
+def test_scaled_intervals_are_in_standard_errors_of_the_reference() -> None:
+    table = compare(three_roads())
+    forest = plot_comparison(table, scaled=True).get_target("estimate", {"column": "forest"})
+    first = next(iter(lines_of(forest).values()))[::2]
+    one = table.isel(model=0)
+    expected = one["interval"] / one["se"]
+    np.testing.assert_allclose([line[2:] for line in first], expected)
+    assert forest.get_xlabel() == "coefficient / standard error of MLE"
+    with pytest.raises(ArgumentError, match="leave scaled= out"):
+        plot_comparison(table, densities=True, scaled=True, backend="none")
+
+
 def test_models_stand_apart_in_the_order_of_the_table() -> None:
     forest = plot_comparison(compare(three_roads())).get_target("estimate", {"column": "forest"})
     tops = [lines[0][0] for lines in lines_of(forest).values()]

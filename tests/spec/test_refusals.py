@@ -73,7 +73,7 @@ def test_functions_of_too_few_arguments():
 
 def test_digits_that_cancel_near_an_end_of_the_domain():
     geometric = {"c": lambda y, a: 0.0 * y, "theta_domain": eg.Interval(None, 0)}
-    with pytest.raises(DeclarationError, match="loses its digits near an end.*pt.log1mexp"):
+    with pytest.raises(DeclarationError, match=r"loses its digits near an end.*pt.log1mexp"):
         declare(b=lambda t: -pt.log(1 - pt.exp(t)), **geometric)
     assert declare(b=lambda t: -pt.log1mexp(t), **geometric).mean(-np.log(2)) == pytest.approx(1)
 
