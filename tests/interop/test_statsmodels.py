@@ -147,6 +147,7 @@ def test_gee_equals_ours(name):
     assert theirs.cov_struct.dep_params == pytest.approx(float(ours["fit"]["alpha"]), rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.* clusters are few")  # four age groups
 def test_gee_of_a_declared_family_and_of_the_poisson():
     data = eg.load_data("quine")
     absent = data[data["days"] > 0]
