@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from expfam_glm.data.compress import Compressed
 from expfam_glm.data.response import Problem
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Block(NamedTuple):
     w: np.ndarray | float
     f: np.ndarray | None
     offset: np.ndarray | None
+    scatter: np.ndarray | None = None  # Σ f w (y − ȳ)² of rows that are means
 
     def eta(self, beta: np.ndarray) -> np.ndarray:
         """The linear predictor Xβ + offset."""
@@ -43,6 +45,10 @@ class Block(NamedTuple):
         if self.f is not None:
             rows = rows * self.f
         return float(rows.sum())
+
+    def within(self, variance: np.ndarray | float) -> float:
+        """What the scatter within the rows adds to Pearson's χ²."""
+        return 0.0 if self.scatter is None else float(np.sum(self.scatter / variance))
 
 
 class MemoryBlocks:
@@ -63,7 +69,22 @@ class MemoryBlocks:
         w = 1.0 if problem.w is None else problem.w[rows]
         f = None if problem.f is None else problem.f[rows]
         offset = None if problem.offset is None else problem.offset[rows]
-        return Block(problem.y[rows], problem.X[rows], w, f, offset)
+        scatter = None if problem.scatter is None else problem.scatter[rows]
+        return Block(problem.y[rows], problem.X[rows], w, f, offset, scatter)
+
+    @property
+    def responses(self) -> MemoryBlocks:
+        """Blocks of the responses as they were observed, for sums that depend on them alone."""
+        if isinstance(self.problem, Compressed) and self.problem.scatter is not None:
+            return MemoryBlocks(self.problem.origin.responses)
+        return self
+
+    @property
+    def within_deviance(self) -> float:
+        """What the deviance has beyond that of the rows, which are means."""
+        if isinstance(self.problem, Compressed) and self.problem.scatter is not None:
+            return self.problem.origin.within_deviance
+        return 0.0
 
     def reduce(self, function: Callable[[Block], T], add: Callable[[T, T], T]) -> T:
         """Sum of `function` over blocks; the order of summation does not depend on threads."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Problem:
     y (n,) on the scale of the mean, X (n, p), weights w (prior weights × trials × sampling
     weights), frequency weights f and offset; None stands for all one, or all zero for the offset.
     `used` marks the rows of the frame that are kept, None for all. `sampling` holds the sampling
-    weights, scaled to the mean one.
+    weights, scaled to the mean one. `scatter` is Σ f w (y − ȳ)² of rows that are means of others.
     """
 
     family: Family
@@ -42,6 +42,7 @@ class Problem:
     offset: np.ndarray | None
     used: np.ndarray | None
     sampling: np.ndarray | None = None
+    scatter: np.ndarray | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,6 +53,11 @@ class Problem:
     def row_count(self) -> int:
         """How many rows are used."""
         return self.y.shape[0]
+
+    @property
+    def described_rows(self) -> str:
+        """How many rows there are, in words."""
+        return f"{self.row_count} rows"
 
     @property
     def n(self) -> float:
@@ -68,6 +74,12 @@ class Problem:
     def restrict(self, values: np.ndarray) -> np.ndarray:
         """An array over the rows of the frame, at the used rows."""
         return values if self.used is None else values[self.used]
+
+    def each(self, function: Callable[[np.ndarray], np.ndarray]) -> Problem:
+        """The problem on some of its rows: a function of every array that has one entry a row."""
+        names = ("y", "X", "w", "f", "offset", "sampling", "scatter")
+        held = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: function(v) for k, v in held.items() if v is not None})
 
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
         """Offending values of used rows, with the row numbers of the data as given."""

@@ -101,7 +101,13 @@ class Sandwich:
         """The mean of u²/W, what φ would be if the model held."""
         weight = self.rows.weight
         squares = np.divide(self.rows.score**2, weight, out=np.zeros_like(weight), where=weight > 0)
-        return float(squares.mean())
+        return float(np.sum(self._frequency * squares + self._within)) / self.problem.n
+
+    @property
+    def _within(self) -> np.ndarray | float:
+        """Σ f u²/W of the scatter of responses around the means that stand for them."""
+        scatter = self.problem.scatter
+        return 0.0 if scatter is None else scatter / self.rows.variance
 
     @property
     def _frequency(self) -> np.ndarray | float:
@@ -109,7 +115,7 @@ class Sandwich:
 
     def _heteroscedastic(self, name: str) -> np.ndarray:
         rows = self.rows
-        squares = self._frequency * rows.score**2
+        squares = self._frequency * rows.score**2 + self._within * rows.weight
         if name in ("HC2", "HC3"):
             leverage = rows.weight * np.sum(rows.X**2, axis=1)
             if np.any(leverage > _DETERMINED):

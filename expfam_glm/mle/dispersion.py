@@ -97,7 +97,7 @@ def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: MemoryBlo
     def one(block: Block) -> float:
         return saturated_total(problem.family, block, a)
 
-    return blocks.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
+    return blocks.responses.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
 
 
 def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> tuple[float, float]:
@@ -145,7 +145,7 @@ def log_scale_slopes(
             rows = derivatives(block.y, a / block.w)
             return np.array([block.total(v) for v in rows])
 
-        value, first, second = blocks.reduce(one, lambda a, b: a + b)
+        value, first, second = blocks.responses.reduce(one, lambda a, b: a + b)
         half = deviance / (2 * a)
         return np.array([value - half, first + half, second - half])
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.compress import uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, one_of, warn
 from expfam_glm.kernels.row import row_kernel
@@ -26,7 +27,7 @@ from expfam_glm.mle.dispersion import (
 )
 from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
 from expfam_glm.mle.irls import Solution, mean_response
-from expfam_glm.mle.layout import checked_types, layout
+from expfam_glm.mle.layout import checked_types, fitted_rows, layout
 from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.penalised import find_penalised
@@ -57,10 +58,12 @@ def fit(
 ) -> xr.DataTree:
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
     refuse_effects(problem.frame.effects, "fit()")
+    given = problem
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
     types = checked_types(cov, sampled=problem.sampling is not None)
-    arranged = layout(problem, types, groups, time, lags)
+    arranged = layout(uncompressed(problem), types, groups, time, lags)
+    problem, inside = fitted_rows(problem, arranged)
     if problem.sampling is not None and problem.family.shape:
         raise ArgumentError(
             f"the shape of {problem.family.name!r} is estimated by likelihood, which "
@@ -84,7 +87,7 @@ def fit(
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
-    notes = [*_dropped(problem), *maximum.notes]
+    notes = [*_dropped(given), *maximum.notes]
     near_collinear = conditioning(solution.factor, inner.labels)
     if near_collinear:
         notes.append(near_collinear)
@@ -115,7 +118,7 @@ def fit(
     found = {"fisher": Robust(factor.inverse() * a, expected_df)} if "fisher" in types else {}
     robust = [name for name in types if name != "fisher"]
     if robust:
-        sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, arranged)
+        sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, inside)
         found |= {name: _robust(sandwich, name, np.isfinite(a)) for name in robust}
         notes += _remarks(sandwich, found)
     found = {name: found[name] for name in types}
@@ -161,7 +164,7 @@ def fit(
         )
     positive = {"phi": (phi, log_error)} if np.isfinite(log_error) else {}
     attrs: dict[str, str | float | int] = {
-        **problem.attrs(),
+        **given.attrs(),
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
         **arranged.attrs(),
@@ -182,8 +185,8 @@ def fit(
             fit_coords={},
             positive=positive,
             fit_stats=stats,
-            observed=problem.observed_data(),
-            constant=problem.constant_data() | arranged.columns,
+            observed=given.observed_data(),
+            constant=given.constant_data() | arranged.columns,
             attrs=attrs,
             shapes={} if shapes is None else shapes.on_scales(information == "observed"),
             correlation=correlation,

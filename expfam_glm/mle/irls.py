@@ -74,7 +74,11 @@ class Scoring:
                 eta = block.eta(beta)
                 u, W, q = kernel(eta, block.y, block.w)
                 terms = self._sign * q
-                return _block_gram(block, u, W, terms, eta, self._free)
+                sums = _block_gram(block, u, W, terms, eta, self._free)
+                if not self._free or block.scatter is None:
+                    return sums
+                (V,) = self._variance(eta, block.y, block.w, *self.shapes)
+                return sums._replace(pearson=sums.pearson + block.within(V))
 
         return self.blocks.reduce(one, Gram.__add__)
 
@@ -103,6 +107,10 @@ class Scoring:
         outputs = ("score", "weight", objective)
         kernel = row_kernel(self.problem.family, self.problem.link, outputs)
         return lambda eta, y, w: kernel(eta, y, w, *self.shapes)
+
+    @cached_property
+    def _variance(self) -> RowKernel:
+        return row_kernel(self.problem.family, self.problem.link, ("variance",))
 
     @cached_property
     def _known(self) -> float:

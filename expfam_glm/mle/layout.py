@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from expfam_glm.data.codes import code
+from expfam_glm.data.compress import Compressed, by_response, compress, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
 
@@ -117,6 +118,28 @@ def layout(
         order=order,
         lags=_bandwidth(lags, problem.row_count) if serial else 0,
     )
+
+
+def fitted_rows(problem: Problem, arranged: Layout) -> tuple[Problem, Layout]:
+    """The problem that is fitted, and the layout of its rows: a compressed one keeps clusters apart.
+
+    Rows in an order stay as they are; free shapes need the responses of the rows.
+    """
+    if not isinstance(problem, Compressed):
+        return problem, arranged
+    if arranged.order is not None:
+        return uncompressed(problem), arranged
+    if arranged.groups:
+        together = arranged.groups[0].astype(np.int64)
+        for codes in arranged.groups[1:]:
+            together = together * (int(codes.max()) + 1) + codes
+        problem = compress(problem, code(together).codes)
+    found = by_response(problem) if problem.family.shape else problem
+    assert isinstance(found, Compressed)
+    first = found.origin.first
+    groups = tuple(codes[first] for codes in arranged.groups)
+    columns = {name: values[first] for name, values in arranged.columns.items()}
+    return found, replace(arranged, groups=groups, columns=columns)
 
 
 def _sources(problem: Problem, groups: Any) -> list[Any]:

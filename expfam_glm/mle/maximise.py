@@ -79,8 +79,7 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
     of the tenth, until it is within `near` standard errors: a pass for the score alone costs a
     third of a full one.
     """
-    w, f, offset = (None if v is None else _thin(v) for v in (problem.w, problem.f, problem.offset))
-    part = replace(problem, y=_thin(problem.y), X=_thin(problem.X), w=w, f=f, offset=offset)
+    part = problem.each(_thin)
     start = _cheap_start(part, _SUBSAMPLE_TOL) if part.row_count >= _SUBSAMPLE_FROM else None
     small = Scoring(part, MemoryBlocks(part), tol=_SUBSAMPLE_TOL, max_iterations=25)
     try:
