@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from expfam_glm.data.compress import compress, uncompressed
 from expfam_glm.data.design import Frame, from_arrays, from_formula
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.spec import families, links
@@ -185,8 +186,6 @@ class GLM:
         >>> model.compress().fit().attrs["cells"]
         8
         """
-        from expfam_glm.data.compress import compress
-
         model = type(self).__new__(type(self))
         model.family, model.link = self.family, self.link
         model.problem = compress(self.problem)
@@ -438,7 +437,8 @@ class GLM:
         """
         from expfam_glm.gee.estimate import gee
 
-        return gee(self.problem, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
+        rows = uncompressed(self.problem)
+        return gee(rows, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
                    phi=phi, alpha=alpha, start=start, tol=tol, max_iterations=max_iterations,
                    ci_prob=ci_prob, chains=chains, draws=draws,
                    random_seed=random_seed)  # fmt: skip
@@ -716,8 +716,9 @@ class GLM:
         from expfam_glm.bayes.prior_predictive import prior_predictive
 
         return prior_predictive(
-            self.problem, draws=draws, chains=chains, random_seed=random_seed, priors=priors
-        )
+            uncompressed(self.problem), draws=draws, chains=chains, random_seed=random_seed,
+            priors=priors,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         what = self.problem.frame.formula or f"{len(self.problem.labels)} columns"
@@ -729,7 +730,7 @@ class GLM:
     def _repr_html_(self) -> str:
         from expfam_glm.results.facts import of_model
 
-        return of_model(self.problem)._repr_html_()
+        return of_model(uncompressed(self.problem))._repr_html_()
 
 
 def _roles(

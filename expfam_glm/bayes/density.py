@@ -22,6 +22,7 @@ from pytensor.tensor.elemwise import Elemwise
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior, space_of, spans
 from expfam_glm.bayes.priors import Applied
+from expfam_glm.bayes.responses import ResponseTerms
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DeclarationError
@@ -147,7 +148,8 @@ class LogPosterior:
         assert applied.beta is not None
         family, link = problem.family, problem.link
         self.p = problem.X.shape[1]
-        self.blocks = list(MemoryBlocks(problem))
+        blocks = MemoryBlocks(problem)
+        self.blocks = list(blocks)
         self.image = link.image(family.mean_space)
         self.coefficients = PriorTerms(applied.beta)
         self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
@@ -155,19 +157,26 @@ class LogPosterior:
         self.constant, self.sign = 0.0, 1.0
         self.scales = {name: Scale(domain) for name, domain in family.shape.items()}
         self.shape_priors = PriorTerms(list(applied.shapes.values()))
+        self.responses: ResponseTerms | None = None
+        self.within = 0.0
         if not self.free:
             self.a = float(family.a(family.phi))
-        if self.free or self.scales:
+        if applied.phi is not None:
+            self.dispersion, self.power = PriorTerms([applied.phi]), applied.phi_power
+            self.a_of_phi = _dispersion_kernel(family)
+        if self.scales or (self.free and problem.scatter is None):
             self.rows = _rows_with_slopes(family, link)
-            if applied.phi is not None:
-                self.dispersion, self.power = PriorTerms([applied.phi]), applied.phi_power
-                self.a_of_phi = _dispersion_kernel(family)
             return
         closed = family.closed_deviance is not None
         self.sign = -0.5 if closed else 1.0
         self.rows = row_kernel(family, link, ("weighted_deviance" if closed else "kernel", "score"))
+        self.within = self.sign * blocks.within_deviance if closed else 0.0
+        if self.free:
+            self.responses = ResponseTerms(blocks.responses, family, closed)
+            return
         base = family.saturated if closed else family.base_measure
-        for block in self.blocks:
+        self.constant = self.within / self.a
+        for block in blocks.responses:
             self.constant += block.total(base(block.y, self.a / np.asarray(block.w)))
 
     @property
@@ -207,19 +216,25 @@ class LogPosterior:
             log_prior, slope = self.shape_priors(np.array(list(psi.values())))
             value += float(log_prior.sum() + np.log(np.abs(slopes)).sum())
             gradient[shaped] = slope * slopes + bends / slopes
+        fit = 0.0
         for block in self.blocks:
             eta = block.eta(z[: self.p])
             if not (self.image.low < eta.min() and eta.max() < self.image.high):
                 return -np.inf, np.zeros(self.n_dim)
             loglik, score, *others = self.rows(eta, block.y, block.w / a, *psi.values())
-            value += self.sign * block.total(loglik)
+            fit += self.sign * block.total(loglik)
             gradient[: self.p] += block.X.T @ (score if block.f is None else score * block.f)
             if psi:
                 totals = [block.total(v) for v in others[: len(psi)]]
                 gradient[shaped] += np.array(totals) * slopes
-            if self.free:
+            if self.free and others:
                 gradient[-1] += elasticity * block.total(others[-1])
-        return value, gradient
+        if self.responses is not None:
+            fit += self.within / a
+            apart, by_a = self.responses(float(np.log(a)))
+            value += apart
+            gradient[-1] += elasticity * (by_a - fit)
+        return value + fit, gradient
 
 
 def sums_in_rows(family: Family) -> bool:

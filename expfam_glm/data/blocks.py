@@ -39,12 +39,12 @@ class Block(NamedTuple):
 
     def total(self, values: np.ndarray | float, *, weighted: bool = False) -> float:
         """Σ f·values over the rows, or Σ f·w·values."""
-        rows = np.broadcast_to(values, self.y.shape)
+        rows = values
+        if np.shape(values) != self.y.shape:
+            rows = np.broadcast_to(values, self.y.shape)
         if weighted and np.ndim(self.w):
             rows = rows * self.w
-        if self.f is not None:
-            rows = rows * self.f
-        return float(rows.sum())
+        return float(np.sum(rows) if self.f is None else np.dot(rows, self.f))
 
     def within(self, variance: np.ndarray | float) -> float:
         """What the scatter within the rows adds to Pearson's χ²."""

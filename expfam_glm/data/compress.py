@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_glm.data.response import Problem
+from expfam_glm.errors import ArgumentError
 
 # Rows hashed or compared at once: they stay in cache.
 _CHUNK = 1 << 12
@@ -104,7 +105,7 @@ class Compressed(Problem):
 
     def attrs(self) -> dict[str, str | float | int]:
         """Those of the problem, and the number of cells."""
-        return {**self.origin.source.attrs(), "cells": self.row_count}
+        return {**self.origin.source.attrs(), **cells_of(self)}
 
 
 def compress(problem: Problem, clusters: np.ndarray | None = None) -> Compressed:
@@ -117,12 +118,22 @@ def compress(problem: Problem, clusters: np.ndarray | None = None) -> Compressed
     clusters : ndarray of int, shape (n,), optional
         Numbers that keep rows apart.
 
+    Raises
+    ------
+    ArgumentError
+        If the model has group effects.
+
     Returns
     -------
     Compressed
         Its frequency weights are the numbers of rows, each row counted as its own frequency says.
     """
     source = uncompressed(problem)
+    if source.frame.effects:
+        raise ArgumentError(
+            "rows of a model with group effects are told apart by their groups; compress() is for "
+            "models without."
+        )
     keys = [source.X, *_given(source.offset, source.w, source.sampling, clusters)]
     return _compressed(source, distinct(keys))
 
@@ -133,6 +144,11 @@ def worth_compressing(problem: Problem) -> Problem:
         return problem
     found = compress(problem)
     return found if found.row_count <= _WORTHWHILE * problem.row_count else problem
+
+
+def cells_of(problem: Problem) -> dict[str, int]:
+    """The number of cells as an attribute of a result tree, where there are some."""
+    return {"cells": problem.row_count} if isinstance(problem, Compressed) else {}
 
 
 def uncompressed(problem: Problem) -> Problem:

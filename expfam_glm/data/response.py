@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,8 @@ class Problem:
         """The problem on some of its rows: a function of every array that has one entry a row."""
         names = ("y", "X", "w", "f", "offset", "sampling", "scatter")
         held = {name: getattr(self, name) for name in names}
-        return replace(self, **{k: function(v) for k, v in held.items() if v is not None})
+        some: dict[str, Any] = {k: function(v) for k, v in held.items() if v is not None}
+        return replace(self, **some)
 
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
         """Offending values of used rows, with the row numbers of the data as given."""

@@ -121,7 +121,7 @@ def layout(
 
 
 def fitted_rows(problem: Problem, arranged: Layout) -> tuple[Problem, Layout]:
-    """The problem that is fitted, and the layout of its rows: a compressed one keeps clusters apart.
+    """The problem that is fitted, and the layout of its rows; cells keep clusters apart.
 
     Rows in an order stay as they are; free shapes need the responses of the rows.
     """

@@ -61,7 +61,7 @@ class Rows:
             return product
         return product + (self.offset if beta.ndim == 1 else self.offset[:, None])
 
-    def part(self, rows: slice) -> Rows:
+    def part(self, rows: slice | np.ndarray) -> Rows:
         """Some of the rows."""
         cut = {
             name: None if values is None else values[rows]
