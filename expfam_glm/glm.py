@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from expfam_glm.data.compress import compress, uncompressed
 from expfam_glm.data.design import Frame, from_arrays, from_formula
 from expfam_glm.data.response import Problem, prepare
+from expfam_glm.data.source import is_source, open_source
+from expfam_glm.data.stream import need_rows, streamed
 from expfam_glm.spec import families, links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -28,7 +30,8 @@ class GLM:
         `"y ~ x + C(group)"`; see the formulaic package for the grammar. `offset(x)` and
         `cbind(successes, failures)` are understood.
     data : data frame
-        pandas, polars, pyarrow.Table, xarray.Dataset or a mapping of names to arrays, n rows.
+        pandas, polars, pyarrow.Table, xarray.Dataset or a mapping of names to arrays, n rows; or
+        the path of a Parquet file or folder, or a pyarrow dataset, read in batches and never whole.
     family : str or Family
         A name such as "poisson", or a declaration.
     link : str or Link, optional
@@ -98,6 +101,13 @@ class GLM:
         allow_code: bool = True,
     ) -> None:
         roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
+        if is_source(data):
+            self._name(family, link)
+            self.problem = streamed(
+                formula, open_source(data), roles, self.family, self.link, missing,
+                allow_code=allow_code,
+            )  # fmt: skip
+            return
         frame = from_formula(formula, data, roles, missing, allow_code=allow_code)
         self._set(frame, family, link)
 
@@ -155,9 +165,12 @@ class GLM:
         return model
 
     def _set(self, frame: Frame, family: str | Family, link: str | Link | None) -> None:
+        self._name(family, link)
+        self.problem = prepare(frame, self.family, self.link)
+
+    def _name(self, family: str | Family, link: str | Link | None) -> None:
         self.family = families.named(family)
         self.link = self.family.link if link is None else links.named(link)
-        self.problem = prepare(frame, self.family, self.link)
 
     def compress(self) -> GLM:
         """The same model on the distinct rows of its covariates, exact and often much faster.
@@ -438,6 +451,7 @@ class GLM:
         from expfam_glm.gee.estimate import gee
 
         rows = uncompressed(self.problem)
+        need_rows(rows, "gee()")
         return gee(rows, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
                    phi=phi, alpha=alpha, start=start, tol=tol, max_iterations=max_iterations,
                    ci_prob=ci_prob, chains=chains, draws=draws,

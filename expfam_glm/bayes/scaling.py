@@ -13,7 +13,7 @@ import numpy as np
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DataError
 from expfam_glm.mle.dispersion import invert_dispersion
-from expfam_glm.mle.irls import mean_response, start_space
+from expfam_glm.mle.irls import start_space
 from expfam_glm.spec.domain import inner_point
 
 _CONSTANT = 1e-12  # standard deviation of a column that is constant, relative to its values
@@ -101,7 +101,7 @@ def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
     link = problem.link
     low, high = start_space(problem)
     weights = counts if problem.w is None else counts * problem.w
-    level, total = mean_response(problem), float(weights.sum())
+    level, total = problem.mean, float(weights.sum())
     if not low < level < high:  # half an observation inside the mean space
         middle = 0.5 * (low + high) if np.isfinite(low + high) else (
             low + 1.0 if np.isfinite(low) else high - 1.0

@@ -13,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from expfam_glm.data.compress import Compressed
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
 
 T = TypeVar("T")
 
@@ -106,6 +107,43 @@ class MemoryBlocks:
     def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         """`function` of every block, row by row in order."""
         return np.concatenate([np.atleast_1d(function(block)) for block in self])
+
+
+class StreamBlocks:
+    """The rows of a problem that is read in batches, cut into blocks as those in memory are."""
+
+    def __init__(self, problem: Streamed) -> None:
+        self.problem = problem
+        self.columns = problem.X.shape[1]
+        self.rows = problem.row_count
+        self.within_deviance = 0.0
+
+    def __iter__(self) -> Iterator[Block]:
+        for problem, _ in self.problem.batches():
+            yield from MemoryBlocks(problem)
+
+    @property
+    def responses(self) -> StreamBlocks:
+        """The blocks themselves."""
+        return self
+
+    def reduce(self, function: Callable[[Block], T], add: Callable[[T, T], T]) -> T:
+        """Sum of `function` over blocks, in their order."""
+        return reduce(
+            add, (MemoryBlocks(part).reduce(function, add) for part, _ in self.problem.batches())
+        )
+
+    def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+        """`function` of every block, row by row in order."""
+        return np.concatenate([np.atleast_1d(function(block)) for block in self])
+
+
+type Blocks = MemoryBlocks | StreamBlocks
+
+
+def blocks_of(problem: Problem) -> Blocks:
+    """The blocks of the rows of a problem, wherever they are."""
+    return StreamBlocks(problem) if isinstance(problem, Streamed) else MemoryBlocks(problem)
 
 
 def each[Item, Result](

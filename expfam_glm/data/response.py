@@ -72,6 +72,25 @@ class Problem:
             return self.w
         return self.w / self.sampling
 
+    @property
+    def constant_response(self) -> bool:
+        """Whether all responses are the same."""
+        return bool(np.all(self.y == self.y[0]))
+
+    @property
+    def mean(self) -> float:
+        """ȳ, weighted."""
+        weight = 1.0 if self.w is None else self.w
+        weight = weight if self.f is None else weight * self.f
+        if np.ndim(weight) == 0:
+            return float(self.y.mean())
+        return float(np.average(self.y, weights=weight))
+
+    @property
+    def sample(self) -> Problem:
+        """Some of the rows, or all."""
+        return self
+
     def restrict(self, values: np.ndarray) -> np.ndarray:
         """An array over the rows of the frame, at the used rows."""
         return values if self.used is None else values[self.used]
@@ -332,3 +351,12 @@ def _support_message(
             )
         return f"{text} For responses that are not counts use a quasi family."
     return f"{text} Check the column, or choose a family whose support holds it."
+
+
+def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
+    """The same problem with some columns of X only."""
+    if kept.all():
+        return problem
+    labels = tuple(label for label, keep in zip(problem.labels, kept, strict=True) if keep)
+    frame = replace(problem.frame, X=problem.frame.X[:, kept], labels=labels)
+    return replace(problem, X=np.ascontiguousarray(problem.X[:, kept]), frame=frame)

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from expfam_glm.data.response import Problem
+from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.correlation import PLAIN, named
 from expfam_glm.gee.equations import Equations, State
-from expfam_glm.mle.maximum import restrict_columns
 
 
 @dataclass(frozen=True, eq=False)

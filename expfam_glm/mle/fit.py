@@ -11,9 +11,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from expfam_glm.data.bars import refuse_effects
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks, blocks_of
 from expfam_glm.data.compress import uncompressed
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed, need_rows
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, one_of, warn
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
@@ -26,13 +27,14 @@ from expfam_glm.mle.dispersion import (
     maximum_likelihood,
 )
 from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
-from expfam_glm.mle.irls import Solution, mean_response
+from expfam_glm.mle.irls import Solution
 from expfam_glm.mle.layout import checked_types, fitted_rows, layout
 from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.penalised import find_penalised
 from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_of
 from expfam_glm.mle.shape import ShapeEstimates
+from expfam_glm.mle.streamed import StreamedSandwich
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
@@ -58,6 +60,8 @@ def fit(
 ) -> xr.DataTree:
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
     refuse_effects(problem.frame.effects, "fit()")
+    if penalty is not None:
+        need_rows(problem, "a penalty")
     given = problem
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
@@ -118,7 +122,11 @@ def fit(
     found = {"fisher": Robust(factor.inverse() * a, expected_df)} if "fisher" in types else {}
     robust = [name for name in types if name != "fisher"]
     if robust:
-        sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, inside)
+        sandwich: Sandwich | StreamedSandwich
+        if isinstance(inner, Streamed):
+            sandwich = StreamedSandwich(inner, beta, solution.factor, factor, inside, tuple(robust))
+        else:
+            sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, inside)
         found |= {name: _robust(sandwich, name, np.isfinite(a)) for name in robust}
         notes += _remarks(sandwich, found)
     found = {name: found[name] for name in types}
@@ -143,6 +151,8 @@ def fit(
         parameters = np.nan
         notes.append("AIC and BIC are NaN: the estimate does not maximise the likelihood.")
     n = inner.n
+    if isinstance(given, Streamed):
+        given.held.clear()
     stats: dict[str, float | int] = {
         "deviance": measures.deviance,
         "null_deviance": null_deviance(inner, measures),
@@ -200,6 +210,10 @@ def fit(
 
 def _dropped(problem: Problem) -> list[str]:
     """Which rows missing="drop" left out."""
+    if isinstance(problem, Streamed):
+        _, _, scan = problem.reading
+        lost = f"{scan.dropped} of {scan.seen} rows had missing values and were dropped."
+        return [lost] if scan.dropped else []
     frame = problem.frame
     if not frame.n_dropped or frame.kept is None:
         return []
@@ -243,7 +257,7 @@ def expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
     return full
 
 
-def _robust(sandwich: Sandwich, name: str, determined: bool) -> Robust:
+def _robust(sandwich: Sandwich | StreamedSandwich, name: str, determined: bool) -> Robust:
     """One robust covariance; NaN where the fit leaves no residuals."""
     p = sandwich.beta.size
     if not determined or sandwich.problem.n <= p:
@@ -251,7 +265,7 @@ def _robust(sandwich: Sandwich, name: str, determined: bool) -> Robust:
     return sandwich.covariance(name)
 
 
-def _remarks(sandwich: Sandwich, found: dict[str, Robust]) -> list[str]:
+def _remarks(sandwich: Sandwich | StreamedSandwich, found: dict[str, Robust]) -> list[str]:
     """What must be known about robust covariances; each is also a warning."""
     notes, p = [], sandwich.beta.size
     if sandwich.problem.n <= p:
@@ -259,8 +273,7 @@ def _remarks(sandwich: Sandwich, found: dict[str, Robust]) -> list[str]:
             "there are as many coefficients as observations: the residuals vanish, and robust "
             "covariances are not defined."
         )
-    for name, groups in zip(sandwich.layout.names, sandwich.layout.groups, strict=True):
-        K = int(groups.max()) + 1
+    for name, K in sandwich.clusters:
         if p >= K:
             notes.append(
                 f"{K} clusters{f' of {name}' if name else ''} do not carry a covariance of {p} "
@@ -283,7 +296,7 @@ def _dispersion(
     problem: Problem,
     method: str | float,
     measures: Fitness,
-    blocks: MemoryBlocks,
+    blocks: Blocks,
     solution: Solution,
 ) -> tuple[float, bool, float]:
     if solution.perfect:
@@ -292,7 +305,7 @@ def _dispersion(
 
 
 def _observed(
-    problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, shapes: ShapeEstimates | None
+    problem: Problem, blocks: Blocks, beta: np.ndarray, shapes: ShapeEstimates | None
 ) -> Factor:
     """The factor of the observed information, of β and shapes jointly where these are estimated.
 
@@ -323,7 +336,7 @@ def _likelihood(
     measures: Fitness,
     phi: float,
     estimated: bool,
-    blocks: MemoryBlocks,
+    blocks: Blocks,
     solution: Solution,
 ) -> tuple[float, int, str]:
     """ℓ at the maximum-likelihood φ̂, how many further parameters it counts, and a remark."""
@@ -345,17 +358,20 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
     NaN where that model has no admissible mean.
     """
     n = problem.row_count
-    frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
-    null = replace(problem, X=frame.X, frame=frame)
-    blocks = MemoryBlocks(null)
+    if isinstance(problem, Streamed):
+        null: Problem = problem.constant()
+    else:
+        frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
+        null = replace(problem, X=frame.X, frame=frame)
+    blocks = blocks_of(null)
     space = problem.link.image(problem.family.mean_space)
     if not fit.has_intercept:
-        offset = np.zeros(n) if problem.offset is None else problem.offset
+        offset = np.zeros(1) if problem.sample.offset is None else problem.sample.offset
         if not (space.low < offset.min() and offset.max() < space.high):
             return np.nan
         return deviance(null, blocks, np.zeros(1))
     if problem.offset is None:
-        mean = mean_response(problem)
+        mean = problem.mean
         if problem.family.closed_deviance is None:
             return level_deviance(problem, mean, fit)
         return deviance(null, blocks, np.atleast_1d(problem.link(mean)))

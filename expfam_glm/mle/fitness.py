@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.spec.expression import Expression
@@ -34,7 +34,7 @@ class Fitness:
     score: np.ndarray  # (p,) at β̂ and φ = 1
 
 
-def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective: float) -> Fitness:
+def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float) -> Fitness:
     """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known."""
     family = problem.family
     kernel = row_kernel(family, problem.link, ("mu", "pearson", "score", "variance"))
@@ -43,8 +43,9 @@ def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective:
     known = family.phi is not None and not family.is_quasi
     closed = family.closed_deviance is not None
     a = float(family.a(family.phi)) if known else np.nan
-    level = problem.X[0]
-    candidates = np.flatnonzero((level != 0) & np.all(problem.X[:64] == level, axis=0))
+    head = problem.sample.X[:64]
+    level = head[0]
+    candidates = np.flatnonzero((level != 0) & np.all(head == level, axis=0))
 
     def responses(block: Block) -> np.ndarray:
         top = 0.0 if closed else block.total(_lowered(family.conjugate)(block.y)[0], weighted=True)
@@ -85,7 +86,7 @@ def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective:
     return Fitness(max(deviance, 0.0), pearson, bool(near), top, saturated, constant, score)
 
 
-def deviance(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> float:
+def deviance(problem: Problem, blocks: Blocks, beta: np.ndarray) -> float:
     """D = Σ w d(y, μ), row by row."""
     kernel = row_kernel(problem.family, problem.link, ("weighted_deviance",))
 

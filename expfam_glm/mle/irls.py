@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ConvergenceError, DataError
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import Gram, join, triangle, weighted_gram
@@ -52,7 +53,7 @@ class Scoring:
     """Fisher scoring of one problem: admissible η, kernels, and the rule to stop."""
 
     problem: Problem
-    blocks: MemoryBlocks
+    blocks: Blocks
     tol: float
     max_iterations: int
     use_qr: bool = False
@@ -160,6 +161,8 @@ class Scoring:
                 return None
             step = np.linalg.solve(factor.R, R[:p, p]) / factor.scale
         assert step is not None
+        if isinstance(self.problem, Streamed):
+            self.problem.held["beta"] = beta
         decrement = factor.length(step) / np.sqrt(self.dispersion(sums))
         return State(beta, sums, factor, step, float(decrement))
 
@@ -295,10 +298,10 @@ class Scoring:
     def _first_fit(self) -> tuple[np.ndarray, np.ndarray]:
         """Least squares for η = g(μ₀), and for the constant η = g(ȳ)."""
         problem = self.problem
-        mean = mean_response(problem)
+        mean = problem.mean
         space = start_space(problem)
         if not space[0] < mean < space[1]:
-            if np.all(problem.y == mean):
+            if problem.constant_response:
                 raise DataError(
                     f"every response is {mean:g}, at the edge of the means of "
                     f"{problem.family.name!r} under the link {problem.link.name!r}: no coefficient "
@@ -386,15 +389,6 @@ def _block_gram(
 def _rounding(sums: Gram) -> float:
     """The rounding error to allow for in a difference of objectives."""
     return 8 * _EPS * sums.magnitude
-
-
-def mean_response(problem: Problem) -> float:
-    """ȳ, weighted."""
-    weight = 1.0 if problem.w is None else problem.w
-    weight = weight if problem.f is None else weight * problem.f
-    if np.ndim(weight) == 0:
-        return float(problem.y.mean())
-    return float(np.average(problem.y, weights=weight))
 
 
 def start_space(problem: Problem) -> tuple[float, float]:

@@ -11,7 +11,9 @@ import numpy as np
 
 from expfam_glm.data.codes import code
 from expfam_glm.data.compress import Compressed, by_response, compress, uncompressed
+from expfam_glm.data.frames import close_to
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed, need_rows
 from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
 
 HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3")
@@ -86,6 +88,8 @@ def layout(
     for name, value in (("time", time), ("lags", lags)):
         if value is not None and not serial:
             raise ArgumentError(f"{name}= is given, but only cov='HAC' uses it.")
+    if isinstance(problem, Streamed):
+        return _streamed_layout(problem, types, groups)
     sources = _sources(problem, groups)
     if len(sources) > 1:
         for name in types:
@@ -118,6 +122,21 @@ def layout(
         order=order,
         lags=_bandwidth(lags, problem.row_count) if serial else 0,
     )
+
+
+def _streamed_layout(problem: Streamed, types: Sequence[str], groups: Any) -> Layout:
+    """Clusters by the name of their column, which is read in batches with the others."""
+    for name in types:
+        if name in ("CR2", "CR3", "HAC"):
+            need_rows(problem, f"cov={name!r}")
+    if groups is None:
+        return Layout((), (), {}, None, 0)
+    if not isinstance(groups, str):
+        need_rows(problem, "groups= other than the name of one column")
+    if groups not in problem.reading[0].names:
+        names = problem.reading[0].names
+        raise DataError(f"groups {groups!r} is not in the data; {close_to(groups, names)}")
+    return Layout((), (groups,), {}, None, 0)
 
 
 def fitted_rows(problem: Problem, arranged: Layout) -> tuple[Problem, Layout]:

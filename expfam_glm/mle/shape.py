@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
-from expfam_glm.data.response import Problem
+from expfam_glm.data.blocks import Block, blocks_of
+from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ConvergenceError, FitWarning, warn
 from expfam_glm.kernels.sums import weighted_gram
-from expfam_glm.mle.irls import mean_response
 from expfam_glm.mle.linear import factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased
@@ -216,11 +215,10 @@ class _Profile:
     def _scatter(self, values: dict[str, float]) -> float:
         """a(φ) from the scatter of y around its mean."""
         problem = self.problem
-        mean = mean_response(problem)
-        weight = (1.0 if problem.w is None else problem.w) * (
-            1.0 if problem.f is None else problem.f
-        )
-        squares = float(np.sum(weight * (problem.y - mean) ** 2)) / problem.n
+        mean = problem.mean
+        rows = problem.sample
+        weight = (1.0 if rows.w is None else rows.w) * (1.0 if rows.f is None else rows.f)
+        squares = float(np.sum(weight * (rows.y - mean) ** 2)) / rows.n
         variance = float(problem.family.variance(mean, **values))
         found = squares / variance if np.isfinite(variance) and variance > 0 else 1.0
         return found if np.isfinite(found) and found > 0 else 1.0
@@ -240,8 +238,7 @@ class _Profile:
         )  # fmt: skip
         if not np.array_equal(gone, self.gone):
             self.gone = gone
-            X = np.ascontiguousarray(self.problem.X[:, ~gone])
-            self.inner = replace(self.problem, X=X)
+            self.inner = restrict_columns(self.problem, ~gone)
         return self._sums(u, values, solution.beta)
 
     def _sums(self, u: np.ndarray, values: dict[str, float], beta: np.ndarray) -> _Point:
@@ -262,7 +259,7 @@ class _Profile:
                 weighted_gram(block.X, every(W * f, block.y.shape)),
             )
 
-        totals, cross, gram = MemoryBlocks(self.inner).reduce(
+        totals, cross, gram = blocks_of(self.inner).reduce(
             one, lambda x, y: tuple(a + b for a, b in zip(x, y, strict=True))
         )
         value, gradient = float(totals[0]), totals[1 : 1 + m].copy()

@@ -12,11 +12,10 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.data.blocks import MemoryBlocks
-from expfam_glm.data.response import Problem
+from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.mle.constrained import constrained_maximum
 from expfam_glm.mle.irls import Scoring
-from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.numerics.quadratic import quadratic_p_value
 from expfam_glm.results.refit import Refit, refit_of
 from expfam_glm.results.text import columns
