@@ -183,7 +183,7 @@ class Scoring:
     ) -> Solution:
         """Iterate to the maximum, from `start` if it is admissible (or required).
 
-        A start within `near` standard errors of it is left by one step, which is not confirmed.
+        A point within `near` standard errors of it is left by one step, which is not confirmed.
 
         Raises
         ------
@@ -216,6 +216,8 @@ class Scoring:
             state, last_ratio = new, ratio
             if flat and state.decrement * slow < self.tol:
                 return self._finish(state, iteration, first)
+            if state.decrement < near:
+                return replace(self._finish(state, iteration, first), confirmed=False)
             if self._at_rounding(state) or (stalled >= 2 and state.decrement < 1e-4):
                 return self._finish(state, iteration, first)
         raise ConvergenceError(
