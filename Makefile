@@ -52,7 +52,7 @@ test: env
 
 slow: env
 	@echo "== Slow tests: sampling, whole documentation pages"
-	$(PY) -m pytest -m slow --durations=10 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto -m slow --durations=10 $(PYTEST_ARGS)
 
 lint: env
 	@echo "== Static checks: ruff, mypy"

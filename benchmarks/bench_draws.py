@@ -4,6 +4,10 @@
 
 Processor seconds of one thread, best of three; three declared families beside the built-in ones,
 the last of them with a dispersion of its own for every draw too.
+
+Measured on a busy 2.0 GHz core, 2026-11-22: built-in families 5 to 23 million draws a second,
+declared ones 130 to 430 thousand, and 40 to 90 thousand where every draw has a dispersion of
+its own.
 """
 
 from __future__ import annotations

@@ -7,6 +7,11 @@ Every program fits the same arrays to a tight tolerance. "with covariance" adds 
 information. Times are the median of several runs, taken in turn so that a drift of the machine's
 speed touches all of them alike; ratios are medians of the ratios round by round. The column
 "off by" is the largest distance of a coefficient from ours in standard errors.
+
+Measured at 10⁶ × 20 on the two hardware threads of a 2.0 GHz core, other programs stopped,
+2026-11-22: 0.59 s for the whole call; 4.0 times as fast as glum with covariance, 2.4 times
+scikit-learn's newton-cholesky and 1.4 times its lbfgs (both without covariance, lbfgs 6.5e-4
+standard errors away), 12 times statsmodels. Beside other running programs: 0.77 s, lbfgs level.
 """
 
 from __future__ import annotations

@@ -10,10 +10,17 @@ if TYPE_CHECKING:
     from expfam_glm.bayes.calibrate import calibrate
     from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
+    from expfam_glm.figures.agreement import plot_agreement
+    from expfam_glm.figures.correlation import plot_working_correlation
+    from expfam_glm.figures.coverage import plot_coverage
+    from expfam_glm.figures.curves import plot_predictions
+    from expfam_glm.figures.posterior import plot_prior_posterior
     from expfam_glm.glm import GLM
     from expfam_glm.plots import plot_comparison, plot_profile
     from expfam_glm.residual_plots import plot_diagnostics
+    from expfam_glm.results.association import association
     from expfam_glm.results.compare import compare
+    from expfam_glm.results.coverage import coverage
     from expfam_glm.results.deviance_table import deviance_table
     from expfam_glm.results.effects import adjusted_predictions, comparisons, marginal_effects
     from expfam_glm.results.hypotheses import hypotheses
@@ -41,8 +48,10 @@ _HOMES = {
     "Real": "spec.domain",
     "UnitInterval": "spec.domain",
     "Prior": "bayes.prior",
+    "association": "results.association",
     "calibrate": "bayes.calibrate",
     "compare": "results.compare",
+    "coverage": "results.coverage",
     "deviance_table": "results.deviance_table",
     "hypotheses": "results.hypotheses",
     "adjusted_predictions": "results.effects",
@@ -51,9 +60,14 @@ _HOMES = {
     "load_data": "data.load",
     "loo": "results.loo",
     "marginal_effects": "results.effects",
+    "plot_agreement": "figures.agreement",
     "plot_comparison": "plots",
+    "plot_coverage": "figures.coverage",
     "plot_diagnostics": "residual_plots",
+    "plot_predictions": "figures.curves",
+    "plot_prior_posterior": "figures.posterior",
     "plot_profile": "plots",
+    "plot_working_correlation": "figures.correlation",
     "population_average": "results.population",
     "predict": "results.predict",
     "profile": "results.profile",
@@ -73,10 +87,12 @@ __all__ = [
     "Real",
     "UnitInterval",
     "adjusted_predictions",
+    "association",
     "calibrate",
     "compare",
     "comparisons",
     "correlation",
+    "coverage",
     "deviance_table",
     "families",
     "hypotheses",
@@ -85,9 +101,14 @@ __all__ = [
     "load_data",
     "loo",
     "marginal_effects",
+    "plot_agreement",
     "plot_comparison",
+    "plot_coverage",
     "plot_diagnostics",
+    "plot_predictions",
+    "plot_prior_posterior",
     "plot_profile",
+    "plot_working_correlation",
     "population_average",
     "predict",
     "profile",

@@ -9,35 +9,31 @@ from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
-from expfam_glm.errors import ArgumentError, ResultError, one_of
+from expfam_glm.errors import ResultError
+from expfam_glm.figures.canvas import (
+    GRAY,
+    PALETTE,
+    PER_LETTER,
+    canvas,
+    check_backend,
+    chosen_coefs,
+    figure_size,
+    with_options,
+)
+from expfam_glm.figures.ridges import ridges
 from expfam_glm.results.text import percent
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
-# Okabe and Ito (2008), told apart under the common kinds of colour blindness; black and yellow
-# come last.
-PALETTE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#E69F00",
-    "#000000",
-    "#F0E442",
-)
-
-BACKENDS = ("matplotlib", "bokeh", "plotly", "none")
 FOREST_WIDTH = 6.0  # inches
-PER_LETTER = 0.075  # inches
-PANELS = 3  # side by side
 
 
 def plot_comparison(
     table: xr.Dataset,
     *,
     coefs: Sequence[str] | None = None,
+    densities: bool = False,
     title: str | None = None,
     backend: str = "matplotlib",
     **figure_kwargs: Any,
@@ -51,6 +47,9 @@ def plot_comparison(
         t) of likelihood and estimating-equation fits, equal-tailed ones of draws.
     coefs : sequence of str, optional
         Coefficients to draw, in this order; all by default.
+    densities : bool
+        Whether to draw the distributions too, each coefficient in a panel of its own, and over each
+        one of draws, dashed, the normal (or t) distribution of the first estimate that is not.
     title : str, optional
         By default the probabilities of the thick and the thin interval.
     backend : {"matplotlib", "bokeh", "plotly", "none"}
@@ -80,22 +79,18 @@ def plot_comparison(
     >>> plot_comparison(table, backend="none").backend
     'none'
     """
+    check_backend(backend)
     import arviz_plots
 
-    if backend not in BACKENDS:
-        raise one_of("backend", backend, BACKENDS)
     chosen = _choose(table, coefs)
+    inner, outer = (percent(table.attrs[name]) for name in ("inner_prob", "ci_prob"))
+    title = title or f"{inner}% (thick) and {outer}% (thin) intervals"
+    if densities:
+        return ridges(chosen, title, backend, figure_kwargs)
     draw = import_module(f"arviz_plots.backend.{backend}")
     label_width, legend_width = (
         PER_LETTER * max(len(str(name)) for name in chosen[dim].values) for dim in ("coef", "model")
     )
-    width = label_width + FOREST_WIDTH + legend_width + 1
-    height = chosen.sizes["coef"] * (0.22 + 0.15 * chosen.sizes["model"]) + 1
-    if backend == "matplotlib":
-        size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
-    else:
-        size = {"figsize": (100 * width, 100 * height), "figsize_units": "dots"}
-    options: dict[str, Any] = {"width_ratios": [label_width, FOREST_WIDTH]} | size | figure_kwargs
     draw_forest = partial(
         arviz_plots.plot_forest,
         # one draw, the estimate: plot_forest takes labels and places from it, and the rest below
@@ -115,17 +110,16 @@ def plot_comparison(
             "ticklabels": False,
         },
         color=[PALETTE[i % len(PALETTE)] for i in range(chosen.sizes["model"])],
-        figure_kwargs=options,
+        figure_kwargs={"width_ratios": [label_width, FOREST_WIDTH]}
+        | figure_size(
+            backend,
+            label_width + FOREST_WIDTH + legend_width + 1,
+            chosen.sizes["coef"] * (0.22 + 0.15 * chosen.sizes["model"]) + 1,
+        )
+        | figure_kwargs,
         backend=cast(Any, backend),  # its annotation leaves two of them out
     )
-    try:
-        collection = draw_forest()
-    except (AttributeError, TypeError) as error:
-        if not figure_kwargs:
-            raise
-        raise ArgumentError(
-            f"the figure of {backend!r} does not take one of {', '.join(figure_kwargs)}: {error}"
-        ) from error
+    collection = with_options(draw_forest, backend, figure_kwargs)
     forest = collection.get_target("estimate", {"column": "forest"})
     labels = collection.get_target("estimate", {"column": "labels"})
     draw.remove_axis(labels, axis="both")
@@ -134,8 +128,7 @@ def plot_comparison(
     draw.ylim((float(y.min()) - 0.5, float(y.max()) + 0.5), forest)
     draw.vline(0, forest, color="gray", width=0.8, linestyle="C1")
     draw.xlabel("coefficient (link scale)", forest)
-    inner, outer = (percent(table.attrs[name]) for name in ("inner_prob", "ci_prob"))
-    draw.title(title or f"{inner}% (thick) and {outer}% (thin) intervals", forest)
+    draw.title(title, forest)
     collection.add_legend("model")
     return collection
 
@@ -181,42 +174,33 @@ def plot_profile(
     >>> plot_profile(eg.profile(model.fit()), backend="none").backend
     'none'
     """
-    from arviz_plots import PlotCollection
-
-    if backend not in BACKENDS:
-        raise one_of("backend", backend, BACKENDS)
+    check_backend(backend)
     chosen = _profiles_of(profiles, coefs)
-    draw = import_module(f"arviz_plots.backend.{backend}")
-    count = chosen.sizes["coef"]
-    across = min(count, PANELS)
-    down = -(-count // PANELS)
-    if backend == "matplotlib":
-        size: dict[str, Any] = {"figsize": (3 * across, 2.6 * down), "layout": "constrained"}
-    else:
-        size = {"figsize": (300 * across, 260 * down), "figsize_units": "dots"}
-    collection = PlotCollection.wrap(
-        chosen[["root"]],
-        cols=["coef"],
-        col_wrap=PANELS,
-        backend=backend,
-        figure_kwargs=size | figure_kwargs,
-    )
+    names = [str(label) for label in chosen["coef"].values]
+    series = ("profile", "normal approximation")
+    figure = canvas(
+        names, series, backend, figure_kwargs, colors=(PALETTE[0], GRAY), lines=("C0", "C1"),
+        drawn=("root", "coef"),
+    )  # fmt: skip
+    draw = figure.draw
     level = float(chosen.attrs["level"])
-    for label in chosen["coef"].values:
-        panel = collection.get_target("root", {"coef": label})
+    for label in names:
+        panel = figure.panel(label)
         one = chosen.sel(coef=label)
         value, root = one["value"].values, one["root"].values
         straight = (value - float(one["estimate"])) / float(one["se"])
-        draw.line(value, straight, panel, color="gray", width=0.9, linestyle="C1")
+        draw.line(value, straight, panel, color=GRAY, width=0.9, linestyle="C1")
         draw.line(value, root, panel, color=PALETTE[0], width=1.6)
         for end, side in zip(one["interval"].values, (-level, level), strict=True):
             draw.hline(side, panel, color="gray", width=0.6)
             if abs(end) < float("inf"):
                 draw.vline(end, panel, color=PALETTE[1], width=1.0)
-        draw.title(str(label), panel)
-        draw.xlabel(f"{percent(chosen.attrs['ci_prob'])}% interval between the lines", panel)
+        draw.title(label, panel)
+        draw.xlabel("coefficient (link scale)", panel)
         draw.ylabel("signed root", panel)
-    return collection
+        figure.few_ticks(panel)
+    prob = percent(chosen.attrs["ci_prob"])
+    return figure.finish(f"Profiles: {prob}% interval between the vertical lines")
 
 
 def _profiles_of(profiles: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
@@ -227,33 +211,15 @@ def _profiles_of(profiles: xr.Dataset, coefs: Sequence[str] | None) -> xr.Datase
             f"plot_profile takes what profile returned, not this {type(profiles).__name__}; write "
             "plot_profile(profile(tree))."
         )
-    return _with_coefs(profiles, coefs, "plot_profile", "the profiles")
+    return chosen_coefs(profiles, coefs, "plot_profile", "the profiles")
 
 
 def _choose(table: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
     """The part of a comparison that is to be drawn."""
-    needed = ("estimate", "interval", "inner_interval")
+    needed = ("estimate", "interval", "inner_interval", "value", "density")
     if not isinstance(table, xr.Dataset) or any(name not in table for name in needed):
         raise ResultError(
             "plot_comparison takes the table that compare returned, "
             f"not this {type(table).__name__}; write plot_comparison(compare({{...}}))."
         )
-    return _with_coefs(table[list(needed)], coefs, "plot_comparison", "the comparison")
-
-
-def _with_coefs(
-    data: xr.Dataset, coefs: Sequence[str] | None, function: str, what: str
-) -> xr.Dataset:
-    """The coefficients asked for, all by default."""
-    known = [str(label) for label in data["coef"].values]
-    unknown = [str(coef) for coef in coefs or () if coef not in known]
-    if unknown:
-        verb = "do" if what.endswith("s") else "does"
-        raise ResultError(
-            f"coefs names {', '.join(map(repr, unknown))}, which {what} {verb} not have; "
-            f"there are {', '.join(map(repr, known))}."
-        )
-    chosen = known if coefs is None else list(coefs)
-    if not chosen:
-        raise ResultError(f"{function} was given no coefficients to draw; name one in coefs.")
-    return data.sel(coef=chosen)
+    return chosen_coefs(table[list(needed)], coefs, "plot_comparison", "the comparison")

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ArgumentError, one_of
-from expfam_glm.plots import PALETTE
+from expfam_glm.figures.canvas import PALETTE
 from expfam_glm.results.envelope import HalfNormal, half_normal
 from expfam_glm.results.residuals import (
     STANDARDISED,

@@ -93,13 +93,14 @@ def test_the_csv_holds_the_comparison_unrounded(results: Path) -> None:
     names = {"MLE": "mle", "GEE": "gee", "Bayes": "bayes"}
     table = compare({k: xr.load_datatree(results / f"{v}.nc") for k, v in names.items()})
     rows = pd.read_csv(results / "comparison.csv").set_index(["parameter", "model"])
-    assert len(rows) == 4 * 3
+    assert len(rows) == (4 + 4) * 3  # coefficients and phi; AIC, BIC, QIC, elpd
     for coef in table["coef"].values:
         for model in names:
             row, one = rows.loc[(coef, model)], table.sel(coef=coef, model=model)
             assert row["estimate"] == one["estimate"] and row["se"] == one["se"]
             assert [row["interval_lower"], row["interval_upper"]] == one["interval"].values.tolist()
-    assert rows.loc[("phi", "GEE"), "estimate"] == table["phi"].sel(model="GEE")
+    for name, model in (("phi", "GEE"), ("aic", "MLE"), ("qic", "GEE"), ("elpd", "Bayes")):
+        assert rows.loc[(name, model), "estimate"] == table[name].sel(model=model)
     assert (results / "comparison.txt").read_text(encoding="utf-8") == f"{eg.summary(table)}\n"
 
 

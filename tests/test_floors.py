@@ -25,13 +25,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (  # low to high; names of one tuple stand
     ("mle", "gee"),
     ("bayes",),
     ("results",),
+    ("figures",),
     ("plots", "residual_plots", "interop"),
     ("glm",),
     ("__init__", "__main__", "command", "families", "links", "correlation"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 # (importer, imported); below the top all else beside keeps apart
-SIDEWAYS = {("gee", "mle"), ("residual_plots", "plots")}
+SIDEWAYS = {("gee", "mle")}
 DOORS = {"expfam_glm.spec.family", "expfam_glm.glm"}  # may reach upwards inside a function
 PYMC_ALLOWED = {"bayes", "interop"}
 HEAVY = ("pymc", "numba", "pandas", "xarray", "arviz", "matplotlib", "formulaic", "pytensor")

@@ -15,7 +15,8 @@ from matplotlib.colors import to_hex
 
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ResultError
-from expfam_glm.plots import PALETTE, plot_comparison, plot_profile
+from expfam_glm.figures.canvas import PALETTE
+from expfam_glm.plots import plot_comparison, plot_profile
 from expfam_glm.results.compare import compare
 from expfam_glm.results.profile import profile
 from expfam_glm.tree import likelihood_tree

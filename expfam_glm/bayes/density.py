@@ -8,12 +8,14 @@ like the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from pymc.logprob.utils import CheckParameterValue
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import toposort
@@ -36,7 +38,7 @@ from expfam_glm.spec.lower import lower
 from expfam_glm.spec.scale import Scale
 from expfam_glm.spec.simplify import simplify
 
-type Kernel = Callable[..., tuple[np.ndarray, ...]]
+type Kernel = Callable[..., Any]  # of `lower`
 
 
 @lru_cache(maxsize=256)
@@ -105,6 +107,9 @@ class PriorTerms:
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """log π and its derivative at x (…, k)."""
+        if len(self.parts) == 1 and (kernel := self.parts[0][1]) is not None and x.ndim == 1:
+            value, slope = kernel(x, *self.parts[0][3])
+            return np.broadcast_to(value, x.shape), np.broadcast_to(slope, x.shape)
         value, slope = np.zeros(x.shape), np.zeros(x.shape)
         for where, kernel, _, columns in self.parts:
             if kernel is not None:
@@ -131,6 +136,21 @@ def _rows_with_slopes(family: Family, link: Link) -> Kernel:
 
 
 @lru_cache(maxsize=128)
+def _rows_of_one(family: Family, link: Link, names: tuple[str, ...]) -> Kernel:
+    """`row_kernel` where r = 1 for every row, and is left out."""
+    rows = row_model(family, link)
+    outputs = [substitute(getattr(rows, name), {rows.r: pt.constant(1.0)}) for name in names]
+    variables = [v for v in rows.variables if v is not rows.r]
+    kernel = lower(variables, simplify(outputs, variables), rows=(rows.eta, rows.y))
+
+    def without(eta: np.ndarray, y: np.ndarray, r: float, *shapes: Any, out: Any = None) -> Any:
+        return kernel(eta, y, *shapes, out=out)
+
+    without.buffers = kernel.buffers  # type: ignore[attr-defined]
+    return without
+
+
+@lru_cache(maxsize=128)
 def _dispersion_kernel(family: Family) -> Kernel:
     """φ → a(φ) and d log a/d log φ."""
     (phi,) = family.a.variables
@@ -150,7 +170,9 @@ class LogPosterior:
         self.p = problem.X.shape[1]
         blocks = MemoryBlocks(problem)
         self.blocks = list(blocks)
+        self.rows: Any
         self.image = link.image(family.mean_space)
+        self.bounded = np.isfinite(self.image.low), np.isfinite(self.image.high)
         self.coefficients = PriorTerms(applied.beta)
         self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         self.free = applied.phi is not None
@@ -166,18 +188,34 @@ class LogPosterior:
             self.a_of_phi = _dispersion_kernel(family)
         if self.scales or (self.free and problem.scatter is None):
             self.rows = _rows_with_slopes(family, link)
+            self._lend()
             return
         closed = family.closed_deviance is not None
         self.sign = -0.5 if closed else 1.0
-        self.rows = row_kernel(family, link, ("weighted_deviance" if closed else "kernel", "score"))
+        names = ("weighted_deviance" if closed else "kernel", "score")
+        plain = problem.w is None and not self.free and self.a == 1.0
+        self.rows = (_rows_of_one if plain else row_kernel)(family, link, names)
         self.within = self.sign * blocks.within_deviance if closed else 0.0
         if self.free:
             self.responses = ResponseTerms(blocks.responses, family, closed)
+            self._lend()
             return
         base = family.saturated if closed else family.base_measure
         self.constant = self.within / self.a
         for block in blocks.responses:
             self.constant += block.total(base(block.y, self.a / np.asarray(block.w)))
+        self._lend()
+
+    def _lend(self) -> None:
+        """Memory for η, the scores and the row kernels, block by block."""
+        self.scores: np.ndarray | None = None  # f·∂ log f/∂η of the last call with a shift
+        self.memory = [np.empty((1 + self.rows.buffers, block.y.size)) for block in self.blocks]
+
+    def for_another_thread(self) -> LogPosterior:
+        """The same function with memory of its own."""
+        twin = copy(self)
+        twin._lend()
+        return twin
 
     @property
     def n_dim(self) -> int:
@@ -189,16 +227,26 @@ class LogPosterior:
         values = zip(self.scales.items(), z[self.p :], strict=False)
         return {name: float(scale.back(u)) for (name, scale), u in values}
 
+    def expand(self, z: np.ndarray) -> dict[str, np.ndarray]:
+        """The parameters at z by name."""
+        found = {"beta": z[: self.p]}
+        found |= {name: np.array(value) for name, value in self.shapes_at(z).items()}
+        return found | ({"phi": np.array(np.exp(z[-1]))} if self.free else {})
+
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; −∞ outside the domain of η."""
+        return self.shifted(z, None)
+
+    def shifted(self, z: np.ndarray, shift: np.ndarray | None) -> tuple[float, np.ndarray]:
+        """The same where η is Xβ + offset + shift; the rows' scores are then kept in `scores`."""
         log_prior, slope = self.coefficients(z[: self.p])
-        value, gradient = self.constant + float(log_prior.sum()), np.zeros(self.n_dim)
+        value, gradient = self.constant + float(log_prior.sum()), np.zeros(z.size)
         gradient[: self.p] = slope
         if self.joint is not None:
             together, slope = self.joint(z[: self.p])
             value, gradient[: self.p] = value + together, gradient[: self.p] + slope
             if not np.isfinite(value):
-                return -np.inf, np.zeros(self.n_dim)
+                return -np.inf, np.zeros(z.size)
         shaped = slice(self.p, self.p + len(self.scales))
         a, elasticity = (0.0, 0.0) if self.free else (self.a, 0.0)
         if self.free:
@@ -217,13 +265,27 @@ class LogPosterior:
             value += float(log_prior.sum() + np.log(np.abs(slopes)).sum())
             gradient[shaped] = slope * slopes + bends / slopes
         fit = 0.0
-        for block in self.blocks:
-            eta = block.eta(z[: self.p])
-            if not (self.image.low < eta.min() and eta.max() < self.image.high):
-                return -np.inf, np.zeros(self.n_dim)
-            loglik, score, *others = self.rows(eta, block.y, block.w / a, *psi.values())
+        first = 0
+        for block, (eta, *memory) in zip(self.blocks, self.memory, strict=True):
+            np.dot(block.X, z[: self.p], out=eta)
+            if block.offset is not None:
+                eta += block.offset
+            if shift is not None:
+                eta += shift[first : first + eta.size]
+            if (self.bounded[0] and not eta.min() > self.image.low) or (
+                self.bounded[1] and not eta.max() < self.image.high
+            ):
+                return -np.inf, np.zeros(z.size)
+            found = self.rows(eta, block.y, block.w / a, *psi.values(), out=memory)
+            loglik, score, *others = found
             fit += self.sign * block.total(loglik)
-            gradient[: self.p] += block.X.T @ (score if block.f is None else score * block.f)
+            score = score if block.f is None else score * block.f
+            gradient[: self.p] += block.X.T @ score
+            if shift is not None:
+                if self.scores is None:
+                    self.scores = np.empty(shift.size)
+                self.scores[first : first + eta.size] = score
+                first += eta.size
             if psi:
                 totals = [block.total(v) for v in others[: len(psi)]]
                 gradient[shaped] += np.array(totals) * slopes
@@ -234,7 +296,10 @@ class LogPosterior:
             apart, by_a = self.responses(float(np.log(a)))
             value += apart
             gradient[-1] += elasticity * (by_a - fit)
-        return value + fit, gradient
+        value += fit
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return -np.inf, np.zeros(z.size)
+        return value, gradient
 
 
 def sums_in_rows(family: Family) -> bool:

@@ -15,7 +15,7 @@ from expfam_glm.bayes.scaling import WIDTH
 from expfam_glm.data.bars import GroupEffects
 from expfam_glm.data.response import Problem
 
-_LKJ = 2.0  # of the correlations: 1 is uniform, 2 leans to zero a little
+LKJ = 2.0  # of the correlations: 1 is uniform, 2 leans to zero a little
 
 
 def default_spread(part: GroupEffects, unit: float) -> tuple[Prior, ...]:
@@ -59,7 +59,7 @@ def add_effects(problem: Problem, priors: Mapping[str, tuple[Prior, ...]]) -> Va
         standard = pm.Normal(f"z_{g}", dims=(g, effect))
         if correlates(part):
             root, correlation, sd = pm.LKJCholeskyCov(
-                f"root_{g}", n=q, eta=_LKJ, sd_dist=distribution.dist(**values, shape=q),
+                f"root_{g}", n=q, eta=LKJ, sd_dist=distribution.dist(**values, shape=q),
                 compute_corr=True, store_in_trace=False,
             )  # fmt: skip
             pm.Deterministic(f"sd_{g}", sd, dims=effect)

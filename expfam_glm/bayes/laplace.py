@@ -13,8 +13,9 @@ from expfam_glm.bayes.groups import posterior_tree
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
-from expfam_glm.bayes.roads import Chains, whitening
+from expfam_glm.bayes.roads import Chains
 from expfam_glm.bayes.start import near_mode
+from expfam_glm.bayes.whiten import at_start
 from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.compress import cells_of, uncompressed
 from expfam_glm.data.response import Problem
@@ -50,7 +51,7 @@ def laplace(
             "phi, on the whole domain for a shape parameter); use sample()."
         )
     density = LogPosterior(problem, applied)
-    centre, root = _at_mode(density, *whitening(density, near_mode(problem, applied)))
+    centre, root = _at_mode(density, *at_start(density, near_mode(problem, applied)))
     rng = np.random.default_rng(random_seed)
     z, log_weights = _draw(density, centre, root, chains * draws, rng)
     smoothed, k = array_stats.psislw(-log_weights)  # it takes the logarithms of their inverses

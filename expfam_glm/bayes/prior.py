@@ -192,6 +192,18 @@ def describe(prior: Prior | Variable) -> Any:
     return prior.record() if isinstance(prior, Prior) else str_for_dist(prior)
 
 
+def recorded_density(record: Any, places: np.ndarray) -> np.ndarray | None:
+    """The density of a prior at some places, by its record; None where the record has none.
+
+    Flat and joint priors have no density of one coefficient, and the text of a PyMC variable does
+    not give it back.
+    """
+    if not isinstance(record, Mapping) or record["name"] in (*JOINT, "Flat", "HalfFlat"):
+        return None
+    prior = Prior.known(str(record["name"]), **{k: v for k, v in record.items() if k != "name"})
+    return np.exp(pm.logp(prior.variable(), places).eval(mode=QUICK))
+
+
 def variable_of(prior: Prior | Variable) -> Variable:
     """An unregistered PyMC variable with the distribution of a prior."""
     return prior.variable() if isinstance(prior, Prior) else prior

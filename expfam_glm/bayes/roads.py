@@ -16,11 +16,13 @@ from nutpie.compiled_pyfunc import from_pyfunc
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.prior import QUICK, variable_of
 from expfam_glm.bayes.priors import PHI_SCALES, Applied
 from expfam_glm.bayes.start import Start
+from expfam_glm.bayes.whiten import Dense, Whitening, at_start, whitened_groups
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
 
@@ -56,6 +58,9 @@ class Chains:
             result[name] = _log_prior((prior,), self.shapes[name][..., None])[..., 0]
         for name, own in applied.spreads.items():
             result[name] = _log_prior(own, self.effects[name]).sum(axis=-1)
+            together = name.replace("sd_", "corr_", 1)
+            if together in self.effects:
+                result[together] = lkj_logpdf(self.effects[together])
         return result
 
 
@@ -79,45 +84,38 @@ def by_kernels(
     It samples u with z = mode + L u, LLᵀ the covariance there, so that NUTS sees nearly N(0, I)
     however correlated the coefficients are.
     """
-    density = LogPosterior(problem, applied)
-    centre, root = whitening(density, start)
-    p = density.p
+    density: LogPosterior
+    whitening: Whitening
+    if problem.frame.effects:
+        density = GroupPosterior(problem, applied)
+        whitening = whitened_groups(density, start)
+    else:
+        density = LogPosterior(problem, applied)
+        whitening = Dense(*at_start(density, start))
 
-    def standard(u: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = density(centre + root @ u)
-        return value, gradient @ root
+    def standard() -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        own = density.for_another_thread()
 
-    def expand(u: np.ndarray) -> dict[str, np.ndarray]:
-        z = centre + root @ u
-        found = {"beta": z[:p]}
-        found |= {name: np.array(value) for name, value in density.shapes_at(z).items()}
-        return found | ({"phi": np.array(np.exp(z[-1]))} if density.free else {})
+        def at(u: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = own(whitening.forward(u))
+            return value, whitening.backward(gradient)
 
-    names = ["beta", *density.scales, *["phi"][: density.free]]
+        return at
+
+    example = density.expand(whitening.forward(np.zeros(density.n_dim)))
+    names = list(example)
     compiled = from_pyfunc(
         density.n_dim,
-        lambda: standard,
-        lambda *_: expand,
+        standard,
+        lambda *_: lambda u: density.expand(whitening.forward(u)),
         [np.dtype(np.float64)] * len(names),
-        [(p,), *[()] * (len(names) - 1)],
+        [value.shape for value in example.values()],
         names,
-        dims={"beta": ["coef"]},
-        coords={"coef": np.arange(p)},
-        make_initial_point_fn=_starter(np.zeros(centre.size), np.ones(centre.size), standard),
+        make_initial_point_fn=_starter(
+            np.zeros(density.n_dim), np.ones(density.n_dim), lambda u: standard()(u)
+        ),
     )
     return _run_nutpie(compiled, applied, settings)
-
-
-def whitening(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
-    """The start in the value space and the root of the covariance there."""
-    p = density.p
-    shaped = [scale.to(start.shapes[name]) for name, scale in density.scales.items()]
-    centre = np.concatenate([start.beta, shaped, [np.log(start.phi)][: density.free]])
-    spread = [*(start.shape_sd[name] for name in density.scales), start.log_phi_sd]
-    root = np.zeros((centre.size, centre.size))
-    root[:p, :p] = start.root
-    root[p:, p:] = np.diag(spread[: centre.size - p])
-    return centre, root
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:

@@ -17,6 +17,7 @@ from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
 from expfam_glm.bayes.roads import by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.settings import check_settings
 from expfam_glm.bayes.start import near_mode
+from expfam_glm.bayes.whiten import has_arrow
 from expfam_glm.data.compress import by_response, cells_of, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, one_of
@@ -24,13 +25,14 @@ from expfam_glm.tree import check_options, common_attrs
 
 _SAMPLERS = ("nutpie", "pymc")
 _ROADS = ("auto", "kernels", "graph")
+_SHORT, _SHORT_WITH_EFFECTS, _LONG = 200, 400, 1000  # draws of adaptation
 
 
 def sample(
     problem: Problem,
     *,
     draws: int = 1000,
-    tune: int = 1000,
+    tune: int | None = None,
     chains: int = 4,
     random_seed: int | None = None,
     priors: Any = "default",
@@ -42,7 +44,8 @@ def sample(
     **keywords: Any,
 ) -> xr.DataTree:
     """Sample the posterior of a model by NUTS; see `GLM.sample`."""
-    for name, count in (("draws", draws), ("tune", tune), ("chains", chains)):
+    adaptation = 1 if tune is None else tune
+    for name, count in (("draws", draws), ("tune", adaptation), ("chains", chains)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
     if nuts_sampler not in _SAMPLERS:
@@ -54,6 +57,9 @@ def sample(
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
     chosen = _road(problem, applied, nuts_sampler, road)
+    if tune is None:  # whitened at the mode, only the step size is left to be found
+        short = _SHORT_WITH_EFFECTS if problem.frame.effects else _SHORT
+        tune = short if chosen == "kernels" else _LONG
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
         "progressbar": progressbar, **check_settings(nuts_sampler, keywords, int(chains)),
@@ -91,7 +97,9 @@ def sample(
 
 def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> str:
     """Which function samples."""
-    possible = has_fast_lane(applied, problem.family.shape) and not problem.frame.effects
+    possible = has_fast_lane(applied, problem.family.shape)
+    if problem.frame.effects:
+        possible = possible and has_arrow(problem, applied)
     if nuts_sampler == "pymc":
         if road == "kernels":
             raise ArgumentError("road='kernels' goes with nuts_sampler='nutpie'.")
@@ -99,8 +107,8 @@ def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> s
     if road == "kernels" and not possible:
         raise ArgumentError(
             "road='kernels' needs univariate priors, each a Prior(…) on the whole real line (on "
-            "the positive numbers for phi, on the whole domain for a shape parameter); use "
-            "road='graph' or 'auto'."
+            "the positive numbers for phi, on the whole domain for a shape parameter), and of "
+            "several groups with effects only one that is large; use road='graph' or 'auto'."
         )
     if road == "auto" and sums_in_rows(problem.family):
         return "graph"

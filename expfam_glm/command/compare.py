@@ -29,6 +29,8 @@ from expfam_glm.errors import (
     SeparationError,
 )
 from expfam_glm.glm import GLM
+from expfam_glm.results.comparison_table import parameters_of
+from expfam_glm.results.criteria import CRITERIA
 from expfam_glm.spec.family import Family
 
 # One road may fail on data that another one can fit.
@@ -211,12 +213,19 @@ def _rows(table: xr.Dataset, path: Path) -> None:
                     for bound in table["ci_bound"].values:
                         row[f"{name}_{bound}"] = one[name].sel(ci_bound=bound).item()
             rows.append(row)
-    for name, values in table.data_vars.items():
-        if values.dims == ("model",):
-            rows += [
-                {"parameter": str(name), "model": str(model), "estimate": value}
-                for model, value in zip(table["model"].values, values.values, strict=True)
-            ]
+    models = [str(model) for model in table["model"].values]
+    for name in parameters_of(table):
+        for i, model in enumerate(models):
+            row = {"parameter": name, "model": model, "estimate": table[name].values[i]}
+            row["se"] = table[f"se_{name}"].values[i]
+            for k, bound in enumerate(table["ci_bound"].values):
+                row[f"interval_{bound}"] = table[f"interval_{name}"].values[i, k]
+            rows.append(row)
+    for name in (name for name in CRITERIA if name in table):
+        rows += [
+            {"parameter": name, "model": model, "estimate": value}
+            for model, value in zip(models, table[name].values, strict=True)
+        ]
     pd.DataFrame(rows).to_csv(path, index=False, encoding="utf-8")
 
 

@@ -41,7 +41,7 @@ class Block(NamedTuple):
     def total(self, values: np.ndarray | float, *, weighted: bool = False) -> float:
         """Σ f·values over the rows, or Σ f·w·values."""
         rows = values
-        if np.shape(values) != self.y.shape:
+        if not (isinstance(values, np.ndarray) and values.shape == self.y.shape):
             rows = np.broadcast_to(values, self.y.shape)
         if weighted and np.ndim(self.w):
             rows = rows * self.w

@@ -52,21 +52,25 @@ class Arrangement:
         return positions(labels)
 
     def constant_data(self) -> dict[str, np.ndarray]:
-        """What the result tree keeps."""
+        """What the result tree keeps: with it the same clusters can be arranged again."""
         kept = {"groups": self.labels}
-        if self.given and self.time is not None:
+        lost = self.problem.used is not None  # rows, and with them their places in the clusters
+        if self.time is not None and (self.given or lost):
             kept["time"] = self.time
-        return kept
+        return kept | self.working.columns(self._column)
 
     def structure(self, kept: np.ndarray | slice = slice(None)) -> Structure:
         """The working correlation on the clusters, or on some of the rows."""
-        problem = self.problem
 
         def column(source: Any, role: str) -> np.ndarray:
-            return problem.restrict(problem.frame.column(source, role))[kept]
+            return self._column(source, role)[kept]
 
         time = None if self.time is None else self.time[kept]
         return self.working.on(self.labels[kept], time, self.given, column)
+
+    def _column(self, source: Any, role: str) -> np.ndarray:
+        """A further column at the used rows."""
+        return self.problem.restrict(self.problem.frame.column(source, role))
 
     @cached_property
     def whole(self) -> Structure:

@@ -43,5 +43,13 @@ class Correlation(ABC):
         clusters = arrange(groups, time if self.needs_time else None, metric=self.metric)
         return self._on(clusters, given)
 
+    def attrs(self) -> dict[str, str | float | int]:
+        """What a result tree holds of its arguments."""
+        return {}
+
+    def columns(self, column: Fetch) -> dict[str, np.ndarray]:
+        """What a result tree holds of further columns of the data, (n,) by name."""
+        return {}
+
     def _on(self, clusters: Clusters, given: bool) -> Structure:
         raise AssertionError(f"{self.name} builds its structure in `on`")

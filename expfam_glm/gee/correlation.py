@@ -210,6 +210,9 @@ class MDependent(Correlation):
         object.__setattr__(self, "m", int(self.m))
         object.__setattr__(self, "stationary", bool(self.stationary))
 
+    def attrs(self) -> dict[str, str | float | int]:
+        return {"correlation_m": self.m, "correlation_stationary": int(self.stationary)}
+
     def _on(self, clusters: Clusters, given: bool) -> Structure:
         structure = Lagged(clusters, self.name, self.m)
         return structure if self.stationary else of_pairs(clusters, self.name, self.m)

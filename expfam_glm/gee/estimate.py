@@ -23,6 +23,7 @@ from expfam_glm.gee.fitting import Fit, Options, fitted, leave_one_out
 from expfam_glm.gee.selection import criteria
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.fitness import deviance as row_deviance
+from expfam_glm.mle.rank import expand
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 
@@ -95,6 +96,7 @@ def gee(
         "dispersion": "given" if phi is not None else "moments",
         "association": "given" if alpha is not None else "moments",
         **{role: name for role, name in named.items() if isinstance(name, str)},
+        **working.attrs(),
         "warnings": "\n".join(notes),
     }
     parameters, coords = _parameters(equations, state, problem)
@@ -102,9 +104,9 @@ def gee(
         Estimate(
             kind="GEE",
             labels=problem.labels,
-            beta=_expand(state.beta, fit.aliased),
-            covariances={name: _expand(V, fit.aliased) for name, V in found.by_type.items()},
-            df=_expand(found.df, fit.aliased) if np.ndim(found.df) else found.df,
+            beta=expand(state.beta, fit.aliased),
+            covariances={name: expand(V, fit.aliased) for name, V in found.by_type.items()},
+            df=expand(found.df, fit.aliased) if np.ndim(found.df) else found.df,
             fit=parameters,
             fit_coords=coords,
             positive={},
@@ -140,14 +142,6 @@ def _remarks(equations: Equations, state: State, found: Covariances) -> list[str
     for note in notes:
         warn(note, FitWarning)
     return notes
-
-
-def _expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
-    """A vector or matrix over the kept coefficients, NaN at the aliased ones."""
-    kept = np.flatnonzero(~aliased)
-    full = np.full((aliased.size,) * values.ndim, np.nan)
-    full[np.ix_(*[kept] * values.ndim)] = values
-    return full
 
 
 def _parameters(equations: Equations, state: State, problem: Problem) -> tuple[dict, dict]:

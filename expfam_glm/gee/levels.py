@@ -71,10 +71,18 @@ class Nested(Correlation):
         column: Fetch | None = None,
     ) -> Structure:
         assert column is not None
-        names, labels = [], []
-        for number, level in enumerate(self.levels, 1):
-            named = isinstance(level, str)
-            names.append(level if isinstance(level, str) else f"level {number}")
-            labels.append(column(level if named else np.array(level), f"level {number}"))
+        labels = list(self.columns(column).values())
+        names = [
+            level if isinstance(level, str) else f"level {number}"
+            for number, level in enumerate(self.levels, 1)
+        ]
         clusters = arrange(groups, within=labels)
         return Cells(clusters, [values[clusters.order] for values in labels], ["groups", *names])
+
+    def columns(self, column: Fetch) -> dict[str, np.ndarray]:
+        return {
+            f"groups_level{number}": column(
+                level if isinstance(level, str) else np.array(level), f"level {number}"
+            )
+            for number, level in enumerate(self.levels, 1)
+        }

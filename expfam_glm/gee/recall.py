@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,19 +11,46 @@ from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.base import Correlation
-from expfam_glm.gee.correlation import PLAIN, named
+from expfam_glm.gee.correlation import PLAIN, MDependent, named
 from expfam_glm.gee.equations import Equations, State
+from expfam_glm.gee.fitting import Fit, Options
+from expfam_glm.gee.levels import Nested
+from expfam_glm.gee.solve import Solution
 
 
 @dataclass(frozen=True, eq=False)
 class Recalled:
     """What a tree was fitted with; arrays are over the columns that are not aliased."""
 
+    tree: xr.DataTree
     problem: Problem
     kept: np.ndarray  # (all p,) columns that are not aliased
     rows: Arrangement
     equations: Equations  # α and φ held at their estimates
     state: State
+
+    @property
+    def dispersion(self) -> float | None:
+        """a(φ) where it was given, so that it is not estimated again."""
+        given = self.tree.attrs["dispersion"] == "given"
+        return self.equations.dispersion if given else None
+
+    @property
+    def parameter(self) -> np.ndarray | None:
+        """The parameter of the working correlation where it was given, or has none to estimate."""
+        given = self.tree.attrs["association"] == "given"
+        fixed = self.equations.structure.alpha_dims is None
+        return self.equations.parameter if given or fixed else None
+
+    def fit(self, tol: float, max_iterations: int) -> Fit:
+        """As the fit left it: what is estimated of α and φ is estimated again from here on."""
+        inner, equations = self.problem, self.equations
+        options = Options(equations.ddof, self.dispersion, None, None, tol, max_iterations)
+        free = Equations(
+            inner.family, inner.link, inner.y, inner.X, inner.w, inner.offset,
+            equations.structure, equations.ddof, self.dispersion, self.parameter,
+        )  # fmt: skip
+        return Fit(inner, ~self.kept, options, free, Solution(self.state, 0, 0.0), ())
 
 
 def recall(
@@ -35,42 +61,23 @@ def recall(
     Parameters
     ----------
     problem : Problem
-        Of the model that made the tree.
+        The rows of the tree.
     tree : DataTree
+        One of `GLM.gee`.
     correlation : str or Correlation, optional
-        The working correlation; needed where its name alone does not say it.
+        The working correlation; needed where the tree does not hold its arguments.
 
     Raises
     ------
     ResultError
-        If the tree comes from another road, or from other data.
+        If the estimates are not admissible in the model.
     ArgumentError
-        If the working correlation must be given.
+        If the working correlation must be given, or is another one.
     """
-    if tree.attrs.get("estimator") != "GEE":
-        raise ResultError("this needs the result of gee(); a likelihood fit has no clusters of it.")
-    name = tree.attrs["correlation"]
-    if correlation is None and name not in PLAIN:
-        raise ArgumentError(
-            f"the tree was fitted with a {name!r} working correlation, which has arguments; give "
-            "the same value as correlation=."
-        )
-    working = named(name if correlation is None else correlation)
-    if working.name != name:
-        raise ArgumentError(f"the tree was fitted with {name!r}, not with {working.name!r}.")
+    working = _working(tree, correlation)
     fit, constant = tree["fit"].to_dataset(), tree["constant_data"].to_dataset()
-    if constant.sizes["obs_id"] != problem.row_count:
-        raise ResultError(
-            f"the tree has {constant.sizes['obs_id']} rows and the model {problem.row_count}; "
-            "they belong to different data."
-        )
-    arguments: dict[str, Any] = {}
-    for role in ("groups", "time"):
-        if role in tree.attrs:
-            arguments[role] = tree.attrs[role]
-        elif role in constant:
-            arguments[role] = constant[role].values
-    rows = Arrangement(problem, working, **arguments)
+    time = constant["time"].values if "time" in constant else None
+    rows = Arrangement(problem, working, constant["groups"].values, time)
     beta = fit["beta"].values
     kept = ~np.isnan(beta)
     inner = restrict_columns(problem, kept)
@@ -83,4 +90,27 @@ def recall(
     state = equations.evaluate(beta[kept])
     if state is None:
         raise ResultError("the estimates of the tree are not admissible in this model.")
-    return Recalled(inner, kept, rows, equations, state)
+    return Recalled(tree, inner, kept, rows, equations, state)
+
+
+def _working(tree: xr.DataTree, correlation: str | Correlation | None) -> Correlation:
+    """The working correlation of a tree, as it holds it or as given."""
+    name, constant = str(tree.attrs["correlation"]), tree["constant_data"].to_dataset()
+    if correlation is not None and named(correlation).name != name:
+        raise ArgumentError(
+            f"the tree was fitted with {name!r}, not with {named(correlation).name!r}."
+        )
+    if name in PLAIN:
+        return PLAIN[name]
+    if name == MDependent.name:
+        m, stationary = (tree.attrs[f"correlation_{key}"] for key in ("m", "stationary"))
+        return MDependent(int(m), bool(stationary))
+    if name == Nested.name:
+        levels = sorted(str(v) for v in constant.data_vars if str(v).startswith("groups_level"))
+        return Nested(*(constant[level].values for level in levels))
+    if correlation is None:
+        raise ArgumentError(
+            f"the tree was fitted with a {name!r} working correlation, whose arguments it cannot "
+            "hold; give the same value as correlation=."
+        )
+    return named(correlation)

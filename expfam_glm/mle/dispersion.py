@@ -100,6 +100,16 @@ def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: Blocks) -
     return blocks.responses.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
 
 
+def likeliest(
+    problem: Problem, fit: Fitness, phi: float | None, blocks: Blocks
+) -> tuple[float, float]:
+    """The log-likelihood at φ, known, given or where it is highest; and a(φ)."""
+    phi = problem.family.phi if phi is None else phi
+    if phi is None:
+        phi, _ = maximum_likelihood(problem, fit, blocks)
+    return log_likelihood(problem, fit, phi, blocks), float(problem.family.a(phi))
+
+
 def maximum_likelihood(problem: Problem, fit: Fitness, blocks: Blocks) -> tuple[float, float]:
     """φ̂ by maximum likelihood at β̂, and the observed information of log a(φ̂).
 

@@ -32,7 +32,8 @@ from expfam_glm.mle.layout import checked_types, fitted_rows, layout
 from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.penalised import find_penalised
-from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_of
+from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_attrs, penalty_of
+from expfam_glm.mle.rank import expand
 from expfam_glm.mle.shape import ShapeEstimates
 from expfam_glm.mle.streamed import StreamedSandwich
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
@@ -178,7 +179,7 @@ def fit(
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
         **arranged.attrs(),
-        **({} if known is None else {"penalty": str(known)}),
+        **({} if known is None else penalty_attrs(known)),
         "warnings": "\n".join(notes),
     }
     if family.name != problem.family.name:
@@ -245,16 +246,6 @@ def _check_penalty(
             f"a penalty needs the shape of {problem.family.name!r} to be known; give it with "
             "family.fix(…), say at its estimate without the penalty."
         )
-
-
-def expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
-    """A vector or matrix over the kept coefficients, NaN at the aliased ones."""
-    if not aliased.any():
-        return values
-    kept = np.flatnonzero(~aliased)
-    full = np.full((aliased.size,) * values.ndim, np.nan)
-    full[np.ix_(*[kept] * values.ndim)] = values
-    return full
 
 
 def _robust(sandwich: Sandwich | StreamedSandwich, name: str, determined: bool) -> Robust:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Real
@@ -82,11 +83,14 @@ class Adjustment:
         """Whether it is the gradient of something."""
         return self.kind == "jeffreys"
 
-    def gradient(self, blocks: Blocks, beta: np.ndarray, factor: Factor) -> np.ndarray:
-        """A(β) (p,) = ½ Σ f q d x with q = xᵀI⁻¹x: d = dW/dη (Jeffreys), Wμ″/μ′ (Firth)."""
-        problem, root = blocks.problem, factor.root
+    def row_weights(self, problem: Problem) -> RowKernel:
+        """The kernel (η, y, w) → d: dW/dη (Jeffreys), Wμ″/μ′ (Firth)."""
         output = "weight_slope" if self.is_penalty else "bias_weight"
-        kernel = row_kernel(problem.family, problem.link, (output,))
+        return row_kernel(problem.family, problem.link, (output,))
+
+    def gradient(self, blocks: Blocks, beta: np.ndarray, factor: Factor) -> np.ndarray:
+        """A(β) (p,) = ½ Σ f q d x with q = xᵀI⁻¹x."""
+        root, kernel = factor.root, self.row_weights(blocks.problem)
 
         def one(block: Block) -> np.ndarray:
             with np.errstate(all="ignore"):
@@ -132,6 +136,19 @@ def _curvatures(family: Family) -> RowKernel:
     outputs = [second.output, second.derivative("r").output]
     variables = turned.variables
     return lower(variables, simplify(outputs, variables), rows=variables[:1])
+
+
+def penalty_attrs(penalty: Penalty) -> dict[str, str | float | int]:
+    """What a result tree holds of a penalty."""
+    scale = {"penalty_scale": penalty.scale} if isinstance(penalty, Ridge) else {}
+    return {"penalty": str(penalty), **scale}
+
+
+def recalled_penalty(attrs: Mapping[Any, Any]) -> Ridge | Adjustment | None:
+    """The penalty of a tree; None for a conjugate prior, which stands on the rows."""
+    if "penalty_scale" in attrs:
+        return Ridge(float(attrs["penalty_scale"]))
+    return Adjustment(attrs["penalty"]) if attrs["penalty"] in ADJUSTMENTS else None
 
 
 def penalty_of(penalty: Any) -> Penalty | None:

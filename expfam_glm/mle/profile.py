@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from expfam_glm.data.response import Problem
 from expfam_glm.errors import ConvergenceError, DataError, SeparationError
-from expfam_glm.mle.constrained import Constrained, constrained_maximum
+from expfam_glm.mle.constrained import Peak
 
 # Strides to the other side of a level, each twice the one before where it can be made; after so
 # many of them the profile has levelled off.
@@ -20,63 +19,50 @@ _ROUNDING = 1e-13
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """The signed root of the profile deviance of one coefficient.
+    """The signed root of the likelihood-ratio statistic of one coefficient.
 
     Parameters
     ----------
-    problem : Problem
-        Without aliased columns.
+    peak : Peak
+        The maximum.
     position : int
         Of the coefficient.
-    beta, V : ndarray (p,), (p, p)
-        The maximum, and the inverse information at φ = 1.
-    deviance : float
-        D(β̂).
-    scale : float
-        a(φ̂).
     """
 
-    problem: Problem
+    peak: Peak
     position: int
-    beta: np.ndarray
-    V: np.ndarray
-    deviance: float
-    scale: float
     _near: dict[float, np.ndarray] = field(default_factory=dict)
 
     @property
     def estimate(self) -> float:
         """β̂ of the coefficient."""
-        return float(self.beta[self.position])
+        return float(self.peak.beta[self.position])
 
     @property
     def se(self) -> float:
         """Its standard error from the information."""
-        return float(np.sqrt(self.V[self.position, self.position] * self.scale))
+        return float(np.sqrt(self.peak.V[self.position, self.position] * self.peak.scale))
 
     def root(self, value: float) -> float:
-        """sign(value − β̂) √{[D(value) − D(β̂)]/a(φ̂)}; NaN where no admissible fit exists."""
+        """sign(value − β̂) times the root of the statistic; NaN where no admissible fit exists."""
         if value == self.estimate:
             return 0.0
-        C = np.zeros((1, self.beta.size))
+        C = np.zeros((1, self.peak.beta.size))
         C[0, self.position] = 1.0
         try:
-            found: Constrained = constrained_maximum(
-                self.problem, C, np.array([value]), self._start(value), self.V
-            )
+            found = self.peak.under(C, np.array([value]), self._start(value))
         except (ConvergenceError, DataError, SeparationError):
             return np.nan
         self._near[value] = found.beta
-        gain = max(found.deviance - self.deviance, 0.0) / self.scale
-        return float(np.sign(value - self.estimate) * np.sqrt(gain))
+        return float(np.sign(value - self.estimate) * np.sqrt(self.peak.cost(found)))
 
     def _start(self, value: float) -> np.ndarray:
         """The fit at the nearest value so far."""
         if not self._near:
-            return self.beta
+            return self.peak.beta
         nearest = min(self._near, key=lambda known: abs(known - value))
         closer = abs(nearest - value) < abs(self.estimate - value)
-        return self._near[nearest] if closer else self.beta
+        return self._near[nearest] if closer else self.peak.beta
 
     def crossing(self, level: float) -> float:
         """The value at which the signed root is `level`.

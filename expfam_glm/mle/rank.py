@@ -68,6 +68,16 @@ def _aliased(R: np.ndarray) -> np.ndarray:
     return result
 
 
+def expand(values: np.ndarray, aliased: np.ndarray) -> np.ndarray:
+    """A vector or matrix over the kept coefficients, NaN at the aliased ones."""
+    if not aliased.any():
+        return values
+    kept = np.flatnonzero(~aliased)
+    full = np.full((aliased.size,) * values.ndim, np.nan)
+    full[np.ix_(*[kept] * values.ndim)] = values
+    return full
+
+
 def warn_aliased(labels: Sequence[str], mask: np.ndarray) -> str:
     """Name the aliased columns in a warning and return its text."""
     named = ", ".join(label for label, gone in zip(labels, mask, strict=True) if gone)

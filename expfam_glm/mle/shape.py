@@ -7,9 +7,9 @@ maximum for every u. Every shape parameter is orthogonal to β in expectation, b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,22 +43,32 @@ _SEEDS = (-2.0, 0.0, 2.0)  # where in u the search may begin
 class ShapeEstimates:
     """The maximum in the shapes, with the pieces of the observed information there.
 
-    values: ψ̂ by name, the edge itself where the likelihood still rises towards it. problem: with
-    the shapes given. beta (p,): where the final fit begins. held, joint (m, m): covariance of u =
-    (shapes on their working scales, log a if it is estimated) with β held and with β estimated,
-    from the observed information; NaN at an edge. lost: what the information of β at a(φ) = 1
-    loses because the shapes are estimated.
+    values: ψ̂ by name, the edge itself where the likelihood still rises towards it. free: the
+    problem without them. loglik, a: ℓ and a(φ) at the maximum, NaN at an edge; limit: the family
+    there. beta (p,): where the final fit begins. held, joint (m, m): covariance of u = (shapes on
+    their working scales, log a if it is estimated) with β held and with β estimated, from the
+    observed information; NaN at an edge. lost: what the information of β at a(φ) = 1 loses because
+    the shapes are estimated.
     """
 
     values: dict[str, float]
     scales: dict[str, Scale]
-    problem: Problem
+    free: Problem
+    loglik: float
+    a: float
     beta: np.ndarray
     held: np.ndarray
     joint: np.ndarray
     lost: np.ndarray
     iterations: int
-    note: str
+    note: str = ""
+    limit: Family | None = None
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The problem with the shapes given."""
+        family = self.limit or self.free.family.fix(**self.values)
+        return replace(self.free, family=family)
 
     def _covariance(self, observed: bool) -> np.ndarray:
         return self.joint if observed else self.held
@@ -96,10 +106,13 @@ def estimate_shapes(
     *,
     phi: float | None = None,
     start: np.ndarray | None = None,
+    near: Mapping[str, float] | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
 ) -> ShapeEstimates:
     """Joint maximum likelihood of the free shapes, β, and φ unless it is known or given.
+
+    The search begins `near` these shapes, or at the best of a few points.
 
     Raises
     ------
@@ -113,7 +126,7 @@ def estimate_shapes(
         If the likelihood rises towards an edge with such a limit, which is then fitted.
     """
     profile = _Profile(problem, phi, tol, max_iterations)
-    point = profile.begin(start)
+    point = profile.begin(start, near)
     for iteration in range(1, _MOST_STEPS + 1):
         step = point.step()
         k = profile.at_edge(point, step)
@@ -189,12 +202,15 @@ class _Profile:
             name: float(scale.back(u[k])) for k, (name, scale) in enumerate(self.scales.items())
         }
 
-    def begin(self, start: np.ndarray | None) -> _Point:
-        """The best of a few points, all shapes alike."""
+    def begin(self, start: np.ndarray | None, near: Mapping[str, float] | None) -> _Point:
+        """The point that is given, or the best of a few, all shapes alike."""
         seeds = []
         failure: ConvergenceError | None = None
-        for height in _SEEDS:
-            u = np.full(self.size, height)
+        heights = [np.full(self.size, height) for height in _SEEDS]
+        if near is not None:
+            u = np.array([float(scale.to(near[name])) for name, scale in self.scales.items()])
+            heights = [u] if np.all(np.abs(u) < _FAR) else heights
+        for u in heights:
             if self.known is None:
                 u = np.append(u, np.log(self._scatter(self.values(u))))
             try:
@@ -232,6 +248,8 @@ class _Profile:
     def at(self, u: np.ndarray, start: np.ndarray | None) -> _Point:
         """The profile likelihood at u; `start` over all columns."""
         values = self.values(u)
+        if not self.problem.X.shape[1]:
+            return self._sums(u, values, np.zeros(0))
         solution, gone = maximise(
             self.problem, start=start, tol=self.tol, max_iterations=self.max_iterations,
             check_rank=aliased, shapes=tuple(values.values()),
@@ -306,9 +324,8 @@ class _Profile:
         a = float(np.exp(point.u[-1])) if self.known is None else self.known
         held = np.linalg.inv(point.held)
         return ShapeEstimates(
-            values, self.scales, replace(self.problem, family=self.problem.family.fix(**values)),
-            self._full(point.beta), held, np.linalg.inv(point.information),
-            a * point.cross @ held @ point.cross.T, iterations, "",
+            values, self.scales, self.problem, point.value, a, self._full(point.beta), held,
+            np.linalg.inv(point.information), a * point.cross @ held @ point.cross.T, iterations,
         )  # fmt: skip
 
     def limit(self, point: _Point, k: int, direction: float, iterations: int) -> ShapeEstimates:
@@ -335,8 +352,8 @@ class _Profile:
         nothing = np.full((self.size, self.size), np.nan)
         p = point.beta.size
         return ShapeEstimates(
-            values, self.scales, replace(self.problem, family=found), self._full(point.beta),
-            nothing, nothing, np.zeros((p, p)), iterations, note,
+            values, self.scales, self.problem, np.nan, np.nan, self._full(point.beta),
+            nothing, nothing, np.zeros((p, p)), iterations, note, found,
         )  # fmt: skip
 
 

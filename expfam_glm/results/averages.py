@@ -24,24 +24,26 @@ class Quantity:
     value: np.ndarray
     gradient: np.ndarray | None
     draws: np.ndarray | None
+    null: float = 0.0  # what it is tested against
 
     def combine(
         self,
         other: Quantity,
         function: Callable[[np.ndarray, np.ndarray], np.ndarray],
         partial: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+        null: float,
     ) -> Quantity:
-        """A function of two quantities, with its partial derivatives."""
+        """A function of two quantities, with its partial derivatives and its value at no effect."""
         value = function(self.value, other.value)
         if self.draws is not None and other.draws is not None:
-            return Quantity(value, None, function(self.draws, other.draws))
+            return Quantity(value, None, function(self.draws, other.draws), null)
         assert self.gradient is not None and other.gradient is not None
         first, second = partial(self.value, other.value)
         gradient = first[:, None] * self.gradient + second[:, None] * other.gradient
-        return Quantity(value, gradient, None)
+        return Quantity(value, gradient, None, null)
 
     def table(self, found: Coefficients, prob: float) -> dict[str, np.ndarray]:
-        """Estimate, standard error, interval and, without draws, the test against zero."""
+        """Estimate, standard error, interval and, without draws, the test against `null`."""
         if self.draws is not None:
             tails = [(1 - prob) / 2, (1 + prob) / 2]
             return {
@@ -53,7 +55,7 @@ class Quantity:
         variance = np.einsum("gi,ij,gj->g", self.gradient, found.V, self.gradient)
         se = np.sqrt(np.maximum(variance, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
-            statistic = self.value / se
+            statistic = (self.value - self.null) / se
         return {
             "estimate": self.value,
             "se": se,

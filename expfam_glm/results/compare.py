@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import ResultError
-from expfam_glm.numerics.wald import default_ci_prob, wald_interval
-from expfam_glm.results.sheet import Sheet
-from expfam_glm.results.text import decimals, number, percent
+from expfam_glm.errors import ResultError, one_of
+from expfam_glm.numerics.wald import default_ci_prob
+from expfam_glm.results.comparable import check_comparable
+from expfam_glm.results.comparison_table import comparison_sheet
+from expfam_glm.results.criteria import as_variables, criteria_of
+from expfam_glm.results.marginals import Marginals, marginals, overlap
 
 INNER_PROB = 0.5
+ALL = "all"  # every covariance of a fit
+CURVE = 161  # points of the density that is kept for plots
+LEAST = 1e-4  # of its height, where that density ends
 
 
-@dataclass(frozen=True)
-class Marginals:
-    """What one tree says about each coefficient by itself."""
-
-    kind: str
-    labels: list[str]
-    estimate: np.ndarray
-    se: np.ndarray
-    interval: Callable[[float], np.ndarray]  # probability -> (p, 2)
-    parameters: dict[str, float]  # phi and shapes
-
-
-def compare(trees: Mapping[str, xr.DataTree], *, ci_prob: float | None = None) -> xr.Dataset:
-    """Compare coefficients, dispersion and shapes of several fits with the first of them.
+def compare(
+    trees: Mapping[str, Any],
+    *,
+    reference: str | None = None,
+    ci_prob: float | None = None,
+    mixed_families: bool = False,
+) -> xr.Dataset:
+    r"""Compare coefficients, dispersion, shapes and criteria of several fits with one of them.
 
     Parameters
     ----------
-    trees : mapping of str to DataTree
-        Result trees by model name, of either road; the first is the reference.
+    trees : mapping of str to DataTree or (DataTree, str)
+        Result trees by model name, of either road. A pair of a tree and the name of one of its
+        covariances takes that covariance; with "all" each of them is a model of its own.
+    reference : str, optional
+        The model that the others are compared with; the first if not given.
     ci_prob : float, optional
         Probability of the intervals; ArviZ's setting `stats.ci_prob` by default.
+    mixed_families : bool
+        Whether the families may differ. A quasi family is never another family than its relative.
 
     Returns
     -------
@@ -46,52 +49,69 @@ def compare(trees: Mapping[str, xr.DataTree], *, ci_prob: float | None = None) -
         On the scale of the linear predictor, for each model and coefficient: `estimate`
         (posterior mean after sampling), `se` (posterior standard deviation after sampling),
         `interval` and `inner_interval` (probability 0.5, or half of a `ci_prob` below that),
-        `pull`, `spread_ratio`; for each model `phi` and the shape parameters. What a model does
-        not have is NaN. Attributes: `reference`, `ci_prob`, `inner_prob`, and `kind` (JSON text,
-        by model).
+        `pull`, `spread_ratio`, `robust_ratio`, `overlap`, and for plots the `density` at `value`.
+        For each model: `phi` and the shape parameters with `se_phi` and `interval_phi`, likewise
+        for the shapes; and the criteria that any of them has: `aic`, `bic`, `qic`, `elpd` with
+        `elpd_se`. What a model does not have is NaN. Attributes: `reference`, `ci_prob`,
+        `inner_prob`, and as JSON text by model `kind`, `criteria` (by criterion; the word for those
+        that a model does not have), `notes`, and the list of the `sampled` models.
 
     Raises
     ------
     ResultError
-        If there is nothing to compare, or a value is not a result tree.
+        If there is nothing to compare, a value is not a result tree, or the trees have other
+        responses, links or families.
     ArgumentError
-        If `ci_prob` is not inside (0, 1).
+        If `ci_prob` is not inside (0, 1), or a covariance or the reference is not there.
 
     Notes
     -----
-    With the reference model 0, pull = (β̂ − β̂₀)/se₀ and spread_ratio = se/se₀. Likelihood and
-    estimating-equation trees give exact Wald intervals (normal or t, as fitted); draws give
-    equal-tailed intervals. Coefficients are aligned by name, in order of first appearance.
+    With the reference model 0, pull = (β̂ − β̂₀)/se₀: how far the prior, say, has pulled an estimate.
+    spread_ratio = se/se₀: below one where the prior brings information, above one for robust errors
+    of a misspecified model. robust_ratio is the robust standard error over the model's own within
+    one tree. overlap = ∫ min(f, f₀) of the two distributions of a coefficient, one where they are
+    the same. Likelihood and estimating-equation trees have exact Wald intervals and densities
+    (normal or t, as fitted); draws have equal-tailed intervals and a kernel estimate. Coefficients
+    are aligned by name, in order of first appearance. AIC and BIC compare likelihoods, QIC
+    estimating equations with one φ, elpd posteriors; none compares roads.
+
+    References
+    ----------
+    Inman and Bradley (1989), The overlapping coefficient as a measure of agreement between
+    probability distributions, Communications in Statistics A 18, 3851-3874.
 
     Examples
     --------
-    >>> draws = np.random.default_rng(0).normal(size=(4, 500, 1))
-    >>> posterior = xr.Dataset({"beta": (("chain", "draw", "coef"), draws)}, {"coef": ["x"]})
-    >>> tree = xr.DataTree.from_dict({"posterior": posterior})
-    >>> compare({"prior A": tree, "prior B": tree}).pull.values.tolist()
-    [[0.0], [0.0]]
+    >>> import expfam_glm as eg
+    >>> rings = eg.load_data("oring")
+    >>> model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+    >>> mle = model.fit(cov=["fisher", "HC0"])
+    >>> table = compare({"MLE": (mle, "all")}, ci_prob=0.95)
+    >>> table["robust_ratio"].sel(model="MLE (fisher)").values.round(2).tolist()
+    [0.92, 1.01]
+    >>> print(eg.summary(table).to_latex().splitlines()[4])
+    Intercept & MLE (fisher) & 5.08 & 3.05 & {[}-0.90, 11.07] & 0.00 & 1.00 & 0.92 & 1.00 \\
     """
     prob = default_ci_prob(ci_prob)
     inner_prob = INNER_PROB if prob > INNER_PROB else prob / 2
-    if isinstance(trees, xr.DataTree) or not isinstance(trees, Mapping):
-        raise ResultError(
-            f"compare takes a mapping of model names to trees, not a {type(trees).__name__}; "
-            'write compare({"MLE": tree, ...}).'
-        )
-    if not trees:
-        raise ResultError("compare was given no trees; pass at least one, by name.")
-    _same_data(trees)
-    models = {str(name): _marginals(tree, str(name)) for name, tree in trees.items()}
+    models, plain = _models(trees, mixed_families)
     coefs = list(dict.fromkeys(label for m in models.values() for label in m.labels))
-    names = dict.fromkeys(["phi", *(name for m in models.values() for name in m.parameters)])
+    chosen = next(iter(models)) if reference is None else str(reference)
+    if chosen not in models:
+        raise one_of("reference", reference, list(models))
+    first = list(models).index(chosen)
 
     def aligned(values: Callable[[Marginals], np.ndarray]) -> np.ndarray:
         return np.stack([_align(values(m), m.labels, coefs) for m in models.values()])
 
     estimate, se = aligned(lambda m: m.estimate), aligned(lambda m: m.se)
     with np.errstate(divide="ignore", invalid="ignore"):
-        pull, spread_ratio = (estimate - estimate[0]) / se[0], se / se[0]
+        pull, spread_ratio = (estimate - estimate[first]) / se[first], se / se[first]
+    curves = aligned(_curves)
     by_coef, by_bound = ("model", "coef"), ("model", "coef", "ci_bound")
+    criteria = {name: criteria_of(tree) for name, tree in plain.items()}
+    values, words = as_variables(criteria)
+    notes = {name: list(one.notes) for name, one in criteria.items() if one.notes}
     return xr.Dataset(
         {
             "estimate": (by_coef, estimate),
@@ -100,86 +120,68 @@ def compare(trees: Mapping[str, xr.DataTree], *, ci_prob: float | None = None) -
             "inner_interval": (by_bound, aligned(lambda m: m.interval(inner_prob))),
             "pull": (by_coef, pull),
             "spread_ratio": (by_coef, spread_ratio),
+            "robust_ratio": (by_coef, aligned(lambda m: m.robust_ratio)),
+            "overlap": (by_coef, _overlaps(models, chosen, coefs)),
+            "value": ((*by_coef, "point"), curves[..., 0]),
+            "density": ((*by_coef, "point"), curves[..., 1]),
         }
-        | {
-            name: ("model", [m.parameters.get(name, np.nan) for m in models.values()])
-            for name in names
-        },
+        | _parameters(models, prob)
+        | values,
         coords={"model": list(models), "coef": coefs, "ci_bound": ["lower", "upper"]},
         attrs={
-            "reference": next(iter(models)),
+            "reference": chosen,
             "ci_prob": prob,
             "inner_prob": inner_prob,
             "kind": json.dumps({name: m.kind for name, m in models.items()}, ensure_ascii=False),
+            "criteria": words,
+            "notes": json.dumps(notes, ensure_ascii=False),
+            "sampled": json.dumps([n for n, m in models.items() if m.sampled], ensure_ascii=False),
         },
     )
 
 
-def _marginals(tree: xr.DataTree, name: str) -> Marginals:
-    """What a tree says about each coefficient: exactly from `fit`, else from draws."""
-    if not isinstance(tree, xr.DataTree):
+def _models(
+    trees: Mapping[str, Any], mixed_families: bool
+) -> tuple[dict[str, Marginals], dict[str, xr.DataTree]]:
+    """What each model says, and its tree; a tree with "all" its covariances is several models."""
+    if isinstance(trees, xr.DataTree) or not isinstance(trees, Mapping):
         raise ResultError(
-            f"model {name!r} is a {type(tree).__name__}, not a DataTree; "
-            "pass what fit(), gee() or sample() returned."
+            f"compare takes a mapping of model names to trees, not a {type(trees).__name__}; "
+            'write compare({"MLE": tree, ...}).'
         )
-    for group, read in (("fit", _from_fit), ("posterior", _from_draws)):
-        if group in tree.children:
-            found = read(tree)
-            break
-    else:
-        raise ResultError(
-            f"model {name!r} has neither a group 'fit' nor 'posterior'; "
-            f"it has {', '.join(tree.children) or 'no groups'}."
-        )
-    if found is None:
-        raise ResultError(
-            f"model {name!r} has no coefficients: group {group!r} holds "
-            f"{', '.join(map(str, tree[group].data_vars)) or 'nothing'}, "
-            "and 'beta' with the dimension 'coef' is needed."
-        )
-    if len(set(found.labels)) < len(found.labels):
-        twice = sorted({label for label in found.labels if found.labels.count(label) > 1})
-        raise ResultError(f"model {name!r} has coefficients of the same name: {', '.join(twice)}.")
-    return found
-
-
-def _from_fit(tree: xr.DataTree) -> Marginals | None:
-    """Estimates and exact intervals of a likelihood or estimating-equation tree."""
-    fit = tree["fit"].to_dataset()
-    if not {"beta", "se", "df"} <= set(fit.data_vars):
-        return None
-    beta, se, df = (fit[name].values for name in ("beta", "se", "df"))
-    covariance = str(fit["cov_type"].values[0])
-    parameters = [n for n, v in fit.data_vars.items() if n == "phi" or "standard_error" in v.attrs]
-    return Marginals(
-        kind=f"{tree.attrs.get('estimator', 'likelihood')}, {covariance} covariance",
-        labels=[str(label) for label in fit["coef"].values],
-        estimate=beta,
-        se=se,
-        interval=lambda prob: wald_interval(beta, se, df, prob),
-        parameters={str(name): float(fit[name]) for name in parameters if not fit[name].dims},
+    if not trees:
+        raise ResultError("compare was given no trees; pass at least one, by name.")
+    pairs = {str(name): _pair(str(name), given) for name, given in trees.items()}
+    check_comparable(
+        {name: tree for name, (tree, _) in pairs.items()}, mixed_families=mixed_families
     )
+    models: dict[str, Marginals] = {}
+    plain: dict[str, xr.DataTree] = {}
+    names: dict[str, str | None]
+    for name, (tree, cov_type) in pairs.items():
+        if cov_type == ALL and isinstance(tree, xr.DataTree) and "fit" in tree.children:
+            marginals(tree, name)  # refuses a group without coefficients
+            types = tree["fit"].to_dataset()["cov_type"].values.astype(str).tolist()
+            names = {f"{name} ({one})" if len(types) > 1 else name: one for one in types}
+        else:
+            names = {name: None if cov_type == ALL else cov_type}
+        for label, one in names.items():
+            if label in models:
+                raise ResultError(f"two models are called {label!r}; rename one of them.")
+            models[label], plain[label] = marginals(tree, label, one), tree
+    return models, plain
 
 
-def _from_draws(tree: xr.DataTree) -> Marginals | None:
-    """Posterior means, standard deviations and equal-tailed intervals of a sampled tree."""
-    posterior = tree["posterior"].to_dataset()
-    if set(getattr(posterior.get("beta"), "dims", ())) != {"chain", "draw", "coef"}:
-        return None
-    beta = posterior["beta"].transpose("chain", "draw", "coef")
-    draws = beta.values.reshape(-1, beta.sizes["coef"])
-    return Marginals(
-        kind=str(tree.attrs.get("kind", "posterior draws")),
-        labels=[str(label) for label in beta["coef"].values],
-        estimate=draws.mean(axis=0),
-        se=draws.std(axis=0, ddof=1),
-        interval=lambda prob: np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0).T,
-        parameters={
-            str(name): float(values.mean())
-            for name, values in posterior.data_vars.items()
-            if set(values.dims) == {"chain", "draw"}
-        },
-    )
+def _pair(name: str, given: Any) -> tuple[Any, str | None]:
+    """A tree and the covariance that is asked for."""
+    if not isinstance(given, tuple):
+        return given, None
+    if len(given) != 2 or not isinstance(given[1], str):
+        raise ResultError(
+            f"model {name!r} is a tuple that is not a tree and the name of a covariance; write "
+            f'{{"{name}": (tree, "HC3")}}.'
+        )
+    return given
 
 
 def _align(values: np.ndarray, labels: list[str], coefs: list[str]) -> np.ndarray:
@@ -187,6 +189,46 @@ def _align(values: np.ndarray, labels: list[str], coefs: list[str]) -> np.ndarra
     result = np.full((len(coefs), *values.shape[1:]), np.nan)
     result[[coefs.index(label) for label in labels]] = values
     return result
+
+
+def _curves(model: Marginals) -> np.ndarray:
+    """Each density where it is worth drawing (p, point, 2)."""
+    drawn = np.full((len(model.labels), CURVE, 2), np.nan)
+    for j in range(len(model.labels)):
+        places, density = model.density(j)
+        if np.isfinite(density).all():
+            high = places[density > LEAST * density.max()]
+            at = np.linspace(high[0], high[-1], CURVE)
+            drawn[j] = np.column_stack([at, np.interp(at, places, density)])
+    return drawn
+
+
+def _overlaps(models: dict[str, Marginals], reference: str, coefs: list[str]) -> np.ndarray:
+    """The mass that each distribution shares with that of the reference (model, coef)."""
+    base = models[reference]
+    known = {label: base.density(j) for j, label in enumerate(base.labels)}
+    shared = np.full((len(models), len(coefs)), np.nan)
+    for i, model in enumerate(models.values()):
+        for j, label in enumerate(model.labels):
+            if label in known:
+                shared[i, coefs.index(label)] = overlap(model.density(j), known[label])
+    return shared
+
+
+def _parameters(models: dict[str, Marginals], prob: float) -> dict[str, tuple]:
+    """φ and the shapes, with their spread and interval where these are known."""
+    variables: dict[str, tuple] = {}
+    for name in dict.fromkeys(["phi", *(name for m in models.values() for name in m.parameters)]):
+        found = [m.parameters.get(name) for m in models.values()]
+        variables |= {
+            name: ("model", [np.nan if one is None else one.estimate for one in found]),
+            f"se_{name}": ("model", [np.nan if one is None else one.se for one in found]),
+            f"interval_{name}": (
+                ("model", "ci_bound"),
+                [np.full(2, np.nan) if one is None else one.interval(prob) for one in found],
+            ),
+        }
+    return variables
 
 
 def format_comparison(table: xr.Dataset) -> str:
@@ -207,71 +249,11 @@ def format_comparison(table: xr.Dataset) -> str:
     >>> posterior = xr.Dataset({"beta": (("chain", "draw", "coef"), draws)}, {"coef": ["x"]})
     >>> table = compare({"A": xr.DataTree.from_dict({"posterior": posterior})}, ci_prob=0.9)
     >>> print(format_comparison(table))
-       model  estimate    se   90% interval  pull  spread
-    x  A         -0.03  1.00  [-1.64, 1.60]  0.00    1.00
+       model  estimate    se   90% interval  pull  spread  overlap
+    x  A         -0.03  1.00  [-1.64, 1.60]  0.00    1.00     1.00
     <BLANKLINE>
     A: posterior draws
-    pull: difference from A in standard errors of A; spread: standard error over that of A.
+    pull: difference from A in standard errors of A; spread: standard error over that of A;
+    overlap: mass that the two distributions share.
     """
     return str(comparison_sheet(table))
-
-
-def comparison_sheet(table: xr.Dataset) -> Sheet:
-    """A comparison as it is shown, one block of lines for each coefficient."""
-    reference = table.attrs["reference"]
-    header = ("", "model", "estimate", "se", f"{percent(table.attrs['ci_prob'])}% interval")
-    lines: list[tuple[str, ...]] = [(*header, "pull", "spread")]
-    for coef in table["coef"].values:
-        row = table.sel(coef=coef)
-        places = decimals(row["se"].values)
-        for i, model in enumerate(table["model"].values):
-            one = row.isel(model=i)
-            lower, upper = (number(float(end), places) for end in one["interval"])
-            lines.append(
-                (
-                    str(coef) if i == 0 else "",
-                    str(model),
-                    number(float(one["estimate"]), places),
-                    number(float(one["se"]), places),
-                    f"[{lower}, {upper}]" if math.isfinite(one["interval"][0]) else number(np.nan),
-                    number(float(one["pull"])),
-                    number(float(one["spread_ratio"])),
-                )
-            )
-    for name, values in table.data_vars.items():
-        if values.dims != ("model",) or not values.notnull().any():
-            continue
-        places = decimals(values.values, figures=4)
-        for i, model in enumerate(table["model"].values):
-            value = number(float(values[i]), places)
-            lines.append((str(name) if i == 0 else "", str(model), value, "", "", "", ""))
-    kinds = [f"{model}: {kind}" for model, kind in json.loads(table.attrs["kind"]).items()]
-    legend = (
-        f"pull: difference from {reference} in standard errors of {reference}; "
-        f"spread: standard error over that of {reference}."
-    )
-    return Sheet(lines, below=[*kinds, legend], left=2)
-
-
-def _same_data(trees: Mapping[str, xr.DataTree]) -> None:
-    """Refuse trees whose coefficients do not mean the same: other responses, or another link."""
-    seen: tuple[str, np.ndarray | None, str] | None = None
-    for name, tree in trees.items():
-        if not isinstance(tree, xr.DataTree):
-            continue  # refused with its own message
-        y = np.asarray(tree["observed_data"]["y"]) if "observed_data" in tree.children else None
-        link = str(tree.attrs.get("link", ""))
-        if seen is None:
-            seen = (str(name), y, link)
-            continue
-        first, y0, link0 = seen
-        if link and link0 and link != link0:
-            raise ResultError(
-                f"{first!r} has the link {link0} and {name!r} the link {link}: their coefficients "
-                "are on different scales and cannot be compared."
-            )
-        if y is not None and y0 is not None and not (y.shape == y0.shape and np.array_equal(y, y0)):
-            raise ResultError(
-                f"{first!r} and {name!r} are fitted to different responses ({y0.size} and {y.size} "
-                "rows, or other values); compare models of the same data."
-            )

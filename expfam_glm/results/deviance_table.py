@@ -5,17 +5,18 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy.linalg import null_space
 
 from expfam_glm.data.blocks import MemoryBlocks
-from expfam_glm.data.response import Problem, restrict_columns
+from expfam_glm.data.response import restrict_columns
 from expfam_glm.errors import ArgumentError, ResultError, one_of
-from expfam_glm.mle.constrained import constrained_maximum
 from expfam_glm.mle.irls import Scoring
+from expfam_glm.mle.shape import ShapeEstimates
 from expfam_glm.numerics.quadratic import quadratic_p_value
 from expfam_glm.results.refit import Refit, refit_of
 from expfam_glm.results.text import columns
@@ -37,8 +38,9 @@ class DevianceTable:
     Parameters
     ----------
     table : pandas.DataFrame
-        One row a model: `df_residual`, `deviance`, and for the step from the model before: `df`,
-        `change` of the deviance, `statistic` (χ², or F where φ is estimated), `p_value`.
+        One row a model: `df_residual`, `deviance` (`minus_2_loglik` where a shape is estimated),
+        and for the step from the model before: `df`, `change` of the deviance, `statistic` (χ², or
+        F where φ is estimated), `p_value`.
     heading : str
     """
 
@@ -65,7 +67,7 @@ class _Step(NamedTuple):
 
     name: str
     rank: int
-    deviance: float
+    deviance: float  # or −2ℓ where shapes are free
     score: float  # of the step from the model before, unscaled; NaN for the first
 
 
@@ -103,7 +105,9 @@ def deviance_table(
     -----
     ΔD/a(φ) against χ² where φ is known or given; (ΔD/df)/a(φ̂) against F(df, n − p) with Pearson's
     φ̂ of the largest model where it is estimated. The score test puts U(β̃)ᵀ I(β̃)⁻¹ U(β̃) of the
-    larger model, at the fit of the smaller one, in the place of ΔD.
+    larger model, at the fit of the smaller one, in the place of ΔD. Where a shape is estimated, it
+    and a free φ are so in each model, and twice the gain in log-likelihood stands against χ²: as
+    R's `anova` of several `glm.nb`, while that of one holds its θ.
 
     References
     ----------
@@ -150,8 +154,9 @@ def _named(trees: object) -> dict[str, xr.DataTree]:
 def _assembled(steps: list[_Step], largest: Refit, test: str, heading: str) -> DevianceTable:
     import pandas as pd
 
-    scale, df_denominator = largest.dispersion
-    n = largest.problem.n
+    n, df_denominator = largest.problem.n, largest.df
+    free = largest.free is not None
+    scale = 1.0 if free else largest.scale
     rows = []
     for before, step in zip([None, *steps], steps, strict=False):
         row = [n - step.rank, step.deviance, *[np.nan] * 4]
@@ -164,11 +169,13 @@ def _assembled(steps: list[_Step], largest: Refit, test: str, heading: str) -> D
                 statistic = amount / df if np.isfinite(df_denominator) else amount
                 row[4:] = [statistic, quadratic_p_value(statistic, df, df_denominator)]
         rows.append(row)
-    names = ("df_residual", "deviance", "df", "change", "statistic", "p_value")
+    height = "minus_2_loglik" if free else "deviance"
+    names = ("df_residual", height, "df", "change", "statistic", "p_value")
     table = pd.DataFrame(rows, columns=list(names), index=[step.name for step in steps])
     title = "Likelihood-ratio" if test == "lr" else "Score"
     kind = f"F with {df_denominator:g} degrees of freedom" if np.isfinite(df_denominator) else "χ²"
-    return DevianceTable(table, f"{title} tests, {kind}; {heading}")
+    again = f", {', '.join(largest.free.family.shape)} estimated in each" if largest.free else ""
+    return DevianceTable(table, f"{title} tests, {kind}{again}; {heading}")
 
 
 # ---- the terms of one model -------------------------------------------------------------------
@@ -184,46 +191,64 @@ def _terms(refit: Refit) -> list[tuple[str, int]]:
 
 def _sequential(refit: Refit, test: str) -> Iterator[_Step]:
     """Models of the first terms: none or the intercept, then one more in turn."""
-    problem = refit.problem
     place = np.cumsum(refit.kept) - 1  # of a determined column among the determined ones
     terms, column, last = _terms(refit), 0, None
     kept = np.zeros(refit.beta.size, bool)
     if terms[0][0] != "1":
-        null = float(refit.tree["fit_stats"]["null_deviance"])
-        last = _Fitted(np.zeros(refit.beta.size), null)
-        yield _Step("none", 0, last.deviance, np.nan)
+        last = _none(refit)
+        yield _Step("none", 0, last.height, np.nan)
     for name, count in terms:
         here = np.arange(column, column + count)
         kept[place[here[refit.kept[here]]]] = True
         column += count
         fitted = _fit(refit, kept)
-        score = np.nan if last is None or test == "lr" else _score(problem, kept, last.beta)
-        yield _Step(name, int(kept.sum()), fitted.deviance, score)
+        score = np.nan if last is None or test == "lr" else _score(refit, kept, last)
+        yield _Step(name, int(kept.sum()), fitted.height, score)
         last = fitted
 
 
 class _Fitted(NamedTuple):
+    """A model of the table."""
+
     beta: np.ndarray  # (p,) zero where the model lacks a column
-    deviance: float
+    height: float  # its deviance, or −2ℓ where shapes are free
+    shapes: ShapeEstimates | None = None  # where these are free, and a(φ)
+    a: float = np.nan
+
+
+def _none(refit: Refit) -> _Fitted:
+    """The model without any coefficient."""
+    nothing = np.zeros(refit.beta.size)
+    if refit.free is None:
+        null = float(refit.tree["fit_stats"]["null_deviance"])
+        return _Fitted(nothing, null)
+    return _fit(refit, nothing.astype(bool))
+
+
+def _whole(refit: Refit) -> _Fitted:
+    """The fit itself."""
+    return _Fitted(refit.beta, refit.deviance if refit.free is None else -2 * refit.loglik)
 
 
 def _fit(refit: Refit, kept: np.ndarray) -> _Fitted:
     """The maximum over the kept columns only."""
     if kept.all():
-        return _Fitted(refit.beta, refit.deviance)
+        return _whole(refit)
     C = np.eye(kept.size)[~kept]
-    V = refit.factor(refit.beta).inverse()
-    found = constrained_maximum(refit.problem, C, np.zeros(len(C)), refit.beta, V)
-    return _Fitted(found.beta, found.deviance)
+    found = refit.peak.under(C, np.zeros(len(C)))
+    height = found.deviance if refit.free is None else -2 * found.loglik
+    return _Fitted(found.beta, height, found.shapes, found.a)
 
 
-def _score(problem: Problem, kept: np.ndarray, beta: np.ndarray) -> float:
-    """U(β)ᵀ I(β)⁻¹ U(β) over the kept columns, φ = 1."""
-    inner = restrict_columns(problem, kept)
-    state = Scoring(inner, MemoryBlocks(inner), 1e-8, 1, use_qr=True).evaluate(beta[kept])
+def _score(refit: Refit, kept: np.ndarray, small: _Fitted) -> float:
+    """UᵀI⁻¹U over the kept columns at a smaller model; φ = 1, or its own where shapes are free."""
+    inner, a = restrict_columns(refit.problem, kept), 1.0
+    if small.shapes is not None:
+        inner, a = replace(inner, family=small.shapes.problem.family), small.a
+    state = Scoring(inner, MemoryBlocks(inner), 1e-8, 1, use_qr=True).evaluate(small.beta[kept])
     if state is None:
         raise ResultError("the information at the smaller model is not positive definite.")
-    return float(state.factor.length(state.step) ** 2)
+    return float(state.factor.length(state.step) ** 2) / a
 
 
 # ---- nested models ----------------------------------------------------------------------------
@@ -236,21 +261,30 @@ def _nested(refits: Mapping[str, Refit], test: str) -> Iterator[_Step]:
         score = np.nan
         if last is not None:
             _check_same(*last, name, refit)
-            inside = _coordinates(last[1], refit)
-            if inside is None:
+            columns_of = _coordinates(last[1], refit)
+            if columns_of is None:
                 raise ResultError(
                     f"{last[0]!r} is not nested in {name!r}: its columns are no combinations of "
                     "those of the larger model. Give models from small to large."
                 )
             if test == "score":
                 kept = np.ones(refit.beta.size, bool)
-                score = _score(refit.problem, kept, inside)
-        yield _Step(name, refit.beta.size, refit.deviance, score)
+                score = _score(refit, kept, _inside(last[1], refit, columns_of))
+        yield _Step(name, refit.beta.size, _whole(refit).height, score)
         last = name, refit
 
 
+def _inside(small: Refit, large: Refit, columns_of: np.ndarray) -> _Fitted:
+    """The smaller fit in the columns of the larger; made again where shapes are free."""
+    if large.free is None:
+        return _Fitted(columns_of @ small.beta, small.deviance)
+    C = null_space(columns_of.T).T
+    found = large.peak.under(C, np.zeros(len(C)))
+    return _Fitted(found.beta, -2 * found.loglik, found.shapes, found.a)
+
+
 def _coordinates(small: Refit, large: Refit) -> np.ndarray | None:
-    """β of the smaller fit in the columns of the larger, None if they do not hold it."""
+    """The columns of the smaller model by those of the larger (p, p₀), None if they are not."""
     if small.beta.size > large.beta.size:
         return None
     X, size = large.problem.X, np.linalg.norm(large.problem.X, axis=0)
@@ -259,12 +293,12 @@ def _coordinates(small: Refit, large: Refit) -> np.ndarray | None:
     left = np.linalg.norm(small.problem.X - Q @ inner, axis=0)
     if np.any(left > _INSIDE * np.linalg.norm(small.problem.X, axis=0)):
         return None
-    return np.linalg.solve(R, inner @ small.beta) / size
+    return np.asarray(np.linalg.solve(R, inner) / size[:, None])
 
 
 def _check_same(first: str, small: Refit, second: str, large: Refit) -> None:
     """Refuse models of other data, family, link, weights or offset."""
-    a, b = small.problem, large.problem
+    a, b = (refit.free or refit.problem for refit in (small, large))
     for what, same in (
         ("family", a.family == b.family),
         ("link", a.link.link == b.link.link),

@@ -145,7 +145,8 @@ def comparisons(
         levels, the lower first.
     comparison : {"difference", "ratio", "lnratio", "lift", "lnor"}
         What to make of the average at the higher value h and at the lower value l: h − l, h/l,
-        log(h/l), (h − l)/l, or the logarithm of the odds ratio.
+        log(h/l), (h − l)/l, or the logarithm of the odds ratio. Tests are against no effect: 1 for
+        a ratio, else 0.
     newdata, by, kind, average, weights, ci_prob, cov_type
         As for `marginal_effects`.
     offset, exposure, family, link, allow_code

@@ -149,7 +149,7 @@ def need_family(tree: xr.DataTree, family: Family | None, what: str) -> Family:
 
 def no_density(tree: xr.DataTree, family: Family | None) -> str:
     """Why new responses cannot be drawn, or empty."""
-    if tree.attrs.get("estimator") == "GEE":
+    if by_equations(tree):
         return "generalised estimating equations declare mean and variance, not a distribution"
     if family is not None and family.is_quasi:
         return f"the quasi family {family.name!r} declares mean and variance, not a distribution"
@@ -231,6 +231,11 @@ def need_df(found: Coefficients) -> None:
 def by_likelihood(tree: xr.DataTree) -> bool:
     """Whether a tree is one of `fit`: maximum likelihood or quasi-likelihood."""
     return str(tree.attrs.get("estimator")).startswith("maximum")
+
+
+def by_equations(tree: xr.DataTree) -> bool:
+    """Whether a tree is one of `gee`."""
+    return tree.attrs.get("estimator") == "GEE"
 
 
 def estimated_dispersion(tree: xr.DataTree) -> bool:

@@ -10,18 +10,20 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ArgumentError, ResultError, one_of
-from expfam_glm.mle.constrained import constrained_maximum
+from expfam_glm.gee.base import Correlation
+from expfam_glm.gee.score import score_of
 from expfam_glm.numerics.quadratic import quadratic_p_value
 from expfam_glm.numerics.wald import wald_p_value
 from expfam_glm.results.contrasts import Contrasts, contrasts_of
+from expfam_glm.results.degrees import degrees_of_freedom
 from expfam_glm.results.fitted import (
     MODEL_BASED,
+    by_equations,
     by_likelihood,
     check_tree,
     coefficients_of,
-    estimated_dispersion,
 )
-from expfam_glm.results.refit import refit_of
+from expfam_glm.results.refit import recalled_from, refit_of
 from expfam_glm.results.text import columns, number
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -89,6 +91,7 @@ def hypotheses(
     test: str = "wald",
     cov_type: str | None = None,
     rhs: Any = None,
+    correlation: str | Correlation | None = None,
     family: str | Family | None = None,
     link: str | Link | None = None,
 ) -> HypothesisTest:
@@ -102,14 +105,18 @@ def hypotheses(
         "age = 0, C(centre)[b] = C(centre)[c]": labels as in the tree, numbers as factors or
         summands. A matrix C has one column for each coefficient.
     test : {"wald", "lr", "score"}
-        "lr" and "score" fit the model under the hypotheses.
+        "lr" and "score" fit the model under the hypotheses. Estimating equations have no "lr".
     cov_type : str, optional
-        A covariance of the tree; the first if not given. With "lr" only the model's own.
+        A covariance of the tree; the first if not given. With "lr" only the model's own; with
+        "score" of a GEE "robust" or "naive".
     rhs : array (q,), optional
         r, where `hypothesis` is a matrix; zeros if not given.
+    correlation : Correlation, optional
+        The working correlation of a GEE, where it is `Fixed`, `Pattern` or `Custom` and the rows
+        are needed.
     family, link : optional
-        The declarations, where they are the user's own and the rows are needed: for "lr", "score"
-        and CR2.
+        The declarations, where they are the user's own and the rows are needed: for "lr", "score",
+        CR2 and Satterthwaite's degrees of freedom.
 
     Returns
     -------
@@ -134,13 +141,21 @@ def hypotheses(
         score  sᵀ (C Ṽ Cᵀ)⁻¹ s,   s = C I(β̃)⁻¹ U(β̃), Ṽ at β̃ (for "fisher": U(β̃)ᵀ I(β̃)⁻¹ U(β̃))
 
     against χ² with q degrees of freedom if φ is known, or given, or V̂ robust; if φ is estimated,
-    divided by q, against F(q, n − p) with Pearson's φ̂ of the larger model. CR2: Hotelling's T²
+    divided by q, against F(q, n − p) with Pearson's φ̂ of the larger model. Where a shape is
+    estimated, it and a free φ are estimated again under the hypotheses; LR is 2(ℓ̂ − ℓ̃), U and I of
+    the score test are those of β at that estimate (the shapes are orthogonal to β), both against
+    χ². CR2: Hotelling's T²
     with the degrees of freedom of the nearest Wishart distribution, Satterthwaite's for q = 1.
+
+    GEE: I is B at φ̂, and α is estimated again under the hypotheses unless it was given. Wald
+    statistics are χ², F(q, K − p) where the fit asked for df="t", and T² as above where it asked
+    for df="satterthwaite".
 
     References
     ----------
-    Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Pustejovsky and
-    Tipton (2018), J. Bus. Econ. Stat. 36, 672-683.
+    Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Rotnitzky and
+    Jewell (1990), Biometrika 77, 485-497; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36,
+    672-683.
 
     Examples
     --------
@@ -165,29 +180,29 @@ def hypotheses(
     found = coefficients_of(tree, cov_type)
     contrasts = contrasts_of(hypothesis, found.labels, rhs)
     C, r = _determined(contrasts, found.labels, found.kept), contrasts.r
-    inner = found.beta, found.V, found.cov_type
     if test != "wald" and "penalty" in tree.attrs:
         raise ResultError(f"test={test!r} needs a fit without a penalty; use test='wald'.")
-    likely = by_likelihood(tree)
-    if test == "lr" and likely and found.cov_type not in MODEL_BASED:
+    if test == "lr" and by_likelihood(tree) and found.cov_type not in MODEL_BASED:
         raise ArgumentError(
             f"a likelihood ratio has no {found.cov_type} covariance; use test='wald' or 'score', "
             "or a tree with cov='fisher'."
         )
-    own_df, joint_df = _degrees(tree, C, *inner, family, link)
+    if correlation is not None and not by_equations(tree):
+        raise ArgumentError("correlation= is for trees of gee(), which have one.")
+    declared = family, link, correlation
+    own_df, joint_df, hotelling = degrees_of_freedom(tree, C, found, *declared)
     table = _table(C, r, contrasts.names, found.beta, found.V, own_df)
+    q, denominator = len(r), joint_df - len(r) + 1 if hotelling else joint_df
     if test == "wald":
-        gap = C @ found.beta - r
-        statistic, denominator = _quadratic(gap, C @ found.V @ C.T), joint_df
+        statistic = _quadratic(C @ found.beta - r, C @ found.V @ C.T)
+        if hotelling:
+            statistic *= denominator / joint_df if denominator > 0 else np.nan
+    elif test == "score" and by_equations(tree):
+        statistic, denominator = _clustered(tree, C, r, found.cov_type, *declared), np.inf
     else:
         statistic, denominator = _refitted(tree, C, r, test, found.cov_type, family, link)
-    q = len(r)
     if np.isfinite(denominator):
         statistic /= q
-    if test == "wald" and found.cov_type == "CR2":
-        eta = joint_df
-        denominator = eta - q + 1
-        statistic *= denominator / eta if denominator > 0 else np.nan
     return HypothesisTest(
         test, found.cov_type, table, float(statistic), q, float(denominator),
         quadratic_p_value(statistic, q, denominator),
@@ -204,27 +219,6 @@ def _determined(contrasts: Contrasts, labels: tuple[str, ...], kept: np.ndarray)
             "be tested about them."
         )
     return contrasts.C[:, kept]
-
-
-def _degrees(
-    tree: xr.DataTree,
-    C: np.ndarray,
-    beta: np.ndarray,
-    V: np.ndarray,
-    cov_type: str,
-    family: str | Family | None,
-    link: str | Link | None,
-) -> tuple[np.ndarray, float]:
-    """Degrees of freedom of each hypothesis and of all jointly (for CR2: η)."""
-    if cov_type == "CR2":
-        refit = refit_of(tree, "the test with CR2", family, link, refits=False)
-        sandwich = refit.sandwich(beta, "CR2")
-        contrasts = sandwich.inward(C.T)
-        reduced = sandwich.bias_reduced
-        return reduced.degrees_of_freedom(contrasts), reduced.wishart_df(contrasts)
-    free = cov_type in MODEL_BASED and estimated_dispersion(tree)
-    df = float(tree["fit_stats"]["df_residual"]) if free else np.inf
-    return np.full(len(C), df), df
 
 
 def _table(
@@ -283,13 +277,32 @@ def _refitted(
 ) -> tuple[float, float]:
     """The likelihood-ratio or score statistic, and its denominator degrees of freedom."""
     refit = refit_of(tree, f"test={test!r}", family, link)
-    scale, denominator = refit.dispersion
-    V = refit.factor(refit.beta).inverse()
-    null = constrained_maximum(refit.problem, C, r, refit.beta, V)
+    null = refit.peak.under(C, r)
     if test == "lr":
-        return max(null.deviance - refit.deviance, 0.0) / scale, denominator
-    score = C @ refit.step(null.beta)
+        return refit.peak.cost(null), refit.df
+    inner = refit if null.shapes is None else refit.at(null.shapes.problem.family)
+    scale = refit.scale if null.shapes is None else null.a
+    score = C @ inner.step(null.beta)
     if cov_type in MODEL_BASED:
-        return _quadratic(score, C @ refit.factor(null.beta).inverse() @ C.T) / scale, denominator
-    robust = refit.sandwich(null.beta, cov_type).covariance(cov_type).covariance
+        return _quadratic(score, C @ inner.factor(null.beta).inverse() @ C.T) / scale, refit.df
+    robust = inner.sandwich(null.beta, cov_type).covariance(cov_type).covariance
     return _quadratic(score, C @ robust @ C.T), np.inf
+
+
+def _clustered(
+    tree: xr.DataTree,
+    C: np.ndarray,
+    r: np.ndarray,
+    cov_type: str,
+    family: str | Family | None,
+    link: str | Link | None,
+    correlation: str | Correlation | None,
+) -> float:
+    """The generalised score statistic of estimating equations."""
+    if cov_type not in ("robust", "naive"):
+        raise ArgumentError(
+            f"the score test of a GEE has no {cov_type} covariance; give cov_type='robust' or "
+            "'naive'."
+        )
+    found = score_of(recalled_from(tree, "test='score'", family, link, correlation), C, r)
+    return _quadratic(found.step, found.robust if cov_type == "robust" else found.naive)

@@ -1,25 +1,21 @@
-"""How much single rows matter to a likelihood fit."""
+"""How much single rows matter to a likelihood fit, and single clusters to a GEE."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
-from expfam_glm.data.response import Problem
-from expfam_glm.errors import (
-    ArgumentError,
-    ExpfamError,
-    ExpfamWarning,
-    FitWarning,
-    one_of,
-    warn,
-)
+from expfam_glm.errors import ArgumentError, ExpfamError, ExpfamWarning, one_of
+from expfam_glm.gee.base import Correlation
+from expfam_glm.gee.influence import cluster_influence
 from expfam_glm.mle.maximum import find_maximum
-from expfam_glm.results.fitted import estimated_dispersion, problem_of
+from expfam_glm.results.deletion import TIGHT, by_row_and_coef, warn_of_nan, without_row
+from expfam_glm.results.fitted import by_equations, check_tree, estimated_dispersion, problem_of
 from expfam_glm.results.mean import mean_of
+from expfam_glm.results.penalised_influence import penalised_influence
+from expfam_glm.results.refit import recalled_from
 from expfam_glm.results.residuals import (
     ALONE,
     RowFit,
@@ -32,8 +28,6 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
 RESIDUALS = ("pearson", "deviance")
-# The fits without a row are wanted to rounding, for what is reported is a difference.
-TIGHT = 1e-12
 
 
 def influence(
@@ -41,21 +35,24 @@ def influence(
     *,
     refit: bool = False,
     residual: str = "pearson",
+    correlation: str | Correlation | None = None,
     family: str | Family | None = None,
     link: str | Link | None = None,
 ) -> xr.Dataset:
-    """Hat values, Cook's distances and what leaving out a row does to the fit.
+    """Hat values, Cook's distances and what leaving out a row, or a cluster of a GEE, does.
 
     Parameters
     ----------
     tree : DataTree
-        What `fit` returned, also when read back from a file.
+        What `fit` or `gee` returned, also when read back from a file.
     refit : bool
-        Fit the model again without each row, instead of one step of Fisher scoring.
+        Fit the model again without each row or cluster, instead of one step of Fisher scoring.
     residual : {"pearson", "deviance"}
         What the one step is made of. With Pearson's it is the step of Fisher scoring; R makes
         `dfbeta`, `dfbetas`, `dffits` and `covariance_ratio` of the deviance residuals and their
         standard deviation, also where φ is known.
+    correlation : Correlation, optional
+        The working correlation of a GEE, where it is `Fixed`, `Pattern` or `Custom`.
     family, link : Family, Link, optional
         The declaration, where they are not built in.
 
@@ -67,13 +64,16 @@ def influence(
         coefficients that are determined: β̂ minus the estimate without the row, on the link scale
         and in standard errors. With frequency weights one of the rows that a row stands for is
         left out. NaN, with a warning, where a row is fitted by itself (h = 1) or the fit without
-        it does not exist.
+        it does not exist. For a GEE by cluster: `dfbeta`, `dfbetas`, `cooks_distance`, `leverage`
+        and `size`.
 
     Raises
     ------
     ArgumentError
-        If the tree is not one of a likelihood fit, for an unknown residual, or a declared family
+        If the tree is not one of `fit` or `gee`, for an unknown residual, or a declared family
         that is not given.
+    DataError
+        If a cluster alone determines some combination of the coefficients.
     ResultError
         If it is not a result tree.
 
@@ -98,10 +98,21 @@ def influence(
     Cook's distance is dfbetaᵀ I dfbeta/(p φ̂), and dffits follows from the difference of the
     linear predictor.
 
+    A penalised fit: the same step with what the penalty adds. Ridge: I + a(φ̂)P in the place of I;
+    Firth and Jeffreys: U changes by the adjustment without the row, whose leverages are updated.
+    φ is held at φ̂ (with `refit` it is estimated again) and dispersions are φ̂ throughout; p in
+    Cook's distance is Σ h. A conjugate prior stands on the rows themselves and is refused.
+
+    GEE, with B_k and U_k what cluster k adds to B and U: dfbeta_k = (B − B_k)⁻¹ U_k, α and φ held
+    (with `refit` estimated again), dfbetas in standard errors of the tree, Cook's distance
+    dfbetaᵀ B dfbeta/p and the leverage tr(B_k B⁻¹), which sums to p.
+
     References
     ----------
     Pregibon (1981), Logistic regression diagnostics, Annals of Statistics 9, 705-724. Williams
     (1987), Applied Statistics 36, 181-191. Belsley, Kuh and Welsch (1980), Regression Diagnostics.
+    Preisser and Qaqish (1996), Deletion diagnostics for generalised estimating equations,
+    Biometrika 83, 551-562.
 
     Examples
     --------
@@ -111,12 +122,28 @@ def influence(
     >>> measures = eg.influence(model.fit())
     >>> measures["cooks_distance"].max().round(2).item()
     0.71
+    >>> seizures = eg.load_data("seizures")
+    >>> model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+    >>> int(eg.influence(model.gee("patient"))["cooks_distance"].idxmax())
+    49
     """
     if residual not in RESIDUALS:
         raise one_of("residual", residual, RESIDUALS)
     if refit and residual != "pearson":
         raise ArgumentError("residual= is for the one step; leave it out with refit=True.")
+    check_tree(tree, "influence")
+    if by_equations(tree):
+        if residual != "pearson":
+            raise ArgumentError("residual= is for single rows of fit(); leave it out for a GEE.")
+        recalled = recalled_from(tree, "influence", family, link, correlation)
+        return cluster_influence(recalled, refit=refit)
+    if correlation is not None:
+        raise ArgumentError("correlation= is for trees of gee(), which have one.")
     rows = row_fit(tree, "influence", family, link)
+    if "penalty" in tree.attrs:
+        if residual != "pearson":
+            raise ArgumentError("residual= is for a fit without a penalty; leave it out.")
+        return penalised_influence(rows, refit=refit)
     need_likelihood(tree, "influence")
     h, X = hat_values(rows), rows.X
     rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
@@ -145,16 +172,8 @@ def influence(
         }
         spread = np.sqrt(np.outer(without, factor.inverse().diagonal()))
         by_coef = {"dfbeta": dfbeta, "dfbetas": dfbeta / spread}
-    _warn_of_nan(np.isnan(dfbeta).any(axis=1))
-    return xr.Dataset(
-        {name: ("obs_id", values) for name, values in variables.items()}
-        | {name: (("obs_id", "coef"), values) for name, values in by_coef.items()},
-        coords={
-            "obs_id": tree["constant_data"].to_dataset()["obs_id"].values,
-            "coef": np.array(rows.found.labels)[rows.found.kept],
-        },
-        attrs={"refit": int(refit), "residual": residual},
-    )
+    warn_of_nan(np.isnan(dfbeta).any(axis=1))
+    return by_row_and_coef(rows, variables, by_coef, refit=int(refit), residual=residual)
 
 
 def _squares(rows: RowFit, residual: np.ndarray) -> tuple[float, float]:
@@ -192,7 +211,7 @@ def _refits(rows: RowFit) -> tuple[np.ndarray, np.ndarray]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExpfamWarning)
-                found = find_maximum(_without(whole, i), start=beta, tol=TIGHT)
+                found = find_maximum(without_row(whole, i), start=beta, tol=TIGHT)
         except ExpfamError:
             continue
         if not found.aliased.any():
@@ -200,34 +219,3 @@ def _refits(rows: RowFit) -> tuple[np.ndarray, np.ndarray]:
             if estimated:
                 without[i] = found.measures.pearson / (found.problem.n - beta.size)
     return dfbeta, without
-
-
-def _without(problem: Problem, i: int) -> Problem:
-    """A problem with one observation less: a row, or one of those that it stands for."""
-    if problem.f is not None and problem.f[i] > 1:
-        f = problem.f.copy()
-        f[i] -= 1
-        return replace(problem, f=f)
-    kept = np.arange(problem.row_count) != i
-    frame = replace(problem.frame, y=problem.y[kept], X=problem.X[kept])
-    return replace(
-        problem,
-        frame=frame,
-        y=frame.y,
-        X=frame.X,
-        w=None if problem.w is None else problem.w[kept],
-        f=None if problem.f is None else problem.f[kept],
-        offset=None if problem.offset is None else problem.offset[kept],
-    )
-
-
-def _warn_of_nan(lost: np.ndarray) -> None:
-    """Say which rows cannot be left out."""
-    if lost.any():
-        rows = ", ".join(map(str, np.flatnonzero(lost)[:5]))
-        more = f" and {lost.sum() - 5} more" if lost.sum() > 5 else ""
-        warn(
-            f"the model does not exist without row {rows}{more}: a coefficient hangs on that row "
-            "alone, or the rest is separated. Its measures are NaN.",
-            FitWarning,
-        )

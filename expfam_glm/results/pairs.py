@@ -36,6 +36,10 @@ COMPARISONS: dict[str, tuple[Function, Partial]] = {
 }
 
 
+# The value of each where both predictions are the same; zero for those that are not named.
+_NULL = {"ratio": 1.0}
+
+
 def compared(
     setting: Setting, name: str, how: Any, comparison: str
 ) -> list[tuple[str, str, Quantity]]:
@@ -44,10 +48,34 @@ def compared(
     sign = "-" if comparison == "difference" else "/"
     averages = setting.averager.predictions
     pairs = _pairs(setting.grid, name, how)
-    return [
-        (name, text.format(sign=sign), averages(high).combine(averages(low), function, partial))
-        for text, low, high in pairs
-    ]
+    null = _NULL.get(comparison, 0.0)
+    found = []
+    for text, low, high in pairs:
+        label, above, below = text.format(sign=sign), averages(high), averages(low)
+        _check(comparison, f"{name}: {label}", above, below)
+        found.append((name, label, above.combine(below, function, partial, null)))
+    return found
+
+
+def _check(comparison: str, label: str, high: Quantity, low: Quantity) -> None:
+    """Refuse predictions of which the comparison is not defined."""
+    if comparison == "difference":
+        return
+    values = [one.value if one.draws is None else one.draws for one in (high, low)]
+    inside, needed = {
+        "ratio": (values[1] != 0, "differ from zero below the line"),
+        "lift": (values[1] != 0, "differ from zero below the line"),
+        "lnratio": ((values[0] > 0) & (values[1] > 0), "be positive"),
+        "lnor": (
+            np.all([(v > 0) & (v < 1) for v in values], axis=0), "be probabilities inside (0, 1)"
+        ),
+    }[comparison]  # fmt: skip
+    if not np.all(inside):
+        raise ArgumentError(
+            f"comparison={comparison!r} of {label}: the average predictions must {needed}; found "
+            f"{values[0].min():.4g} to {values[0].max():.4g} and {values[1].min():.4g} to "
+            f"{values[1].max():.4g}. Use comparison='difference'."
+        )
 
 
 def _pairs(grid: Grid, name: str, how: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -68,6 +68,10 @@ def profile(
     where φ is estimated: τ(b) = sign(b − β̂ⱼ) √{[D(b) − D(β̂)]/a(φ̂)}, D(b) being the smallest
     deviance with βⱼ = b, and φ̂ Pearson's. It is the likelihood-ratio test inverted.
 
+    Where the fit estimated a shape, τ² is 2{ℓ̂ − ℓ(b)}, with shapes and a free φ estimated again for
+    every b, against the normal quantile. R's `confint` of a `glm.nb` holds θ instead: for that,
+    fit with the shape given.
+
     References
     ----------
     Venables and Ripley (2002), Modern Applied Statistics with S, 4th ed., section 8.4.
@@ -83,13 +87,12 @@ def profile(
     """
     prob = default_ci_prob(ci_prob)
     refit = refit_of(tree, "profile", family, link)
-    scale, df = refit.dispersion
-    if not (np.isfinite(scale) and scale > 0):
+    peak, df = refit.peak, refit.df
+    if not (np.isfinite(peak.scale) and peak.scale > 0):
         raise ResultError("the fit has no dispersion to scale its deviance with.")
     level = float(-stdtrit(df, (1 - prob) / 2))
-    V = refit.factor(refit.beta).inverse()
     chosen = _chosen(refit, coefs)
-    profiles = [Profile(refit.problem, j, refit.beta, V, refit.deviance, scale) for j in chosen]
+    profiles = [Profile(peak, j) for j in chosen]
     ends = np.array([[p.crossing(-level), p.crossing(level)] for p in profiles])
     labels = [refit.problem.labels[j] for j in chosen]
     _remark(labels, ends)

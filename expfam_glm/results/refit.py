@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,16 @@ from expfam_glm.data.frames import open_table
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.rows import ROLES
 from expfam_glm.errors import ResultError
+from expfam_glm.gee.base import Correlation
+from expfam_glm.gee.recall import Recalled, recall
+from expfam_glm.mle.constrained import Peak
 from expfam_glm.mle.covariance import Sandwich
 from expfam_glm.mle.irls import Scoring
 from expfam_glm.mle.layout import CLUSTERED, layout
 from expfam_glm.mle.linear import Factor
 from expfam_glm.results.fitted import (
+    at_estimate,
+    by_equations,
     by_likelihood,
     check_tree,
     estimated_dispersion,
@@ -39,9 +45,10 @@ class Refit:
     """A maximum-likelihood fit with its rows; arrays are over the determined coefficients."""
 
     tree: xr.DataTree
-    problem: Problem
+    problem: Problem  # estimated shapes given
     kept: np.ndarray  # (all,) whether a coefficient is determined
     beta: np.ndarray  # (p,)
+    free: Problem | None = None  # with the shapes free, where they were estimated
 
     @property
     def deviance(self) -> float:
@@ -49,15 +56,39 @@ class Refit:
         return float(self.tree["fit_stats"]["deviance"])
 
     @property
-    def dispersion(self) -> tuple[float, float]:
-        """a(φ) that scales likelihood-ratio and score statistics, and its degrees of freedom.
+    def loglik(self) -> float:
+        """ℓ of the fit."""
+        return float(self.tree["fit_stats"]["loglik"])
 
-        Infinite degrees where φ is known or was given, else Pearson's X²/(n − p).
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of the dispersion that scales likelihood-ratio and score statistics.
+
+        Infinite where φ is known or was given, or where a shape is estimated with it.
         """
+        scaled = self.free is None and estimated_dispersion(self.tree)
+        return float(self.tree["fit_stats"]["df_residual"]) if scaled else np.inf
+
+    @property
+    def scale(self) -> float:
+        """a(φ) of the fit: Pearson's X²/(n − p) where it is estimated."""
         if estimated_dispersion(self.tree):
             df = float(self.tree["fit_stats"]["df_residual"])
-            return float(self.tree["fit_stats"]["pearson_chi2"]) / df if df > 0 else np.nan, df
-        return float(self.problem.family.a(float(self.tree["fit"]["phi"]))), np.inf
+            return float(self.tree["fit_stats"]["pearson_chi2"]) / df if df > 0 else np.nan
+        return float(self.problem.family.a(float(self.tree["fit"]["phi"])))
+
+    @cached_property
+    def peak(self) -> Peak:
+        """What fits under hypotheses are compared with."""
+        given = self.problem.family.phi is None and not estimated_dispersion(self.tree)
+        return Peak(
+            self.problem, self.beta, self.factor(self.beta).inverse(), self.deviance, self.scale,
+            self.free, self.loglik, float(self.tree["fit"]["phi"]) if given else None,
+        )  # fmt: skip
+
+    def at(self, family: Family) -> Refit:
+        """The same rows under another member of the family."""
+        return replace(self, problem=replace(self.problem, family=family))
 
     def factor(self, beta: np.ndarray) -> Factor:
         """The factor of the expected information at φ = 1."""
@@ -96,13 +127,12 @@ def refit_of(
 ) -> Refit:
     """A fit with the problem that its tree describes.
 
-    `refits` says whether models are fitted anew, so that estimated shapes could change.
+    `refits` says whether models are fitted anew, which needs a likelihood.
 
     Raises
     ------
     ResultError
-        If the tree is not one of `fit`, or was fitted in a way that has no likelihood, or with
-        estimated shape parameters that would have to be estimated again.
+        If the tree is not one of `fit`, or was fitted in a way that has no likelihood.
     ArgumentError
         If the family or link was declared and is not given.
     """
@@ -123,20 +153,35 @@ def refit_of(
             "test, or a Wald interval, with a robust covariance."
         )
     declared = need_family(tree, family_of(tree, family), function)
-    if declared.shape:
-        values = {name: float(tree["fit"][name]) for name in declared.shape}
-        if refits:
-            given = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
-            raise ResultError(
-                f"{function} compares fits of one family, but {', '.join(values)} was estimated "
-                f"and would be another in each. Fit with family.fix({given}), or compare the "
-                "log-likelihoods of two fits."
-            )
-        declared = declared.fix(**values)
-    problem = problem_of(tree, declared, link_of(tree, declared, link))
+    g = link_of(tree, declared, link)
     beta = tree["fit"].to_dataset()["beta"].values
     kept = np.isfinite(beta)
-    return Refit(tree, restrict_columns(problem, kept), kept, beta[kept])
+    problem = restrict_columns(problem_of(tree, at_estimate(tree, declared), g), kept)
+    free = replace(problem, family=declared) if declared.shape else None
+    return Refit(tree, problem, kept, beta[kept], free)
+
+
+def recalled_from(
+    tree: xr.DataTree,
+    function: str,
+    family: str | Family | None,
+    link: str | Link | None,
+    correlation: str | Correlation | None,
+) -> Recalled:
+    """The estimating equations of a tree of `gee`.
+
+    Raises
+    ------
+    ResultError
+        If the tree is not one of `gee`.
+    ArgumentError
+        If the family, the link or the working correlation is needed and not given.
+    """
+    check_tree(tree, function)
+    if not by_equations(tree):
+        raise ResultError(f"{function} needs a tree of gee(); this one has no working correlation.")
+    declared = need_family(tree, family_of(tree, family), function)
+    return recall(problem_of(tree, declared, link_of(tree, declared, link)), tree, correlation)
 
 
 def problem_of(tree: xr.DataTree, family: Family, link: Link) -> Problem:

@@ -133,10 +133,15 @@ def is_likelihood(tree: xr.DataTree) -> bool:
 
 
 def need_likelihood(tree: xr.DataTree, what: str) -> None:
-    """Refuse what only a likelihood fit has."""
+    """Refuse what only a likelihood fit without a penalty has."""
     if "penalty" in tree.attrs:
         raise ArgumentError(f"{what} is defined for a fit without a penalty.")
-    if is_likelihood(tree):
+    need_variance(tree, what)
+
+
+def need_variance(tree: xr.DataTree, what: str) -> None:
+    """Refuse a tree that is not of a fit whose weights are those of a variance."""
+    if is_likelihood(tree) or "penalty" in tree.attrs:
         return
     if "sampling_weights" not in roles_of(tree):
         other = (

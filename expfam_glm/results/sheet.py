@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from expfam_glm.results.latex import latex_table
 from expfam_glm.results.text import columns
 
 _WARNING = "border-left: 4px solid #E69F00; padding-left: 0.6em; margin: 0.4em 0;"
@@ -57,6 +58,45 @@ class Sheet:
             *(f'<p style="{_WARNING}">{html.escape(line)}</p>' for line in self.warnings),
         ]
         return "<div>\n" + "\n".join(filter(None, parts)) + "\n</div>"
+
+    def to_html(self) -> str:
+        """The sheet as HTML, as notebooks show it."""
+        return self._repr_html_()
+
+    def to_latex(self, caption: str | None = None, label: str = "") -> str:
+        """The table as LaTeX, with the rules of booktabs.
+
+        Parameters
+        ----------
+        caption : str, optional
+            The title of the sheet if not given.
+        label : str
+            For references; a table with neither caption nor label does not float.
+
+        Returns
+        -------
+        str
+
+        Examples
+        --------
+        >>> print(Sheet([("", "estimate"), ("a_1", "0.5")]).to_latex())
+        \\begin{tabular}{lr}
+        \\toprule
+         & estimate \\\\
+        \\midrule
+        a\\_1 & 0.5 \\\\
+        \\bottomrule
+        \\end{tabular}
+        """
+        title, rest = (self.above[0], self.above[1:]) if self.above else ("", ())
+        return latex_table(
+            self.cells,
+            left=self.left,
+            header=self.header,
+            notes=[*rest, *self.below, *self.warnings],
+            caption=title if caption is None else caption,
+            label=label,
+        )
 
     def _table(self) -> str:
         """The table as HTML."""

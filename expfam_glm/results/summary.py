@@ -12,7 +12,8 @@ import xarray as xr
 
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval
-from expfam_glm.results.compare import comparison_sheet
+from expfam_glm.results.comparison_table import comparison_sheet
+from expfam_glm.results.coverage_table import coverage_sheet
 from expfam_glm.results.sheet import Sheet
 from expfam_glm.results.text import decimals, number, percent
 
@@ -72,6 +73,14 @@ class Summary:
     def _repr_html_(self) -> str:
         return self._sheet()._repr_html_()
 
+    def to_html(self) -> str:
+        """The summary as HTML, as notebooks show it."""
+        return self._sheet().to_html()
+
+    def to_latex(self, caption: str | None = None, label: str = "") -> str:
+        """The table as LaTeX, with the rules of booktabs; see `Sheet.to_latex`."""
+        return self._sheet().to_latex(caption, label)
+
     def _sheet(self) -> Sheet:
         """The summary as it is shown."""
         return Sheet(self._cells(), self.above, self.below, self.warnings)
@@ -91,19 +100,20 @@ class Summary:
 
 
 def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> Summary | Sheet:
-    """Summarise a fit of either road, or a comparison.
+    """Summarise a fit of either road, a comparison, or a simulation of coverage.
 
     Parameters
     ----------
     tree : DataTree or Dataset
-        What `fit`, `gee`, `sample` or `compare` returned, also when read back from a file.
+        What `fit`, `gee`, `sample`, `compare` or `coverage` returned, also when read back from a
+        file.
     ci_prob : float, optional
-        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default. A comparison has
-        its own.
+        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default. Comparisons and
+        simulations have their own.
 
     Returns
     -------
-    Summary, or Sheet of a comparison
+    Summary, or Sheet of a comparison or simulation
         Prints as text, and in notebooks as HTML. The summary's `table` is a pandas.DataFrame on
         the scale of the linear predictor. Likelihood and estimating-equation trees: estimate, se,
         z or t (with df), p_value and interval. Draws: mean, sd, equal-tailed interval, ess_bulk,
@@ -138,6 +148,10 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
         if ci_prob is not None:
             raise ArgumentError("a comparison has its own intervals; give ci_prob= to compare.")
         return comparison_sheet(tree)
+    if isinstance(tree, xr.Dataset) and "coverage_mcse" in tree:
+        if ci_prob is not None:
+            raise ArgumentError("a simulation has its own intervals; give ci_prob= to coverage.")
+        return coverage_sheet(tree)
     prob = default_ci_prob(ci_prob)
     if not isinstance(tree, xr.DataTree):
         raise ResultError(

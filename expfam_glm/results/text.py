@@ -17,11 +17,12 @@ def decimals(values: np.ndarray, figures: int = 3) -> int | None:
     return max(needed, 0) if needed <= 8 and sizes.max() < 1e7 else None
 
 
-def number(value: float, places: int | None = 2) -> str:
+def number(value: float, places: int | None = 2, none: str = "–") -> str:
     """A number with so many decimals, or a dash for what does not exist."""
     if math.isnan(value):
-        return "–"
-    return f"{value:.3e}" if places is None else f"{value:.{places}f}"
+        return none
+    text = f"{value:.3e}" if places is None else f"{value:.{places}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def percent(prob: float) -> str:

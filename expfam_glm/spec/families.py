@@ -80,20 +80,18 @@ def _tweedie_base(y: Any, a: Any, power: Any) -> Any:
     return _tweedie_exponent(y, power) / a + pt.switch(positive, body, 0.0)
 
 
-_being_built: list[str] = []  # these may bear a built-in name
-
-
 @cache
 def _built(name: str) -> Family:
-    _being_built.append(name)
-    try:
-        return _DECLARED[name]()
-    finally:
-        _being_built.remove(name)
+    return _DECLARED[name]()
+
+
+def _built_in(*declaration: Any, **parts: Any) -> Family:
+    """A family that the tests verify, so that it need not be verified anew in each process."""
+    return Family(*declaration, **parts, _verified=True)
 
 
 _DECLARED: dict[str, Callable[[], Family]] = {
-    "normal": lambda: Family(
+    "normal": lambda: _built_in(
         "normal",
         b=lambda theta: theta**2 / 2,
         c=lambda y, a: -(y**2) / 2 / a - 0.5 * (_LOG_2PI + pt.log(a)),
@@ -103,7 +101,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         deviance=lambda y, mu: (y - mu) ** 2,
         conjugate=lambda y: y**2 / 2,
     ),
-    "poisson": lambda: Family(
+    "poisson": lambda: _built_in(
         "poisson",
         b=pt.exp,
         c=lambda y, a: -y / a * pt.log(a) - pt.gammaln(y / a + 1),
@@ -112,7 +110,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         phi=1.0,
         link="log",
     ),
-    "binomial": lambda: Family(
+    "binomial": lambda: _built_in(
         "binomial",
         b=pt.softplus,
         c=lambda y, a: pt.gammaln(1 / a + 1) - pt.gammaln(y / a + 1) - pt.gammaln((1 - y) / a + 1),
@@ -121,7 +119,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         phi=1.0,
         link="logit",
     ),
-    "gamma": lambda: Family(
+    "gamma": lambda: _built_in(
         "gamma",
         b=lambda theta: -pt.log(-theta),
         c=lambda y, a: -pt.log(a) / a + (1 / a - 1) * pt.log(y) - pt.gammaln(1 / a),
@@ -131,7 +129,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         link="inverse",
         deviance=lambda y, mu: 2 * ((y - mu) / mu - _log_ratio(y, mu)),
     ),
-    "inverse_gaussian": lambda: Family(
+    "inverse_gaussian": lambda: _built_in(
         "inverse_gaussian",
         b=lambda theta: -pt.sqrt(-2 * theta),
         c=lambda y, a: -1 / (2 * y) / a - 0.5 * (_LOG_2PI + 3 * pt.log(y) + pt.log(a)),
@@ -142,7 +140,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         deviance=lambda y, mu: (y - mu) ** 2 / (y * mu**2),
         conjugate=lambda y: 1 / (2 * y),
     ),
-    "negative_binomial": lambda: Family(
+    "negative_binomial": lambda: _built_in(
         "negative_binomial",
         b=lambda theta, alpha: -pt.log1mexp(theta) / alpha,
         c=lambda y, a, alpha: _log_rising(y / a, 1 / (a * alpha)) - pt.gammaln(y / a + 1),
@@ -153,7 +151,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         shape={"alpha": Positive},
         link="log",
     ),
-    "tweedie": lambda: Family(
+    "tweedie": lambda: _built_in(
         "tweedie",
         b=lambda theta, power: (-(power - 1) * theta) ** (-(2 - power) / (power - 1)) / (2 - power),
         c=_tweedie_base,
@@ -165,7 +163,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         deviance=_tweedie_deviance,
         conjugate=lambda y, power: -_tweedie_exponent(y, power),
     ),
-    "hyperbolic_secant": lambda: Family(
+    "hyperbolic_secant": lambda: _built_in(
         "hyperbolic_secant",
         b=lambda theta: -pt.log(pt.cos(theta)),
         c=lambda y, a: (
@@ -184,7 +182,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         ),
         conjugate=lambda y: y * pt.arctan(y) - pt.log1p(y**2) / 2,
     ),
-    "quasi_poisson": lambda: Family(
+    "quasi_poisson": lambda: _built_in(
         "quasi_poisson",
         b=_built("poisson").b,
         c=None,
@@ -192,7 +190,7 @@ _DECLARED: dict[str, Callable[[], Family]] = {
         theta=_built("poisson").theta,
         link="log",
     ),
-    "quasi_binomial": lambda: Family(
+    "quasi_binomial": lambda: _built_in(
         "quasi_binomial",
         b=_built("binomial").b,
         c=None,
@@ -320,7 +318,7 @@ def limit_of(family: Family, shape: str, edge: float) -> Family | None:
 def refuse_namesake(family: Family) -> None:
     """The error for another family under the name of a built-in one."""
     name = _ALIASES.get(family.name, family.name)
-    if _being_built or name not in _DECLARED or family.digest == _built(name).digest:
+    if name not in _DECLARED or family.digest == _built(name).digest:
         return
     raise DeclarationError(
         f"family {family.name!r}: this is the name of a built-in family with another declaration "

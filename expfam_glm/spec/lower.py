@@ -60,11 +60,10 @@ def _call(op: Any, arguments: list[str], out: str | None) -> str:
     """One operation as the text of a NumPy or SciPy call."""
     kind = type(op).__name__
     target = f", out={out}" if out else ""
-    if kind in ("Add", "Mul") and len(arguments) > 2:
-        ufunc = _UFUNCS[kind]
-        text = f"np.{ufunc}({arguments[0]}, {arguments[1]})"
-        for extra in arguments[2:]:
-            text = f"np.{ufunc}({text}, {extra})"
+    if kind in ("Add", "Mul"):
+        text = arguments[0]
+        for extra in arguments[1:]:
+            text = f"np.{_UFUNCS[kind]}({text}, {extra}{target})"
         return text
     if kind in _UFUNCS:
         return f"np.{_UFUNCS[kind]}({', '.join(arguments)}{target})"
@@ -98,7 +97,10 @@ def lower(
     Returns
     -------
     callable
-        Takes arrays (or numbers) in the order of `inputs`.
+        Takes arrays (or numbers) in the order of `inputs`. Its attribute `buffers` says how many
+        arrays of the common length it can be lent as `out=`; it then writes everything there,
+        results included, and these last until the next call. On fresh memory the same calls can
+        take several times longer.
 
     Raises
     ------
@@ -154,49 +156,53 @@ def lower(
         for v in arguments:
             last[v] = k
     kept = set(results) | set(inputs)
-    boolean = {v for _, v, _ in steps if v.type.dtype == "bool"}
 
     def text(v: Variable) -> str:
         return constant(v) if isinstance(v, Constant) else names[v]
 
     lines: list[str] = []
+    free: list[str] = []  # arrays of the common length that nothing needs any more
+    count = 0
     for k, (op, out, arguments) in enumerate(steps):
         names[out] = f"t{k}"
+        dead = sorted(
+            names[v]
+            for v in set(arguments) - kept
+            if last[v] == k and v in full and v.type.dtype == "float64"
+        )
+        kind = type(op).__name__
+        # the third argument of a sum is read after the sum of the first two is written
+        late = set(map(text, arguments[2:]))
+        ready = [name for name in dead if name not in late]
+        buffer = None
+        if out in full and kind in _UFUNCS and out.type.dtype == "float64":
+            if ready or free:
+                buffer = (ready or free).pop()
+                dead = [name for name in dead if name != buffer]
+            else:
+                buffer, count = f"w{count}", count + 1
         if getattr(op, "elementwise", False):
             scope[f"solve{k}"] = op.evaluate
             call = f"solve{k}({', '.join(map(text, arguments))})"
         else:
-            reuse = next(
-                (
-                    v
-                    for v in arguments
-                    if v in full
-                    and v not in kept
-                    and v not in boolean
-                    and not isinstance(v, Constant)
-                    and last[v] == k
-                ),
-                None,
-            )
-            buffer = names[reuse] if reuse is not None and out not in boolean else None
             call = _call(op, [text(v) for v in arguments], buffer)
         if "special." in call and "special" not in scope:
             from scipy import special
 
             scope["special"] = special
         lines.append(f"    t{k} = {call}")
-        dead = {v for v in arguments if not isinstance(v, Constant) and last[v] == k} - kept
-        if dead:
-            lines.append(f"    del {', '.join(sorted(names[v] for v in dead))}")
-    header = f"def lowered({', '.join(f'x{k}' for k in range(len(inputs)))}):"
+        free += dead
+    lent = [f"w{k}" for k in range(count)]
+    header = f"def lowered({', '.join([*(f'x{k}' for k in range(len(inputs))), *lent])}):"
     footer = f"    return ({', '.join(text(v) for v in results)},)"
     source = "\n".join([header, *lines, footer])
     exec(compile(source, "<lowered graph>", "exec"), scope)
     function = scope["lowered"]
+    fresh = (None,) * count
 
-    def quiet(*arrays: Any) -> tuple[Any, ...]:
+    def quiet(*arrays: Any, out: Sequence[np.ndarray] | None = None) -> tuple[Any, ...]:
         with np.errstate(all="ignore"):
-            return function(*arrays)
+            return function(*arrays, *(out or fresh))
 
-    quiet.source = source  # type: ignore[attr-defined]
+    quiet.source, quiet.buffers = source, count  # type: ignore[attr-defined]
     return quiet

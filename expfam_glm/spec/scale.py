@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from expfam_glm.spec.domain import Domain
+from expfam_glm.errors import ResultError
+from expfam_glm.spec.domain import Domain, Interval
+
+_NUMBER = r"(-?[0-9.eE+-]+)"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,28 @@ class Scale:
         if self.name == "log":
             return f"log({above})" if np.isfinite(low) else f"log({high:g} - {parameter})"
         return parameter
+
+    @classmethod
+    def read(cls, text: str, parameter: str) -> Scale:
+        """The scale that `written` wrote for a parameter."""
+        name = re.escape(parameter)
+        ends: tuple[str | float | None, str | float | None] | None = None
+        if text == parameter:
+            ends = (None, None)
+        elif text == f"log({parameter})":
+            ends = (0.0, None)
+        elif found := re.fullmatch(rf"log\({name} - {_NUMBER}\)", text):
+            ends = (found[1], None)
+        elif found := re.fullmatch(rf"log\({_NUMBER} - {name}\)", text):
+            ends = (None, found[1])
+        elif found := re.fullmatch(
+            rf"log\(\({name}(?: - {_NUMBER})?\)/\({_NUMBER} - {name}\)\)", text
+        ):
+            ends = (found[1] or 0.0, found[2])
+        if ends is None:
+            raise ResultError(f"{text!r} is not the working scale of a parameter {parameter!r}.")
+        low, high = (None if end is None else float(end) for end in ends)
+        return cls(Interval(low, high))
 
     def to(self, psi: float) -> float:
         """u of ψ."""

@@ -84,11 +84,13 @@ def test_priors_of_coefficients(prior: Prior) -> None:
     compare(problem("binomial-probit"), {"beta": prior})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", DISPERSIONS.values(), ids=DISPERSIONS.keys())
 def test_priors_of_the_dispersion(prior: Any) -> None:
     compare(problem("gamma-log"), {"phi": prior})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["sqrt(phi)", "1/phi"])
 @pytest.mark.parametrize(
     "prior", [Prior("Exponential", lam=0.7), Prior("LogNormal", mu=0, sigma=1)]
@@ -97,6 +99,7 @@ def test_priors_of_the_dispersion_on_another_scale(scale: str, prior: Prior) -> 
     compare(problem("gamma-log"), {scale: prior}, PHI_SCALES[scale][0])
 
 
+@pytest.mark.slow
 def test_distributions_of_pymc() -> None:
     three, two = np.float64(3), np.float64(2)  # PyTensor would take bare numbers for float32
     priors = {"beta": pm.StudentT.dist(three, mu=two, sigma=two), "phi": pm.HalfNormal.dist(two)}
@@ -124,6 +127,7 @@ def test_priors_of_all_coefficients(name: str, prior: Any) -> None:
     compare(replace(own, f=1.0 + np.arange(own.row_count) % 3), {"beta": prior})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poisson", "normal"])
 def test_frequency_weights_repeat_rows(name: str) -> None:
     own = problem(name)
@@ -140,6 +144,7 @@ def test_frequency_weights_repeat_rows(name: str) -> None:
     np.testing.assert_allclose(once(z)[1], again(z)[1], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_dispersion_function_of_ones_own() -> None:
     import pytensor.tensor as pt
 

@@ -73,6 +73,7 @@ def test_a_shape_parameter_may_be_a_variable() -> None:
     np.testing.assert_allclose(logp({"alpha": np.array(0.7)}), expected, rtol=LOG_DENSITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_outside_the_support_the_log_density_is_minus_infinity(name: str) -> None:
     family, _, mu, phi, weights = CASES[name]

@@ -21,6 +21,7 @@ MONTE_CARLO = 4.5  # standard errors of a mean
 MODE_IN_SD = 1e-4
 
 
+@pytest.mark.slow
 def test_the_mode_and_hessian_are_those_of_pymc() -> None:
     own = problem("poisson")
     tree = laplace(own, draws=4000, random_seed=2)
@@ -57,6 +58,7 @@ def test_groups_weights_and_attributes(tmp_path: Any) -> None:
         assert again.equals(tree)
 
 
+@pytest.mark.slow
 def test_weighted_draws_have_the_exact_moments() -> None:
     """A normal model whose posterior is known: prior N(0, 2²), σ = 1 held by a tight prior."""
     rng = np.random.default_rng(4)
@@ -78,6 +80,7 @@ def test_weighted_draws_have_the_exact_moments() -> None:
     assert float(np.abs((mean - exact) / error).max()) < MONTE_CARLO
 
 
+@pytest.mark.slow
 def test_a_poor_approximation_says_so() -> None:
     x = np.array([-1.0, 0.0, 1.0, 2.0])
     own = eg.GLM("y ~ x", {"y": [0.1, 0.3, 5.0, 0.2], "x": x}, family="normal").problem
@@ -86,6 +89,7 @@ def test_a_poor_approximation_says_so() -> None:
     assert "poor" in tree.attrs["diagnosis"]
 
 
+@pytest.mark.slow
 def test_draws_stay_in_the_domain_of_the_link() -> None:
     own = problem("gamma")
     tree = laplace(own, random_seed=1)
@@ -94,6 +98,7 @@ def test_draws_stay_in_the_domain_of_the_link() -> None:
     assert np.all(np.isfinite(tree["log_likelihood"]["y"]))
 
 
+@pytest.mark.slow
 def test_free_shapes_are_drawn_too() -> None:
     quine = eg.load_data("quine")
     tree = eg.GLM("days ~ sex", quine, family="negative_binomial").laplace(random_seed=1)

@@ -68,6 +68,7 @@ def test_outside_the_domain_of_the_link_there_is_no_density(name: str) -> None:
     assert np.isneginf(model.compile_logp(**QUICK)(point))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poisson", "binomial-probit", "gamma-log", "inverse_gaussian"])
 def test_mode_under_a_flat_prior_is_the_maximum_of_the_likelihood(name: str) -> None:
     own = problem(name)

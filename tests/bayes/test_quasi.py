@@ -116,7 +116,7 @@ def test_draws_agree_with_the_fit():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::expfam_glm.errors.SamplingWarning")  # few draws
-@pytest.mark.parametrize("sampler", [{"road": "graph"}, {"nuts_sampler": "pymc"}])
+@pytest.mark.parametrize("sampler", [{"road": "graph"}, {"nuts_sampler": "pymc", "cores": 1}])
 def test_the_other_roads_sample_it_too(sampler):
     model = model_of("power")
     bayes = model.sample(draws=200, tune=200, chains=2, random_seed=1, progressbar=False, **sampler)

@@ -36,6 +36,7 @@ PRIORS = {  # PyMC's own, on the scale of the parameter
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_both_roads_have_the_density_of_the_family(name):
     model = MODELS[name]()

@@ -34,6 +34,7 @@ def _point(tree, model):
     return point
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda case: case["id"])
 def test_flat_posterior_is_the_likelihood_and_has_its_mode(case):
     glm = model_of("glm", case)

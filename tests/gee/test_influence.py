@@ -5,7 +5,6 @@ import pytest
 
 import expfam_glm as eg
 from expfam_glm.errors import AliasWarning
-from expfam_glm.gee.influence import cluster_influence
 from tests.gee import dense
 from tests.gee.test_dense import clustered
 from tests.gee.trial import FORMULA, with_gaps
@@ -19,7 +18,7 @@ def test_literal_formulas():
         data["y"], data["X"], data["groups"], data["time"], ("poisson", "log"), "exchangeable",
         w=data["w"], start=tree["fit"]["beta"].values,
     )  # fmt: skip
-    found = cluster_influence(glm.problem, tree)
+    found = eg.influence(tree)
     B = np.linalg.inv(literal.naive)
     for part in literal.parts:
         own = part.D.T @ np.linalg.inv(part.V)
@@ -37,7 +36,7 @@ def test_independence_with_single_rows_is_the_hat_matrix():
     X = np.column_stack([np.ones(30), rng.normal(size=30)])
     y = X @ [1.0, 2.0] + rng.normal(size=30)
     glm = eg.GLM.from_arrays(y, X, family="normal")
-    found = cluster_influence(glm.problem, glm.gee(np.arange(30), "independence"))
+    found = eg.influence(glm.gee(np.arange(30), "independence"))
     H = X @ np.linalg.inv(X.T @ X) @ X.T
     np.testing.assert_allclose(found["leverage"], np.diag(H), rtol=1e-10)
     for k in (0, 7, 29):
@@ -50,7 +49,7 @@ def test_dfbeta_is_near_a_fit_without_the_cluster():
     data = with_gaps()
     model = eg.GLM(FORMULA, data, family="poisson")
     tree = model.gee("patient", "ar1", time="visit")
-    found = cluster_influence(model.problem, tree)
+    found = eg.influence(tree)
     without = eg.GLM(FORMULA, data[data["patient"] != 49], family="poisson").gee(
         "patient", "ar1", time="visit"
     )
@@ -59,13 +58,37 @@ def test_dfbeta_is_near_a_fit_without_the_cluster():
     assert np.max(np.abs(found["dfbeta"].sel(cluster=49).values - gap)) < 0.15 * scale
 
 
-def test_aliased_coefficients_stay_nan():
+def test_aliased_coefficients_have_no_influence():
     data = with_gaps().assign(twice=lambda d: 2 * d["age"])
     model = eg.GLM(FORMULA + " + twice", data, family="poisson")
     with pytest.warns(AliasWarning):
         tree = model.gee("patient")
-    found = cluster_influence(model.problem, tree)
-    assert np.all(np.isnan(found["dfbeta"].sel(coef="twice")))
+    found = eg.influence(tree)
+    assert "twice" not in found["coef"].values
     plain = eg.GLM(FORMULA, data, family="poisson")
-    expected = cluster_influence(plain.problem, plain.gee("patient"))
+    expected = eg.influence(plain.gee("patient"))
     np.testing.assert_allclose(found["cooks_distance"], expected["cooks_distance"], rtol=1e-6)
+
+
+def test_refits_leave_each_cluster_out():
+    data = with_gaps()
+    model = eg.GLM(FORMULA, data, family="poisson")
+    tree = model.gee("patient", "exchangeable", cov=["robust", "jackknife"], tol=1e-11)
+    found = eg.influence(tree, refit=True)
+    gaps = found["dfbeta"].values
+    jackknife = (found.sizes["cluster"] - 5) / found.sizes["cluster"] * gaps.T @ gaps
+    np.testing.assert_allclose(
+        jackknife, tree["fit"]["covariance"].sel(cov_type="jackknife").values, rtol=1e-6
+    )
+    without = eg.GLM(FORMULA, data[data["patient"] != 49], family="poisson").gee(
+        "patient", "exchangeable", tol=1e-11
+    )
+    gap = tree["fit"]["beta"].values - without["fit"]["beta"].values
+    np.testing.assert_allclose(found["dfbeta"].sel(cluster=49), gap, rtol=1e-7)
+    np.testing.assert_allclose(
+        found["dfbetas"].sel(cluster=49), gap / tree["fit"]["se"].values, rtol=1e-7
+    )
+    V = tree["fit"]["covariance"].sel(cov_type="naive").values
+    assert float(found["cooks_distance"].sel(cluster=49)) == pytest.approx(
+        gap @ np.linalg.inv(V) @ gap / 5, rel=1e-6
+    )

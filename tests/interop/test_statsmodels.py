@@ -49,6 +49,7 @@ def hosted(name, family=None):
     return model.fit(tol=1e-14, maxiter=300, start_params=fit(p)["fit"]["beta"].values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_glm_equals_ours(name):
     p = problem(name)
@@ -90,6 +91,7 @@ def test_anscombe_residuals_equal_theirs(name):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*OWN, *DECLARED])
 def test_the_observed_information_equals_ours(name):
     theirs = hosted(name)
@@ -198,6 +200,7 @@ def test_quasi_families_have_no_log_likelihood():
     assert np.isfinite(theirs.bse).all()
 
 
+@pytest.mark.slow
 def test_pickling_a_fitted_model():
     theirs = hosted("continuous_bernoulli")
     copy = pickle.loads(pickle.dumps(theirs))

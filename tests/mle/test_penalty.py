@@ -79,6 +79,7 @@ CENTRES = {"poisson": 2.0, "binomial": 0.4, "gamma": 20.0, "inverse_gaussian": 2
            "continuous_bernoulli": 0.4}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("kind", ["ridge", "jeffreys", "conjugate"])
 def test_a_penalty_is_the_mode_of_its_prior(kind, name):

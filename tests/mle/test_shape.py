@@ -280,3 +280,96 @@ def test_a_wrong_density_is_refused_at_a_value_of_the_shape():
     )  # fmt: skip
     with pytest.raises(eg.errors.DeclarationError, match=r"total mass 2 at μ = .*, k = 3"):
         eg.GLM("time ~ lot", eg.load_data("clotting"), family=family)
+
+
+# ---- hypotheses and profiles with the shape estimated again ------------------------------------
+
+
+COMPARED = [
+    pytest.param(case, id=case["id"], marks=[pytest.mark.slow] * (case["data"] != "insurance"))
+    for case in read("shape")["compared"]
+]
+
+
+@pytest.mark.parametrize("case", COMPARED)
+def test_ratios_and_scores_agree_with_r(case):
+    large = model_of("shape", case).fit(tol=1e-10, draws=10)
+    small = model_of("shape", case | {"formula": case["small"]}).fit(tol=1e-10, draws=10)
+    for test in ("lr", "score"):
+        nested = eg.deviance_table([small, large], test=test).table.iloc[-1]
+        last = eg.deviance_table(large, test=test).table.iloc[-1]
+        for found in (nested, last):
+            assert found["df"] == case["df"]
+            # a difference of log-likelihoods of several hundred
+            assert found["statistic"] == pytest.approx(case[test], rel=1e-7)
+    gone = [c for c in large["fit"]["coef"].values if c not in small["fit"]["coef"].values]
+    joint = eg.hypotheses(large, [str(c) for c in gone], test="score")
+    assert joint.statistic == pytest.approx(case["score"], rel=1e-7)
+    assert eg.hypotheses(large, [str(c) for c in gone], test="lr").p_value == pytest.approx(
+        stats.chi2.sf(case["lr"], case["df"]), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("case", COMPARED)
+def test_profile_agrees_with_the_maximum_over_all_else(case):
+    large = model_of("shape", case).fit(tol=1e-10, draws=10)
+    found = eg.profile(large, coefs=case["coef"], ci_prob=0.95)
+    gap = (found["interval"].values[0] - array(case["interval"])) / case["se"]
+    assert np.abs(gap).max() < 1e-6  # uniroot of a difference of log-likelihoods
+    assert found.attrs["df"] == np.inf
+
+
+def tweedie_logpdf(y, mu, phi, power):
+    """A Poisson sum of gamma variables, written out."""
+    rate = mu ** (2 - power) / (phi * (2 - power))
+    shape, scale = (2 - power) / (power - 1), phi * (power - 1) * mu ** (power - 1)
+    n = np.arange(1, 200)[:, None]
+    some = stats.poisson.pmf(n, rate) * stats.gamma.pdf(y, n * shape, scale=scale)
+    with np.errstate(divide="ignore"):
+        return np.where(y == 0, -rate, np.log(some.sum(axis=0)))
+
+
+@pytest.mark.slow
+def test_tweedie_is_compared_with_power_and_dispersion_estimated_again():
+    """−2ℓ minimised by SciPy over β, φ and the power."""
+    from scipy.optimize import minimize
+
+    rng = np.random.default_rng(8)
+    x = np.linspace(-1, 1, 60)
+    y = np.array([rng.gamma(1.5, 1.0, rng.poisson(np.exp(0.4 + 0.3 * v))).sum() for v in x])
+    tree = eg.GLM("y ~ x", {"x": x, "y": y}, family="tweedie").fit(draws=10)
+
+    def lowest(design):
+        def height(z):
+            mu = np.exp(design @ z[:-2])
+            return -tweedie_logpdf(y, mu, np.exp(z[-2]), 1 + 1 / (1 + np.exp(-z[-1]))).sum()
+
+        start = np.array([*[0.3] * design.shape[1], 0.0, 0.0])
+        return minimize(height, start, method="Nelder-Mead",
+                        options={"xatol": 1e-7, "fatol": 1e-10, "maxiter": 4000}).fun  # fmt: skip
+
+    one = np.ones((60, 1))
+    expected = 2 * (lowest(one) - lowest(np.column_stack([one, x])))
+    found = eg.hypotheses(tree, "x = 0", test="lr")
+    assert (found.df, found.df_denominator) == (1, np.inf)
+    assert found.statistic == pytest.approx(expected, abs=1e-6)
+    table = eg.deviance_table(tree).table
+    assert table["minus_2_loglik"].iloc[0] == pytest.approx(2 * lowest(one), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_shape_at_its_edge_is_compared_all_the_same():
+    """Counts that vary less than Poisson's: α̂ = 0 in the larger model and in the smaller."""
+    data = {"y": [2, 3, 3, 4, 4, 5, 5, 6, 6, 7], "x": np.arange(10) / 10}
+    with pytest.warns(FitWarning, match="still rises as alpha"):
+        tree = eg.GLM("y ~ x", data, family="negative_binomial").fit(draws=10)
+    poisson = eg.GLM("y ~ x", data, family="poisson").fit(draws=10)
+    for test in ("lr", "score"):
+        ours, theirs = (eg.hypotheses(t, "x = 0", test=test) for t in (tree, poisson))
+        assert ours.statistic == pytest.approx(theirs.statistic, rel=1e-9)
+    first, second = (eg.profile(t, coefs="x")["interval"].values for t in (tree, poisson))
+    np.testing.assert_allclose(first, second, rtol=1e-7)
+    every = eg.hypotheses(tree, "x = 0, Intercept = 1.5", test="lr").statistic
+    assert every == pytest.approx(
+        eg.hypotheses(poisson, "x = 0, Intercept = 1.5", test="lr").statistic, rel=1e-9
+    )

@@ -82,6 +82,7 @@ def test_what_the_mutants_are_made_from_is_right(name: str) -> None:
     assert declare(name, {}).check().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "slip"), MUTANTS, ids=lambda text: text)
 def test_every_mutant_is_caught_and_its_wrong_part_named(name: str, slip: str) -> None:
     change, parts = MUTANTS[name, slip]

@@ -1,5 +1,5 @@
 # Reference covariances for few clusters: geepack's jackknives, clubSandwich's CR0 and CR3 with their
-# degrees of freedom, and the compound-symmetry likelihood of nlme.
+# degrees of freedom and HTZ tests, and the compound-symmetry likelihood of nlme.
 #
 #   Rscript tests/reference/gee_covariance.R        writes gee_covariance.json beside itself
 #
@@ -70,7 +70,12 @@ corrected <- function(data, formula, family, correlation, groups, alpha = NULL) 
   for (type in c("CR0", "CR3")) {
     V <- vcovCR(fit, cluster = frame$cluster, type = type)
     tests <- coef_test(fit, vcov = V, test = "Satterthwaite")
-    result[[type]] <- list(covariance = unname(matrix(V, nrow(V))), df = I(tests$df_Satt))
+    last <- length(coef(fit)) - 1:0  # the last two coefficients, then that they are equal
+    joint <- Wald_test(fit, constrain_zero(last), vcov = V, test = "HTZ")
+    equal <- Wald_test(fit, constrain_equal(last), vcov = V, test = "HTZ")
+    result[[type]] <- list(covariance = unname(matrix(V, nrow(V))), df = I(tests$df_Satt),
+      joint = unclass(joint[c("Fstat", "df_denom", "p_val")]),
+      equal = unclass(equal[c("Fstat", "df_denom", "p_val")]))
   }
   record(paste(data, family, correlation, "clubSandwich", sep = "-"), data, formula, family,
     correlation, groups, frame, names(coef(fit)), program = paste("clubSandwich",

@@ -1,5 +1,5 @@
-# Reference values for estimated shape parameters: MASS::glm.nb, polished to the limit, and R's glm
-# with statmod::tweedie at given powers.
+# Reference values for estimated shape parameters: MASS::glm.nb, polished to the limit, also under
+# hypotheses, and R's glm with statmod::tweedie at given powers.
 #
 #   Rscript tests/reference/shape.R      writes shape.json beside itself
 #
@@ -82,6 +82,61 @@ negative_binomial <- function(data, formula, link = "log", ..., note = NULL) {
        bic = -2 * loglik + log(n) * k)
 }
 
+# The maximum over theta and the coefficients of X with an offset, to the limit.
+highest <- function(X, y, w, o, link, theta) {
+  beta <- NULL
+  for (k in 1:500) {
+    spec <- MASS::negative.binomial(theta, link)
+    fit <- suppressWarnings(glm.fit(X, y, w, offset = o, family = spec, start = beta,
+                                    control = tight, intercept = FALSE))
+    beta <- fit$coefficients
+    found <- best_theta(theta, y, fit$fitted.values, w)$theta
+    moved <- abs(found / theta - 1)
+    theta <- found
+    if (moved < 1e-14) break
+  }
+  mu <- fit$fitted.values
+  list(theta = theta, mu = mu, eta = fit$linear.predictors,
+       loglik = sum(w * dnbinom(y, size = theta, mu = mu, log = TRUE)))
+}
+
+# Likelihood-ratio and score test of the last term, theta estimated in both models, and the interval
+# of the last coefficient by the likelihood maximised over all else, theta too.
+comparison <- function(data, formula, small, link = "log", ..., term = NULL) {
+  p <- prepared(data, formula, ...)
+  X <- model.matrix(p$formula, p$frame)
+  drop <- setdiff(colnames(X), colnames(model.matrix(r_formula(small)[-2], p$frame)))
+  y <- p$frame$.y; w <- p$frame$.w; o <- rep_len(p$frame$.o, nrow(X))
+  full <- highest(X, y, w, o, link, 1)
+  null <- highest(X[, !colnames(X) %in% drop, drop = FALSE], y, w, o, link, full$theta)
+  # R's own: anova of two glm.nb
+  fits <- lapply(list(p$formula, update(p$formula, as.formula(paste(". ~ . -", term)))), function(f)
+    suppressWarnings(do.call(MASS::glm.nb, list(update(f, . ~ . + offset(.o)), p$frame, weights = quote(.w),
+      link = as.name(link), control = glm.control(maxit = 200, epsilon = 1e-12)))))
+  lr <- 2 * (full$loglik - null$loglik)
+  stopifnot(abs(2 * diff(c(logLik(fits[[2]]), logLik(fits[[1]]))) - lr) < 1e-5)
+  # the score at the null fit, by the definition; anova's own has the same theta held
+  spec <- MASS::negative.binomial(null$theta, link)
+  slope <- spec$mu.eta(null$eta)
+  W <- w * slope^2 / spec$variance(null$mu)
+  U <- crossprod(X, w * (y - null$mu) * slope / spec$variance(null$mu))
+  score <- drop(crossprod(U, solve(crossprod(X, W * X), U)))
+  last <- ncol(X)
+  se <- sqrt(diag(solve(crossprod(X, W * X))))[last]
+  estimate <- glm.fit(X, y, w, offset = o, family = MASS::negative.binomial(full$theta, link),
+                      control = tight)$coefficients[last]
+  gap <- function(b) 2 * (full$loglik - highest(X[, -last, drop = FALSE], y, w, o + b * X[, last], link,
+                                                full$theta)$loglik) - qchisq(0.95, 1)
+  ends <- c(uniroot(gap, estimate - c(4, 0.5) * se, tol = 1e-13)$root,
+            uniroot(gap, estimate + c(0.5, 4) * se, tol = 1e-13)$root)
+  id <- paste(c(data, link, "without", term), collapse = "-")
+  message(id)
+  list(id = id, data = data, formula = formula, small = small, family = "negative_binomial",
+       family_args = list(), link = link, roles = p$roles, df = length(drop), lr = lr, score = score,
+       coef = our_labels(colnames(X), p$frame, formula)[last], se = unname(se), interval = ends,
+       theta_null = null$theta)
+}
+
 tweedie <- function(data, formula, power, link = "log", ..., note = NULL) {
   id <- paste(c("tweedie", power, link, data, note), collapse = "-")
   p <- prepared(data, formula, ...)
@@ -114,9 +169,18 @@ tw <- list(
   tweedie("chicks", "weight ~ day + C(diet)", 1.7, weights = "number"),
   tweedie("chicks", "weight ~ day + C(diet)", 1.25, "sqrt", weights = "number"),
   tweedie("insurance", "claims ~ C(district) + age", 1.6, exposure = "holders"))
+compared <- list(
+  comparison("quine", "days ~ ethnicity + sex + age + learner", "days ~ ethnicity + sex + age",
+             term = "learner"),
+  comparison("quine", "days ~ ethnicity + sex + age", "days ~ ethnicity + sex", term = "age"),
+  comparison("insurance", "claims ~ C(district) + age", "claims ~ C(district)", exposure = "holders",
+             term = "age"),
+  comparison("seizures", "seizures ~ lbase + treatment", "seizures ~ lbase", counts = "visit",
+             term = "treatment"),
+  comparison("warpbreaks", "breaks ~ wool * tension", "breaks ~ wool + tension", term = "wool:tension"))
 cases <- c(nb, tw)
 used <- unique(vapply(cases, function(record) record$data, ""))
 write_json(list(program = paste("R", getRversion(), "MASS", packageVersion("MASS"), "statmod",
                                 packageVersion("statmod")),
                 data = lapply(embedded[intersect(names(embedded), used)], columns),
-                cases = cases), "shape.json")
+                cases = cases, compared = compared), "shape.json")

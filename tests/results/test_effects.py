@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import statsmodels.api as sm
 import xarray as xr
+from scipy import stats
 
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, DataError
@@ -365,3 +366,24 @@ def test_impossible_data_are_refused() -> None:
         eg.marginal_effects(tree, by="clinic")
     with pytest.raises(ArgumentError, match="must be a data frame with the variables"):
         eg.marginal_effects(tree, newdata=np.ones((3, 2)))
+
+
+def test_ratios_are_tested_against_one() -> None:
+    model = eg.GLM("low ~ age + lwt + smoke", BIRTHS, family="binomial")
+    tree = model.fit()
+    for name, null in (("ratio", 1.0), ("lift", 0.0), ("lnratio", 0.0), ("lnor", 0.0)):
+        found = eg.comparisons(tree, "smoke", comparison=name)
+        z = (found["estimate"] - null) / found["se"]
+        np.testing.assert_allclose(found["statistic"], z, rtol=1e-12)
+        np.testing.assert_allclose(found["p_value"], 2 * stats.norm.sf(np.abs(z)), rtol=1e-9)
+    # lift = ratio − 1: the same test
+    ratio, lift = (eg.comparisons(tree, "smoke", comparison=name) for name in ("ratio", "lift"))
+    np.testing.assert_allclose(ratio["p_value"], lift["p_value"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("comparison", ["lnratio", "lnor"])
+def test_comparisons_that_do_not_exist(comparison: str) -> None:
+    data = {"y": [-5.0, -3, -1.5, 0, -1, 2], "x": [0.0, 1, 2, 3, 4, 5]}
+    tree = eg.GLM("y ~ x", data, family="normal").fit()
+    with pytest.raises(ArgumentError, match=r"x: \+1: the average predictions must be"):
+        eg.comparisons(tree, {"x": 1}, comparison=comparison)

@@ -122,8 +122,8 @@ def test_a_row_without_which_there_is_no_model_is_named(refit: bool) -> None:
 def test_what_only_a_likelihood_fit_has() -> None:
     seizures = eg.load_data("seizures")
     model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
-    with pytest.raises(ArgumentError, match="influence is defined for a tree of fit"):
-        eg.influence(model.gee(groups="patient"))
+    with pytest.raises(ArgumentError, match="residual is defined for a tree of fit"):
+        eg.residuals(model.gee(groups="patient"), standardised=True)
     with pytest.raises(ArgumentError, match="residual='working' is not known"):
         eg.influence(fitted(0), residual="working")
     with pytest.raises(ArgumentError, match="leave it out with refit=True"):

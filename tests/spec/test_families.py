@@ -16,6 +16,7 @@ from scipy import special, stats
 
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError
+from expfam_glm.spec.verify import verify
 from tests import exact
 from tests.tolerances import ROUNDING
 
@@ -309,6 +310,16 @@ FORMS = {
         for a in ALPHAS
     },
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*FORMS, "hyperbolic_secant", "tweedie"])
+def test_the_built_in_families_pass_what_a_declaration_must(name):
+    """They are not verified when they are built."""
+    others = {
+        "hyperbolic_secant": eg.families.hyperbolic_secant,
+        "tweedie": eg.families.tweedie(1.5),
+    }
+    verify(FORMS[name][0] if name in FORMS else others[name])
 
 
 @pytest.fixture(params=FORMS)

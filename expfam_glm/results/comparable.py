@@ -1,0 +1,83 @@
+"""Whether the coefficients of several trees mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from expfam_glm.errors import ResultError
+
+QUASI = "quasi_"
+
+
+def check_comparable(trees: Mapping[str, xr.DataTree], *, mixed_families: bool) -> None:
+    """Refuse trees with another response, link or family than the first.
+
+    Parameters
+    ----------
+    trees : mapping of str to DataTree
+        What is not a tree is left to its own refusal.
+    mixed_families : bool
+        Whether the families may differ.
+
+    Raises
+    ------
+    ResultError
+        With the first two trees that differ and the reason.
+    """
+    known = {str(name): tree for name, tree in trees.items() if isinstance(tree, xr.DataTree)}
+    if not known:
+        return
+    (first, reference), *others = known.items()
+    for name, tree in others:
+        _same_link(first, reference, name, tree)
+        if not mixed_families:
+            _same_family(first, reference, name, tree)
+        _same_response(first, reference, name, tree)
+
+
+def _same_link(first: str, reference: xr.DataTree, name: str, tree: xr.DataTree) -> None:
+    """Refuse coefficients on different scales."""
+    one, other = (str(t.attrs.get("link", "")) for t in (reference, tree))
+    digests = [str(t.attrs.get("link_digest", "")) for t in (reference, tree)]
+    if one and other and one != other:
+        raise ResultError(
+            f"{first!r} has the link {one} and {name!r} the link {other}: their coefficients "
+            "are on different scales and cannot be compared."
+        )
+    if all(digests) and digests[0] != digests[1]:
+        raise ResultError(
+            f"{first!r} and {name!r} have two different links of the same name, {one}: their "
+            "coefficients are on different scales and cannot be compared."
+        )
+
+
+def _same_family(first: str, reference: xr.DataTree, name: str, tree: xr.DataTree) -> None:
+    """Refuse other families; a quasi family has the mean and variance of its relative."""
+    one, other = (str(t.attrs.get("family", "")).removeprefix(QUASI) for t in (reference, tree))
+    if one and other and one != other:
+        raise ResultError(
+            f"{first!r} is of the family {reference.attrs['family']} and {name!r} of the family "
+            f"{tree.attrs['family']}: their likelihoods, dispersions and spreads are those of "
+            "different models. Compare families by AIC or elpd, each in its own tree; if you want "
+            "their coefficients of the mean beside each other, say mixed_families=True."
+        )
+
+
+def _same_response(first: str, reference: xr.DataTree, name: str, tree: xr.DataTree) -> None:
+    """Refuse fits to other data."""
+    y0, y = (
+        np.asarray(t["observed_data"]["y"])
+        if "observed_data" in t.children and "y" in t["observed_data"].data_vars
+        else None
+        for t in (reference, tree)
+    )
+    if y0 is None or y is None:
+        return
+    if y.shape != y0.shape or not np.array_equal(y, y0):
+        raise ResultError(
+            f"{first!r} and {name!r} are fitted to different responses ({y0.size} and {y.size} "
+            "rows, or other values); compare models of the same data."
+        )
