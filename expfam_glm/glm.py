@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from expfam_glm.data.collapse import collapse
 from expfam_glm.data.compress import compress, uncompressed
 from expfam_glm.data.design import Frame, from_arrays, from_formula
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.source import is_source, open_source
-from expfam_glm.data.stream import need_rows, streamed
+from expfam_glm.data.stream import Streamed, need_rows, streamed
 from expfam_glm.spec import families, links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -175,6 +176,13 @@ class GLM:
     def compress(self) -> GLM:
         """The same model on the distinct rows of its covariates, exact and often much faster.
 
+        Raises
+        ------
+        DataError
+            If data that are read in batches have too many distinct rows.
+        ArgumentError
+            If the model has group effects.
+
         Returns
         -------
         GLM
@@ -192,6 +200,10 @@ class GLM:
         and the posterior are those of the rows. HAC covariances and `gee` use the rows themselves.
         `sample` and `laplace` compress by themselves where at least four rows fall on a cell.
 
+        Of data that are read in batches the distinct rows (y, x, weights, offset) are brought into
+        memory with their frequencies, where there are few enough; the results have these rows, so
+        that `sample`, `laplace` and whatever else needs rows can be used.
+
         Examples
         --------
         >>> import expfam_glm as eg
@@ -201,7 +213,8 @@ class GLM:
         """
         model = type(self).__new__(type(self))
         model.family, model.link = self.family, self.link
-        model.problem = compress(self.problem)
+        rows = collapse(self.problem) if isinstance(self.problem, Streamed) else self.problem
+        model.problem = compress(rows)
         return model
 
     def fit(

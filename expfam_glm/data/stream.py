@@ -17,6 +17,7 @@ import numpy as np
 
 from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import Table
+from expfam_glm.data.progress import with_bar
 from expfam_glm.data.recipe import Recipe
 from expfam_glm.data.response import Problem
 from expfam_glm.data.rows import given_roles
@@ -82,7 +83,8 @@ class Streamed(Problem):
         def problems() -> Iterator[tuple[Problem, Any]]:
             start = 0
             wanted = dict.fromkeys([*recipe.columns, *columns])
-            for table in source.tables(tuple(wanted)):
+            tables = source.tables(tuple(wanted))
+            for table in with_bar(tables, scan.seen, "pass over the rows"):
                 found = recipe.problem(table, start)
                 start += table.num_rows
                 if found is not None:
@@ -256,7 +258,7 @@ def _scan(source: Source, recipe: Recipe) -> Scan:
     sums = np.zeros(4)
     low, high = np.inf, -np.inf
     parts: list[Problem] = []
-    for table in source.tables(recipe.columns):
+    for table in with_bar(source.tables(recipe.columns), source.count, "scan of the rows"):
         found = recipe.problem(table, seen)
         seen += table.num_rows
         if found is None:

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.data import blocks, source
+from expfam_glm.bayes.density import LogPosterior
+from expfam_glm.bayes.priors import apply
+from expfam_glm.data import blocks, collapse, progress, source
 from expfam_glm.errors import (
     AliasWarning,
     DataError,
@@ -166,6 +168,14 @@ def test_an_interrupted_fit_goes_on_where_it_was(file, monkeypatch):
     agree(tree, whole)
 
 
+def test_a_bar_counts_the_rows_where_somebody_watches(file, monkeypatch, capsys):
+    eg.GLM("count ~ x", file, family="poisson")
+    assert capsys.readouterr().err == ""  # no terminal
+    monkeypatch.setattr(progress, "wanted", lambda rows: rows == N)
+    eg.GLM("count ~ x", file, family="poisson")
+    assert "scan of the rows" in capsys.readouterr().err
+
+
 def test_memory_does_not_grow_with_the_rows(file):
     problem = eg.GLM("count ~ x + z + g", file, family="poisson").problem
     assert problem.y.size == 0 and problem.X.shape == (0, 6)
@@ -211,6 +221,34 @@ def test_methods_that_need_the_rows_say_so(file):
         eg.GLM("count ~ x", file, family="poisson", weights=np.ones(N))
     with pytest.raises(DataError, match="outside the support"):
         eg.GLM("level ~ x", file, family="poisson")
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": "w", "offset": "half"}], ids=str)
+def test_the_distinct_rows_of_a_file_are_its_model(table, tmp_path, monkeypatch, options):
+    monkeypatch.setattr(source, "BATCH_ROWS", 250)
+    wide = table.append_column("half", pa.array(np.arange(N) % 2 * 0.5))
+    path = tmp_path / "wide.parquet"
+    pq.write_table(wide, path)
+    whole, cells = (
+        eg.GLM("count ~ g + C(k) + b", d, family="poisson", **options) for d in (wide, path)
+    )
+    cells = cells.compress()
+    assert cells.problem.row_count < N / 4 and cells.problem.n == N
+    cov = ["fisher", "HC0", "HC3"]
+    agree(*(m.fit(cov=cov, **TIGHT) for m in (whole, cells)))
+    applied = apply(whole.problem, "default")
+    z = np.full(whole.problem.X.shape[1], 0.1)
+    (value, slope), (same, own) = (LogPosterior(m.problem, applied)(z) for m in (whole, cells))
+    assert same == pytest.approx(value, rel=1e-11)
+    np.testing.assert_allclose(own, slope, rtol=1e-10)
+    with pytest.raises(DataError, match="read in batches"):
+        cells.fit(cov="CR0", groups="village")
+
+
+def test_too_many_distinct_rows_are_refused(file, monkeypatch):
+    monkeypatch.setattr(collapse, "_MOST_DOUBLES", 1000)
+    with pytest.raises(DataError, match="distinct rows among the first"):
+        eg.GLM("count ~ x", file, family="poisson").compress()
 
 
 def test_files_that_cannot_be_read(tmp_path):
