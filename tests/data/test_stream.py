@@ -171,6 +171,7 @@ def test_an_interrupted_fit_goes_on_where_it_was(file, monkeypatch):
 def test_a_bar_counts_the_rows_where_somebody_watches(file, monkeypatch, capsys):
     eg.GLM("count ~ x", file, family="poisson")
     assert capsys.readouterr().err == ""  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
     monkeypatch.setattr(progress, "wanted", lambda rows: rows == N)
     eg.GLM("count ~ x", file, family="poisson")
     assert "scan of the rows" in capsys.readouterr().err
