@@ -11,9 +11,9 @@ the covariance; glum's call is its fit and `covariance_matrix`. "floor" is what 
 one read of X and one XᵀWX by blocks that stay in cache; the column beside it says how many of these
 a fit takes. "off by" is the largest distance of a coefficient from ours in standard errors.
 
-Measured (2 hyperthreads of one core, one BLAS thread, Python 3.13, NumPy 2, glum 3.4; **the machine was
-shared with other work, load 8 to 20, so that only ratios within one run mean anything, and these to
-half their size**):
+Measured (2 hyperthreads of one core, one BLAS thread, Python 3.13, NumPy 2, glum 3.4; **the machine
+was shared with other work, load 8 to 20, so that only ratios within one run mean anything, and
+these to half their size**):
 
     memory 300000 20     binomial 2.2 times as fast as glum, 6.3 floors, off by 2e-12
                          poisson 2.6 times as fast as glum, 3.7 floors, off by 2e-9
