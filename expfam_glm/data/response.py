@@ -87,6 +87,13 @@ class Problem:
         return float(np.average(self.y, weights=weight))
 
     @property
+    def total_weight(self) -> float:
+        """Σ f w."""
+        if self.w is None:
+            return self.n
+        return float(self.w.sum() if self.f is None else self.w @ self.f)
+
+    @property
     def sample(self) -> Problem:
         """Some of the rows, or all."""
         return self

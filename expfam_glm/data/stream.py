@@ -110,6 +110,12 @@ class Streamed(Problem):
         return self.reading[2].total / self.reading[2].weight
 
     @property
+    def total_weight(self) -> float:
+        """Σ f w."""
+        scan = self.reading[2]
+        return scan.weight * scan.n / scan.sampling
+
+    @property
     def sample(self) -> Problem:
         """Some rows, taken evenly, in memory."""
         _, recipe, scan = self.reading

@@ -99,13 +99,9 @@ def deviance(problem: Problem, blocks: Blocks, beta: np.ndarray) -> float:
 def level_deviance(problem: Problem, mean: float, fit: Fitness) -> float:
     """D of one mean for all rows, ȳ, from sums that are known: 2{Σ w b*(y) − (θȳ − b(θ)) Σ w}."""
     family = problem.family
-    if problem.w is None and problem.f is None:
-        total = float(problem.row_count)
-    else:
-        total = float(np.sum((1.0 if problem.w is None else problem.w)
-                             * (1.0 if problem.f is None else problem.f)))  # fmt: skip
     theta = family.theta(mean)
-    return max(2 * (fit.top - (theta * mean - float(family.cumulant(theta))) * total), 0.0)
+    explained = (theta * mean - float(family.cumulant(theta))) * problem.total_weight
+    return max(2 * (fit.top - explained), 0.0)
 
 
 def saturated_total(family: Family, block: Block, a: float) -> float:

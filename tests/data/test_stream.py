@@ -56,11 +56,12 @@ def slow(*case):
 
 
 CASES = [
-    ("count ~ x + z + g", {"family": "poisson", "exposure": "e"}),
+    ("count ~ x + z + g", {"family": "poisson", "exposure": "e", "freq_weights": "w"}),
     ("count ~ center(x) * C(k) + b", {"family": "quasi_poisson"}),
     slow("level ~ x * g + scale(z)", {"family": "normal", "weights": "w"}),
     slow("size ~ x + I(z ** 2)", {"family": "gamma", "link": "log", "freq_weights": "w"}),
-    ("yes ~ 0 + x + g", {"family": "binomial", "sampling_weights": "w"}),
+    ("count ~ x + g", {"family": "poisson", "sampling_weights": "w"}),
+    slow("yes ~ 0 + x + g", {"family": "binomial", "sampling_weights": "w"}),
     slow("count ~ x + z + offset(log(e))", {"family": "poisson"}),
     slow("level ~ x + z", {"family": "normal"}),
 ]
