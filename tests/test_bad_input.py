@@ -729,3 +729,21 @@ def test_dropped_rows_are_counted_and_named_in_the_result():
             for name, values in data.items()}  # fmt: skip
     again = eg.GLM("y ~ x", kept, family="poisson").fit(cov="HC0")
     np.testing.assert_allclose(tree["fit"]["se"], again["fit"]["se"])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda f: f.logpdf("a", mu=1.0), "y must hold real numbers; got 'a'"),
+        (lambda f: f.logpdf(1j, mu=1.0), "y must hold real numbers"),
+        (lambda f: f.logpdf([1, 2], mu=[1.0, 2.0, 3.0]), r"do not fit: y \(2,\), mu \(3,\)"),
+        (lambda f: f.logpdf(np.nan, mu=2.0), "y must not be NaN; found row 0"),
+        (lambda f: f.cdf("a", mu=2.0), "must hold real numbers"),
+        (lambda f: f.cdf([1, 2], mu=[1.0, 2.0, 3.0]), "do not fit"),
+        (lambda f: f.random(mu="a"), "mu must hold real numbers"),
+        (lambda f: f.random(mu=1.0, size="a"), "size='a' does not hold"),
+    ],
+)
+def test_functions_of_a_family_refuse_what_is_no_number(call, words):
+    with pytest.raises(ExpfamError, match=words):
+        call(eg.families.poisson)

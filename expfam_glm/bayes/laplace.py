@@ -44,6 +44,11 @@ def laplace(
     given, problem = uncompressed(problem), sampled_rows(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
+    if applied.shrunk is not None:
+        raise ArgumentError(
+            f"laplace(): the posterior under {applied.shrunk.prior!r} is far from normal; use "
+            "sample()."
+        )
     random_seed = check_options(None, chains, draws, random_seed)
     if not has_fast_lane(applied, problem.family.shape):
         raise ArgumentError(

@@ -185,7 +185,12 @@ class _Reader:
             raise self._refusal()
         self.at = found.end()
         self._skip()
-        return float(found.group())
+        value = float(found.group())
+        if not np.isfinite(value):
+            raise ArgumentError(
+                f"hypothesis {self.text!r}: {found.group()} is beyond floating-point numbers."
+            )
+        return value
 
     def _take(self, sign: str) -> bool:
         if self.text.startswith(sign, self.at):
