@@ -14,7 +14,7 @@ the sampler itself needs. Effective draws are the smallest bulk ESS of a coeffic
 ratio is ours over theirs, in effective draws per second. "off by" is the largest distance of a
 posterior mean from ours, in posterior standard deviations.
 
-Measured so far, on two shared and heavily loaded cores (load 8), 2026-11-22, one run: plain, against
+Measured so far, on two shared, heavily loaded cores (load 8), 2026-11-22, one run: plain, against
 Bambi with its default sampler, 8.9 in total and 6.7 of sampling alone, off by 0.03. The gradient
 beside two products with X, one thread: binomial 3.3 at n = 10⁴ and 1.7 at 10⁵, Poisson 2.7 and 1.4,
 gamma 5.2 and 1.9, normal 3.9 and 2.6, negative binomial with a free shape 18 and 20. The other
