@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from expfam_glm.bayes.effects import shift
-from expfam_glm.data.response import Problem
+from expfam_glm.data.response import EXACT, Problem
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.numerics.random import draw_at
 
@@ -83,7 +83,7 @@ def predictive(
     Returns
     -------
     ndarray, shape (S, n)
-        Of integers where y itself is one.
+        Of integers where y itself is one, and none is beyond 2⁵³.
     """
     family = problem.family
     kernel = row_kernel(family, problem.link, ("mu", "theta"))
@@ -94,6 +94,8 @@ def predictive(
         found = kernel(eta.ravel(), 0.0 * eta.ravel(), r, *named.values())
         mu, theta = (np.broadcast_to(v, eta.size) for v in found)
         y = draw_at(family, mu, theta, 1 / np.asarray(r), rng, (eta.size,), **named)
+        if result.dtype.kind == "i" and not np.all(y < EXACT):
+            result = result.astype(float)
         result[rows] = y.reshape(eta.shape)
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from expfam_glm.spec.link import Link
 
 # Rows checked at once: what is computed on the way stays in cache.
 _CHUNK = 1 << 14
+# From here on a double does not hold every integer, and int64 soon none.
+EXACT = 2.0**53
 # Sums of products of weights stay far inside the range of doubles.
 _LARGEST_WEIGHT = 1e100
 
@@ -69,14 +71,23 @@ class Problem:
         """An array over the rows of the frame, at the used rows."""
         return values if self.used is None else values[self.used]
 
+    @property
+    def obs_id(self) -> Sequence[int] | np.ndarray:
+        """The numbers of the used rows in the data as given, from 0."""
+        kept = self.frame.kept
+        if kept is None and self.used is None:
+            return range(self.row_count)
+        return self.restrict(np.arange(self.frame.y.size) if kept is None else np.flatnonzero(kept))
+
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
         """Offending values of used rows, with the row numbers of the data as given."""
         return _show(self.frame, values, bad, self.used)
 
     def observed_data(self) -> dict[str, np.ndarray]:
         """The response for the result tree, on the scale of the mean; counts as integers."""
-        whole = self.family.support.discrete and bool(np.all(self.y == np.floor(self.y)))
-        return {"y": self.y.astype(np.int64) if whole else self.y}
+        y = self.y
+        exact = (y == np.floor(y)) & (np.abs(y) < EXACT) if self.family.support.discrete else None
+        return {"y": y.astype(np.int64) if exact is not None and exact.all() else y}
 
     def constant_data(self) -> dict[str, np.ndarray]:
         """Design and columns for the result tree: enough to refit."""
@@ -97,6 +108,7 @@ class Problem:
             "formula": self.frame.formula or "",
             "design": self.frame.design,
             "rows_dropped": self.frame.n_dropped,
+            "rows_used": self.row_count,
         }
         named.update({f"family_{key}": value for key, value in family.fixed.items()})
         return named

@@ -184,6 +184,7 @@ def fit(
             positive=positive,
             fit_stats=stats,
             observed=problem.observed_data(),
+            obs_id=problem.obs_id,
             constant=problem.constant_data() | arranged.columns,
             attrs=attrs,
             shapes={} if shapes is None else shapes.on_scales(information == "observed"),

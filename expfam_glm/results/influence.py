@@ -131,7 +131,7 @@ def influence(
         raise one_of("residual", residual, RESIDUALS)
     if refit and residual != "pearson":
         raise ArgumentError("residual= is for the one step; leave it out with refit=True.")
-    check_tree(tree, "influence")
+    check_tree(tree, "influence", rows=True)
     if by_equations(tree):
         if residual != "pearson":
             raise ArgumentError("residual= is for single rows of fit(); leave it out for a GEE.")

@@ -72,7 +72,7 @@ def loo(
     >>> eg.loo(bayes).n_data_points
     23
     """
-    check_tree(tree, "loo")
+    check_tree(tree, "loo", rows=True)
     if "calibrated" in tree.attrs:
         raise ResultError(
             "a recalibrated posterior has no log-likelihood of its own draws; use the tree from "
@@ -100,6 +100,7 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
     found = coefficients_of(tree)
     g = link_of(tree, declared, link)
     rows, y = rows_of(tree, g), response_of(tree)
+    obs_id = tree["constant_data"].to_dataset()["obs_id"].values
     posterior = tree["posterior"].to_dataset()
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
     assert found.draws is not None
@@ -116,7 +117,7 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
         block = xr.DataTree()
         block.children = {
             "posterior": xr.DataTree(posterior),
-            "log_likelihood": xr.DataTree(one.assign_coords(obs_id=np.arange(y.size)[part])),
+            "log_likelihood": xr.DataTree(one.assign_coords(obs_id=obs_id[part])),
         }
         parts.append(azs.loo(block, pointwise=True))
     whole = parts[0]

@@ -128,7 +128,7 @@ def test_draws_are_taken_at_their_mean() -> None:
     tree = sampled()
     x = np.array([[1.0, 20.0, 1.0, 20.0], [1.0, 40.0, 0.0, 0.0]])
     tree.attrs |= {
-        "design": "{}",
+        "design": json.dumps({"labels": LABELS}),
         "family_digest": eg.families.poisson.digest,
         "link_digest": eg.links.log.link.digest,
     }
