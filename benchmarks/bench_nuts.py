@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import platform
@@ -34,7 +35,7 @@ from typing import Any
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import numpy as np
+import numpy as np  # noqa: E402 - after the number of threads
 
 # name: rows, columns, family, kind of design
 DESIGNS = {
@@ -54,7 +55,7 @@ LINKS = {"binomial": "logit", "normal": "identity"}
 
 
 def data(design: str) -> dict[str, Any]:
-    """y, X with an intercept, standard deviations of the priors, and groups where there are some."""
+    """y, X with an intercept, standard deviations of the priors, and perhaps groups."""
     n, p, family, kind = DESIGNS[design]
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, p))
@@ -116,7 +117,9 @@ def bambi(
     if "g" in d:
         table["g"] = d["g"].astype(str)
         formula += " + (1 | g)"
-    priors = {name: bmb.Prior("Normal", mu=0, sigma=s) for name, s in zip(names, d["sigma"])}
+    priors = {
+        name: bmb.Prior("Normal", mu=0, sigma=s) for name, s in zip(names, d["sigma"], strict=True)
+    }
     model = bmb.Model(formula, table, family=family, priors=priors,
                       link=LINKS.get(d["family"], "log"), center_predictors=False)  # fmt: skip
     timer = _timed_nutpie()
@@ -215,9 +218,9 @@ def child(design: str, peer: str, draws: int, tune: int | None) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     d = data(design)
     if peer == "ours":
-        import expfam_glm.bayes.sample
+        import expfam_glm.bayes.sample  # noqa: F401
     elif peer != "rstanarm":
-        import bambi
+        import bambi  # noqa: F401
         import nutpie  # noqa: F401
     begun = time.perf_counter()
     beta, sampling, *others = RUNNERS[peer](d, draws, tune)
@@ -286,8 +289,8 @@ def gradients(rounds: int = 200) -> None:
     from expfam_glm.bayes.start import near_mode
 
     print(f"{'µs':28s}{'gradient':>10s}{'Xβ, Xᵀu':>10s}{'ratio':>8s}")
-    for n, name in [(n, name) for n in (10_000, 100_000)
-                    for name in ("plain", "poisson", "gamma", "negative_binomial", "normal")]:  # fmt: skip
+    names = ("plain", "poisson", "gamma", "negative_binomial", "normal")
+    for n, name in itertools.product((10_000, 100_000), names):
         DESIGNS[name] = (n, *DESIGNS[name][1:])
         d = data(name)
         own = eg.GLM.from_arrays(
@@ -312,7 +315,9 @@ def first_draw(peers: list[str], limit: float) -> None:
     """Seconds from data to one draw."""
     for peer in peers:
         got = run("plain", peer, 1, 1, limit), run("plain", peer, 1, 1, limit)
-        print(f"{peer:14s}", *(f"{g['total']:8.2f} s" for g in got if g), "first and second process")
+        print(
+            f"{peer:14s}", *(f"{g['total']:8.2f} s" for g in got if g), "first and second process"
+        )
 
 
 def main() -> None:

@@ -124,6 +124,13 @@ def one_of(name: str, given: Any, allowed: Sequence[str]) -> ArgumentError:
     )
 
 
+def check_flag(name: str, given: Any) -> bool:
+    """A boolean argument, or the error for what is none: "no" would count as true."""
+    if isinstance(given, bool) or type(given).__name__ in ("bool_", "bool"):
+        return bool(given)
+    raise ArgumentError(f"{name}={given!r} must be True or False.")
+
+
 def warn(text: str, category: type[ExpfamWarning]) -> None:
     """Warn at the line of the user's own code that led here."""
     warnings.warn(text, category, skip_file_prefixes=(_PACKAGE,))

@@ -796,3 +796,21 @@ def test_names_in_two_unicode_normalisations() -> None:
             eg.GLM(formula, data, family="poisson")
     with refused(DataError, "Unicode normalisation"):
         eg.GLM("y ~ 1", data, family="poisson", offset="\u00e9")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda f: f.logpdf("a", mu=1.0), "y must hold real numbers; got 'a'"),
+        (lambda f: f.logpdf(1j, mu=1.0), "y must hold real numbers"),
+        (lambda f: f.logpdf([1, 2], mu=[1.0, 2.0, 3.0]), r"do not fit: y \(2,\), mu \(3,\)"),
+        (lambda f: f.logpdf(np.nan, mu=2.0), "y must not be NaN; found row 0"),
+        (lambda f: f.cdf("a", mu=2.0), "must hold real numbers"),
+        (lambda f: f.cdf([1, 2], mu=[1.0, 2.0, 3.0]), "do not fit"),
+        (lambda f: f.random(mu="a"), "mu must hold real numbers"),
+        (lambda f: f.random(mu=1.0, size="a"), "size='a' does not hold"),
+    ],
+)
+def test_functions_of_a_family_refuse_what_is_no_number(call, words):
+    with pytest.raises(ExpfamError, match=words):
+        call(eg.families.poisson)

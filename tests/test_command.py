@@ -254,6 +254,7 @@ wrong = eg.Family(
 )
 
 
+@pytest.mark.slow
 def test_check_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path / "families.py", WRONG)
     assert main(["check", file]) == 1
@@ -291,6 +292,7 @@ def test_a_name_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'logarithmic'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_declared_family_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("y,x\n1,0\n1,1\n2,0.5\n3,2\n1,0.2\n4,1.7\n2,1.1\n1,0.1\n")
     family = f"{ROOT / 'tests/declared.py'}:zero_truncated_poisson"

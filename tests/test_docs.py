@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+import expfam_glm as eg
+
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(
     r"^```python\n(?P<code>.*?)^```$(?:\n+^```text\n(?P<output>.*?)^```$)?",
@@ -83,3 +85,8 @@ def test_blocks_before_the_first_sampling(page: str, capsys: pytest.CaptureFixtu
 )
 def test_whole_pages_that_sample(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(page, PAGES[page], capsys)
+
+
+@pytest.mark.parametrize("name", eg.__all__)
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    assert re.search(rf"\b{name}\b", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"))

@@ -145,7 +145,7 @@ def _rows_of_one(family: Family, link: Link, names: tuple[str, ...]) -> Kernel:
     def without(eta: np.ndarray, y: np.ndarray, r: float, *shapes: Any, out: Any = None) -> Any:
         return kernel(eta, y, *shapes, out=out)
 
-    without.buffers = kernel.buffers  # type: ignore[attr-defined]
+    without.buffers = getattr(kernel, "buffers")  # type: ignore[attr-defined]  # noqa: B009
     return without
 
 

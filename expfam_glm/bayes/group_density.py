@@ -86,9 +86,7 @@ class Spread:
 class Part:
     """One group: where its parameters stand in z, and the rows of its levels."""
 
-    def __init__(
-        self, part: GroupEffects, problem: Problem, applied: Applied, first: int
-    ) -> None:
+    def __init__(self, part: GroupEffects, problem: Problem, applied: Applied, first: int) -> None:
         self.name, self.levels = part.name, len(part.levels)
         self.codes, self.Z = problem.restrict(part.codes), problem.restrict(part.Z)
         self.spread = Spread(part, applied)

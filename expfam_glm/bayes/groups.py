@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.bayes.group_effects import coordinates_of, names_of
+from expfam_glm.bayes.horseshoe import NAMES
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied
@@ -32,6 +33,8 @@ def posterior_tree(
         for part in problem.frame.effects
         for name, labels in coordinates_of(part).items()
     }
+    if applied.shrunk is not None:
+        named["shrunk"] = [problem.labels[j] for j in applied.shrunk.where]
     coords = coordinates(
         named
         | {
@@ -47,6 +50,9 @@ def posterior_tree(
         posterior["phi"] = (each, found.phi)
     posterior |= {name: (each, values) for name, values in found.shapes.items()}
     effects = {name: v.reshape(-1, *v.shape[2:]) for name, v in found.effects.items()}
+    if applied.shrunk is not None:
+        dims_of = {"lambda_beta": (*each, "shrunk")}
+        posterior |= {name: (dims_of.get(name, each), found.effects[name]) for name in NAMES}
     constant = by_row(problem.constant_data())
     for part in problem.frame.effects:
         dims = names_of(part)

@@ -43,6 +43,11 @@ def laplace(
     given, problem = problem, hold_dispersion(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
+    if applied.shrunk is not None:
+        raise ArgumentError(
+            f"laplace(): the posterior under {applied.shrunk.prior!r} is far from normal; use "
+            "sample()."
+        )
     random_seed = check_options(None, chains, draws, random_seed)
     if not has_fast_lane(applied, problem.family.shape):
         raise ArgumentError(

@@ -12,6 +12,7 @@ from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.distribution import FamilyDistribution
 from expfam_glm.bayes.group_effects import add_effects
+from expfam_glm.bayes.horseshoe import add_horseshoe
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
@@ -49,6 +50,11 @@ def check_proper(problem: Problem, applied: Applied) -> None:
         raise ArgumentError(
             "group effects go with a family that has a density, and with priors of single "
             "coefficients; leave the group effects out, or change the family or the priors."
+        )
+    if applied.shrunk is not None and (problem.frame.effects or isinstance(problem, QuasiProblem)):
+        raise ArgumentError(
+            f"{applied.shrunk.prior!r} goes with a family that has a density, and with formulas "
+            "without group effects; give other priors."
         )
     if applied.joint is not None:
         joint_prior(problem, applied.joint)  # refuses what it cannot be made for
@@ -158,10 +164,13 @@ def pieces_of(applied: Applied) -> dict[str, list[int]]:
         return {"beta": list(range(len(applied.labels)))}
     kinds: dict[str, list[int]] = {}
     first: dict[Variable, int] = {}
+    shrunk = () if applied.shrunk is None else applied.shrunk.where
     for j, prior in enumerate(applied.beta):
+        if j in shrunk:
+            continue
         kind = _kind(prior) if isinstance(prior, Prior) else str(first.setdefault(prior, j))
         kinds.setdefault(kind, []).append(j)
-    if len(kinds) == 1:
+    if len(kinds) == 1 and not shrunk:
         return {"beta": kinds.popitem()[1]}
     return {f"beta_{kind}": where for kind, where in kinds.items()}
 
@@ -179,6 +188,9 @@ def _coefficients(applied: Applied) -> Variable:
     for name, where in pieces.items():
         parts.append(_together(name, [applied.beta[j] for j in where]))
         order += where
+    if applied.shrunk is not None:
+        parts.append(add_horseshoe(applied.shrunk))
+        order += applied.shrunk.where
     return pm.Deterministic("beta", pt.concatenate(parts)[np.argsort(order)], dims="coef")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from expfam_glm.bayes.effects import shift
-from expfam_glm.data.response import EXACT, Problem
+from expfam_glm.data.response import Problem
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.numerics.random import draw_at
 
@@ -83,21 +83,19 @@ def predictive(
     Returns
     -------
     ndarray, shape (S, n)
-        Of integers where y itself is one, and none is beyond 2⁵³.
+        Of integers where y itself is one, and none is too large for them.
     """
     family = problem.family
     kernel = row_kernel(family, problem.link, ("mu", "theta"))
     whole = family.support.discrete and problem.w is None and np.all(family.a(phi) == 1)
-    result = np.empty((beta.shape[0], problem.row_count), dtype=np.int64 if whole else float)
+    result = np.empty((beta.shape[0], problem.row_count))
     for rows, eta, r in _chunks(problem, beta, phi, effects):
         named = _spread(shapes, rows, eta)
         found = kernel(eta.ravel(), 0.0 * eta.ravel(), r, *named.values())
         mu, theta = (np.broadcast_to(v, eta.size) for v in found)
         y = draw_at(family, mu, theta, 1 / np.asarray(r), rng, (eta.size,), **named)
-        if result.dtype.kind == "i" and not np.all(y < EXACT):
-            result = result.astype(float)
         result[rows] = y.reshape(eta.shape)
-    return result
+    return result.astype(np.int64) if whole and np.all(np.abs(result) < 2.0**63) else result
 
 
 def _spread(

@@ -24,8 +24,9 @@ JOINT: dict[str, tuple[str, ...]] = {
     "Jeffreys": (),
     "Ridge": ("scale",),
     "Conjugate": ("kappa", "mean"),
+    "Horseshoe": ("nonzero", "slab", "df"),
 }
-_NEEDED = {"Ridge": ("scale",), "Conjugate": ("kappa",)}
+_NEEDED = {"Ridge": ("scale",), "Conjugate": ("kappa",), "Horseshoe": ("nonzero",)}
 # For one evaluation of a small graph: nothing is rewritten or compiled.
 QUICK = Mode(linker="py", optimizer=None)
 
@@ -41,6 +42,9 @@ class Prior:
     **parameters : float
         Its parameters, by PyMC's names. Ridge: `scale`, link scale. Conjugate: `kappa`, how many
         observations it is worth, and `mean`, their mean (that of the response if not given).
+        Horseshoe: `nonzero`, how many coefficients are expected to matter; `slab`, the scale of
+        those (2.5 units of η if not given) for one standard deviation of the covariate, and `df`
+        of its t distribution (4).
 
     Raises
     ------
@@ -55,11 +59,15 @@ class Prior:
     - Jeffreys: π(β) ∝ det(XᵀWX)^½, W at φ = 1.
     - Ridge: Normal(0, scale²) for each coefficient, the intercept flat.
     - Conjugate: π(β) ∝ exp{(κ/n) Σ [m θᵢ(β) − b(θᵢ(β))]/a(φ)}, for known φ.
+    - Horseshoe: β_j = z_j τ λ̃_j/sd(x_j), λ̃_j² = c²λ_j²/(c² + τ²λ_j²), z_j normal, λ_j half-Cauchy,
+      τ half-Cauchy with scale p₀/(p − p₀)·σ̃/√n, c² inverse gamma (df/2, df·slab²/2); the intercept
+      and coefficients with a prior of their own are not shrunk.
 
     References
     ----------
     Chen and Ibrahim (2003), Conjugate priors for generalized linear models, Statistica Sinica 13,
-    461-476; Diaconis and Ylvisaker (1979), Annals of Statistics 7, 269-281.
+    461-476; Diaconis and Ylvisaker (1979), Annals of Statistics 7, 269-281; Piironen and Vehtari
+    (2017), Electronic Journal of Statistics 11, 5018-5051.
 
     Examples
     --------

@@ -10,6 +10,7 @@ import xarray as xr
 from pymc.distributions.shape_utils import change_dist_size
 from pytensor.graph.basic import Variable
 
+from expfam_glm.bayes.horseshoe import draw as draw_shrunk
 from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.prior import QUICK, Prior, variable_of
 from expfam_glm.bayes.priors import Applied, apply
@@ -119,6 +120,8 @@ def _coefficients(
             beta = np.asarray(pm.draw(copy, random_seed=seed, mode=QUICK), dtype=float)
         else:
             beta = np.column_stack([_draw(prior, size, rng) for prior in applied.beta])
+            if applied.shrunk is not None:
+                beta[:, applied.shrunk.where] = draw_shrunk(applied.shrunk, size, rng)
         low, high = np.empty(size), np.empty(size)
         for k, row in enumerate(beta):
             eta = problem.X @ row + (0.0 if problem.offset is None else problem.offset)

@@ -16,6 +16,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
 
 from expfam_glm.bayes.group_effects import default_spread, names_of
+from expfam_glm.bayes.horseshoe import NAMES, Shrinkage, shrinkage
 from expfam_glm.bayes.prior import (
     QUICK,
     Prior,
@@ -32,6 +33,7 @@ from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.spec.domain import Domain, Positive
 
 WORDS = ("default", "flat")
+_SINGLE = ("Ridge", "Horseshoe")  # written for all coefficients, and a prior of each
 # φ^k may have the prior: its name in priors=, k, and the name of the PyMC variable.
 PHI_SCALES = {"phi": (1.0, "phi"), "sqrt(phi)": (0.5, "sqrt_phi"), "1/phi": (-1.0, "inverse_phi")}
 
@@ -43,7 +45,9 @@ class Applied:
     beta: a `Prior` or a PyMC variable for each coefficient; None where `vector`, one PyMC variable
     of length p, stands for all. joint: a prior of all coefficients that multiplies those. phi: the
     prior of what `phi_scale` names, None where φ is known. spreads: of the standard deviations of
-    group effects, one prior for each effect. effects: the variables of group effects that are kept.
+    group effects, one prior for each effect. shrunk: the coefficients under a horseshoe; their
+    priors in `beta` are those of its slab, a guess of their size. effects: the variables of group
+    effects, and of the horseshoe, that are kept.
     """
 
     labels: tuple[str, ...]
@@ -55,6 +59,7 @@ class Applied:
     joint: Prior | None = None
     phi_scale: str = "phi"
     spreads: Mapping[str, tuple[Prior, ...]] = field(default_factory=dict)
+    shrunk: Shrinkage | None = None
     effects: tuple[str, ...] = ()
 
     @property
@@ -83,6 +88,9 @@ class Applied:
             applied["beta"] = describe(self.joint)
         elif self.beta is not None:
             applied |= {k: describe(v) for k, v in zip(self.labels, self.beta, strict=True)}
+            if self.shrunk is not None:
+                own = describe(self.shrunk.prior) | {"tau": self.shrunk.tau}
+                applied |= {self.labels[j]: own for j in self.shrunk.where}
         if self.phi is not None:
             applied[self.phi_scale] = describe(self.phi)
         applied |= {name: describe(prior) for name, prior in self.shapes.items()}
@@ -130,10 +138,10 @@ def apply(problem: Problem, priors: str | Prior | Mapping[str, Any]) -> Applied:
     if base == "jeffreys":
         base = Prior("Jeffreys")
     usual = tuple(Prior.known("Normal", mu=m, sigma=s) for m, s in default.beta)
-    vector, beta, joint = None, None, None
+    vector, beta, joint, shrunk = None, None, None, None
     if isinstance(base, Variable) and base.type.ndim:
         vector = _vector(base, single, labels)
-    elif isinstance(base, Prior) and base.is_joint and base.distribution != "Ridge":
+    elif isinstance(base, Prior) and base.is_joint and base.distribution not in _SINGLE:
         if single:
             raise ArgumentError(
                 f"priors['beta'] = {base!r} is a prior of all coefficients together and leaves "
@@ -147,6 +155,17 @@ def apply(problem: Problem, priors: str | Prior | Mapping[str, Any]) -> Applied:
         )
         if isinstance(base, Prior) and base.distribution == "Ridge":
             beta = _ridge(problem, beta, base)
+        if isinstance(base, Prior) and base.distribution == "Horseshoe":
+            constant = set(intercepts(problem.X))
+            where = [j for j, own in enumerate(beta) if own is base and j not in constant]
+            shrunk = shrinkage(problem, base, where, default.noise, default.unit)
+            slabs = dict(zip(where, shrunk.scale, strict=True))
+            beta = tuple(
+                own if own is not base
+                else Prior.known("Normal", mu=0.0, sigma=shrunk.slab * slabs[j]) if j in slabs
+                else usual[j]
+                for j, own in enumerate(beta)
+            )  # fmt: skip
     phi, scale = None, "phi"
     if family.phi is None:
         scale = next((key for key in PHI_SCALES if key in given), "phi")
@@ -165,7 +184,10 @@ def apply(problem: Problem, priors: str | Prior | Mapping[str, Any]) -> Applied:
         for part in problem.frame.effects
     }
     effects = tuple(name for part in problem.frame.effects for name in names_of(part))
-    return Applied(labels, beta, vector, phi, written, shapes, joint, scale, spreads, effects)
+    effects += NAMES if shrunk is not None else ()
+    return Applied(
+        labels, beta, vector, phi, written, shapes, joint, scale, spreads, shrunk, effects
+    )
 
 
 def _term(label: str) -> str:

@@ -17,16 +17,19 @@ from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.density import LogPosterior, PriorTerms
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
+from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.prior import QUICK, variable_of
 from expfam_glm.bayes.priors import PHI_SCALES, Applied
+from expfam_glm.bayes.shrunk_density import ShrunkPosterior
 from expfam_glm.bayes.start import Start
-from expfam_glm.bayes.whiten import Dense, Whitening, at_start, whitened_groups
+from expfam_glm.bayes.whiten import Dense, Whitening, at_start, shrunk_start, whitened_groups
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
 
 _TRANSFORMED_SD = 0.1  # of starting points on a log or log-odds scale
+_HELPERS = ("z_", "sd_", "root_", "lambda_", "tau_", "slab_")  # behind effects and horseshoes
 _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 
@@ -56,6 +59,11 @@ class Chains:
             result["phi"] = scaled + np.log(abs(k)) + (k - 1) * np.log(self.phi)
         for name, prior in applied.shapes.items():
             result[name] = _log_prior((prior,), self.shapes[name][..., None])[..., 0]
+        if applied.shrunk is not None:
+            where = list(applied.shrunk.where)
+            found = log_prior_of_shrunk(applied.shrunk, self.beta[..., where], self.effects)
+            result["beta"][..., where] = found.pop("beta")
+            result |= found
         for name, own in applied.spreads.items():
             result[name] = _log_prior(own, self.effects[name]).sum(axis=-1)
             together = name.replace("sd_", "corr_", 1)
@@ -89,6 +97,9 @@ def by_kernels(
     if problem.frame.effects:
         density = GroupPosterior(problem, applied)
         whitening = whitened_groups(density, start)
+    elif applied.shrunk is not None:
+        density = ShrunkPosterior(problem, applied)
+        whitening = Dense(*shrunk_start(density, start))
     else:
         density = LogPosterior(problem, applied)
         whitening = Dense(*at_start(density, start))
@@ -181,10 +192,10 @@ def _jitter(model: pm.Model, applied: Applied, start: Start) -> np.ndarray:
     pieces = pieces_of(applied)
     parts = []
     power, phi = PHI_SCALES[applied.phi_scale]
-    point = model.initial_point() if applied.spreads else {}
+    point = model.initial_point() if applied.effects else {}
     for variable in model.free_RVs:
         value = point.get(model.rvs_to_values[variable].name)
-        if value is not None and variable.name.startswith(("z_", "sd_", "root_")):
+        if value is not None and variable.name.startswith(_HELPERS):
             parts.append(np.full(value.size, _TRANSFORMED_SD))
         elif variable.name == phi:
             parts.append(np.array([abs(power) * start.log_phi_sd]))

@@ -58,7 +58,9 @@ def sample(
     chosen = _road(problem, applied, nuts_sampler, road)
     if tune is None:  # whitened at the mode, only the step size is left to be found
         short = _SHORT_WITH_EFFECTS if problem.frame.effects else _SHORT
-        tune = short if chosen == "kernels" else _LONG
+        tune = short if chosen == "kernels" and applied.shrunk is None else _LONG
+    if applied.shrunk is not None:  # a funnel, which takes small steps
+        keywords = {"target_accept": 0.95} | keywords
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
         "progressbar": progressbar, **check_settings(nuts_sampler, keywords, int(chains)),

@@ -25,13 +25,15 @@ class Scales:
     """What the data give to the default priors.
 
     beta: mean and standard deviation of the normal prior of each coefficient. phi: the scale of φ,
-    or φ where it is known. eta: the level g(ȳ) less the mean offset. unit: the unit of η.
+    or φ where it is known. eta: the level g(ȳ) less the mean offset. unit: the unit of η. noise:
+    the standard deviation |g′(ȳ)|·√{a(φ) V(ȳ)} of one response on the scale of η.
     """
 
     beta: tuple[tuple[float, float], ...]
     phi: float
     eta: float
     unit: float = 1.0
+    noise: float = 1.0
 
 
 def weakly_informative(problem: Problem) -> Scales:
@@ -87,7 +89,16 @@ def weakly_informative(problem: Problem) -> Scales:
         centre[first] = eta / mean[first]
         sigma[first] = np.sqrt((WIDTH * unit) ** 2 + np.sum(others**2)) / abs(mean[first])
     pairs = tuple((float(m), float(s)) for m, s in zip(centre, sigma, strict=True))
-    return Scales(pairs, _dispersion(problem, counts, level), eta, unit)
+    phi = _dispersion(problem, counts, level)
+    return Scales(pairs, phi, eta, unit, _noise(problem, level, phi))
+
+
+def _noise(problem: Problem, level: float, phi: float) -> float:
+    """The standard deviation of one response on the scale of η."""
+    family = problem.family
+    middle = {name: inner_point(domain) for name, domain in family.shape.items()}
+    variance = float(family.a(phi)) * float(family.variance(level, **middle))
+    return abs(float(problem.link.link.derivative("mu")(level))) * float(np.sqrt(variance))
 
 
 def intercepts(X: np.ndarray) -> np.ndarray:

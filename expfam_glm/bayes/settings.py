@@ -72,6 +72,11 @@ def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> 
     cores, accept = given.get("cores", 1), given.get("target_accept", 0.8)
     if not (isinstance(cores, Integral) and int(cores) >= 1):
         raise ArgumentError(f"cores={cores!r} must be a whole number from 1.")
+    for name in ("maxdepth", "max_treedepth"):
+        if name in given and not (isinstance(given[name], Integral) and int(given[name]) >= 1):
+            raise ArgumentError(
+                f"{name}={given[name]!r} must be a whole number from 1: at 0 no chain moves."
+            )
     if not (isinstance(accept, Real) and 0 < float(accept) < 1):
         raise ArgumentError(f"target_accept={accept!r} must be a number in (0, 1).")
     return {"cores": min(chains, os.cpu_count() or 1), **given}

@@ -17,6 +17,7 @@ from expfam_glm.bayes.density import LogPosterior, PriorTerms
 from expfam_glm.bayes.group_density import GroupPosterior, Part
 from expfam_glm.bayes.prior import centre_of
 from expfam_glm.bayes.priors import Applied
+from expfam_glm.bayes.shrunk_density import ShrunkPosterior
 from expfam_glm.bayes.start import Start
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.row import row_kernel
@@ -64,6 +65,18 @@ def at_start(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarra
     root[:p, :p] = start.root
     root[p:, p:] = np.diag(spread[: centre.size - p])
     return centre, root
+
+
+def shrunk_start(density: ShrunkPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
+    """Standard coordinates for what is behind the horseshoe; z = 0, λ = 1, the slab's c²."""
+    centre, root = at_start(density, start)
+    m, kept = density.horseshoe.n_dim, np.append(density.others, np.arange(density.p, centre.size))
+    z, spread = np.zeros(density.n_dim), np.eye(density.n_dim)
+    own = density.horseshoe.own
+    z[m - 2 : m] = np.log(own.tau), 2 * np.log(own.slab)
+    z[m:] = centre[kept]
+    spread[m:, m:] = np.diag(np.sqrt(np.sum(root[kept] ** 2, axis=1)))
+    return z, spread
 
 
 def has_arrow(problem: Problem, applied: Applied) -> bool:

@@ -37,8 +37,9 @@ class Block(NamedTuple):
 
     def total(self, values: np.ndarray | float, *, weighted: bool = False) -> float:
         """Σ f·values over the rows, or Σ f·w·values."""
-        rows = values
-        if not (isinstance(values, np.ndarray) and values.shape == self.y.shape):
+        if isinstance(values, np.ndarray) and values.shape == self.y.shape:
+            rows = values  # broadcasting takes longer than a short sum
+        else:
             rows = np.broadcast_to(values, self.y.shape)
         if weighted and np.ndim(self.w):
             rows = rows * self.w

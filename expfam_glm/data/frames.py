@@ -97,8 +97,8 @@ class Table:
         if self.nameless:
             raise DataError(
                 f"{asked} stands for every column, but {len(self.nameless)} of the data have names "
-                f"that are not text ({', '.join(map(repr, self.nameless[:5]))}); rename the columns "
-                "to text."
+                f"that are not text ({', '.join(map(repr, self.nameless[:5]))}); rename the "
+                "columns to text."
             )
 
     def column(self, name: str, role: str = "column") -> Column:
@@ -195,7 +195,7 @@ def close_to(name: str, names: Iterable[str]) -> str:
     if twins:
         return (
             f"the column {twins[0]!r} is the same text in another Unicode normalisation "
-            f"({ascii(twins[0])}, not {ascii(name)}). Normalise the names of the columns: "
+            f"({twins[0]!a}, not {name!a}). Normalise the names of the columns: "
             'unicodedata.normalize("NFC", name).'
         )
     close = get_close_matches(name, names, n=3, cutoff=0.6)

@@ -9,7 +9,7 @@ import numpy as np
 
 from expfam_glm.data.design import Frame
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
-from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_mass
+from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_masses
 from expfam_glm.spec import links
 from expfam_glm.spec.domain import inner_point
 from expfam_glm.spec.families import is_built_in
@@ -114,6 +114,28 @@ class Problem:
         return named
 
 
+def _refuse_wrong_mass(family: Family, somewhere: Family) -> None:
+    """The error for a density whose total mass is not one; `somewhere` has values for shapes."""
+    mean, masses = total_masses(somewhere)
+    wrong = [phi for phi, mass in masses.items() if not abs(mass - 1) < MASS_TOLERANCE]
+    if not wrong:
+        return
+    where = f"μ = {mean:.6g}{_at(somewhere.fixed, family.shape)}"
+    right = [phi for phi in masses if phi not in wrong]
+    if right:
+        raise DeclarationError(
+            f"family {family.name!r}: the density has total mass 1 at φ = {right[0]:g}, and "
+            f"{masses[wrong[0]]:.6g} at φ = {wrong[0]:g}, {where}. If φ is not to be estimated, "
+            "declare phi=1.0; if it is, c(y, a) must hold for every a; or declare c=None, a quasi "
+            "family."
+        )
+    raise DeclarationError(
+        f"family {family.name!r}: the density has total mass {masses[wrong[0]]:.6g} at {where}, "
+        "not 1. Check c (a forgotten −log y!, say), b and the support; or declare c=None, "
+        "a quasi family."
+    )
+
+
 def _at(values: Mapping[str, float], names: Iterable[str]) -> str:
     """The values of shape parameters as text."""
     return "".join(f", {name} = {values[name]:g}" for name in names)
@@ -183,14 +205,7 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     somewhere = family
     if not (family.is_quasi or is_built_in(family)):
         somewhere = family.fix(**{name: inner_point(d) for name, d in family.shape.items()})
-        mass, mean = total_mass(somewhere)
-        if not abs(mass - 1) < MASS_TOLERANCE:
-            raise DeclarationError(
-                f"family {family.name!r}: the density has total mass {mass:.6g} at μ = {mean:.6g}"
-                f"{_at(somewhere.fixed, family.shape)}, "
-                "not 1. Check c (a forgotten −log y!, say), b and the support; or declare c=None, "
-                "a quasi family."
-            )
+        _refuse_wrong_mass(family, somewhere)
     link.image(family.mean_space)  # refused here if family and link have no mean in common
     columns = frame.columns
     y, X = frame.y, frame.X

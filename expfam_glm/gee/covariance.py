@@ -23,6 +23,7 @@ TYPES = (
     "jackknife",
     "jackknife-one-step",
 )
+CORRECTED = TYPES[2:]
 DF = ("z", "t", "satterthwaite")
 
 _MBN_D, _MBN_R = 2, 1.0  # the constants of Morel, Bokossa and Neerchal

@@ -17,11 +17,12 @@ from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.gee import correlation as correlations
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.base import Correlation
-from expfam_glm.gee.covariance import Covariances, check, covariances
+from expfam_glm.gee.covariance import CORRECTED, Covariances, check, covariances
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.fitting import Fit, Options, fitted, leave_one_out
 from expfam_glm.gee.selection import criteria
 from expfam_glm.mle.dispersion import invert_dispersion
+from expfam_glm.mle.few_clusters import few_clusters
 from expfam_glm.mle.fitness import deviance as row_deviance
 from expfam_glm.mle.rank import expand
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
@@ -84,7 +85,7 @@ def gee(
         return leave_one_out(rows, fit)
 
     found = covariances(equations, state, chosen, df, rows.occasions(), without)
-    notes = [*fit.notes, *_remarks(equations, state, found)]
+    notes = [*fit.notes, *_remarks(equations, state, found, chosen)]
     constant = problem.constant_data() | rows.constant_data()
     named = {"groups": groups, "time": time}
     attrs: dict[str, str | float | int] = {
@@ -123,7 +124,9 @@ def gee(
     )
 
 
-def _remarks(equations: Equations, state: State, found: Covariances) -> list[str]:
+def _remarks(
+    equations: Equations, state: State, found: Covariances, chosen: tuple[str, ...]
+) -> list[str]:
     """What must be known about the fit; each is also a warning."""
     structure = equations.structure
     K, p = structure.clusters.count, state.beta.size
@@ -133,6 +136,8 @@ def _remarks(equations: Equations, state: State, found: Covariances) -> list[str
             f"{K} clusters do not carry a robust covariance of {p} coefficients: its rank is at "
             f"most {K - 1}. Use cov='naive', or fewer terms."
         )
+    way_out = "Use cov='mancl-derouen' with df='t', or 'satterthwaite'."
+    notes.append(few_clusters(K, p, chosen, ("robust",), CORRECTED, way_out))
     robust, naive = (found.by_type[name].diagonal() for name in ("robust", "naive"))
     if np.any(robust <= 1e-20 * naive):
         notes.append(

@@ -142,7 +142,10 @@ def wishart_df(equations: Equations, state: State, kind: str, C: np.ndarray) -> 
         h[some] = S @ g
         own[some] = g.transpose(0, 2, 1) @ h[some]
     lost = h.transpose(0, 2, 1) @ h
-    to_unit = np.linalg.inv(np.linalg.cholesky((own - lost).sum(axis=0)))
+    try:
+        to_unit = np.linalg.inv(np.linalg.cholesky((own - lost).sum(axis=0)))
+    except np.linalg.LinAlgError:  # clusters determine a contrast by themselves
+        return np.nan
     h = h @ to_unit.T
     own, lost = (to_unit @ v @ to_unit.T for v in (own, lost))
     total = 0.0

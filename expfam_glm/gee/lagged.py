@@ -70,20 +70,17 @@ class Lagged(Patterned):
             )
         return lags.products(r) / (dispersion * (lags.number - lost))
 
-    def _by_step(self, parameter: np.ndarray, most: int) -> np.ndarray:
-        """Correlation at 0, 1, …, `most` steps; NaN where no pair of rows tells it."""
-        steps = np.rint(self._lags.distance / self._unit).astype(np.intp)
-        beyond = most + 1 if self.most is None else int(self.most / self._unit) + 1
-        values = np.full(most + 1, np.nan)
-        values[beyond:] = 0.0
-        values[0] = 1.0
-        near = steps <= most
-        values[steps[near]] = parameter[near]
+    def _at(self, parameter: np.ndarray, apart: np.ndarray) -> np.ndarray:
+        """Correlation of rows so many steps apart; NaN where no pair of rows tells it."""
+        number = self.numbers_of(np.zeros_like(apart), apart)
+        values = np.where(number < 0, np.nan, parameter[number])
+        if self.most is not None:
+            values[apart > int(self.most / self._unit)] = 0.0
+        values[apart == 0] = 1.0
         return values
 
     def matrices(self, parameter: np.ndarray, patterns: np.ndarray) -> np.ndarray:
-        values = self._by_step(parameter, int(patterns.max()))
-        return values[np.abs(patterns[:, :, None] - patterns[:, None, :])]
+        return self._at(parameter, np.abs(patterns[:, :, None] - patterns[:, None, :]))
 
     def numbers_of(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         steps = np.rint(self._lags.distance / self._unit).astype(np.intp)
@@ -108,4 +105,4 @@ class Lagged(Patterned):
             rows = np.arange(min(clusters.largest, SHOWN))
         steps = np.rint(clusters.instants[rows] / self._unit).astype(np.intp)
         apart = np.abs(steps[:, None] - steps)
-        return Shown(clusters.time[rows], self._by_step(parameter, int(apart.max()))[apart])
+        return Shown(clusters.time[rows], self._at(parameter, apart))

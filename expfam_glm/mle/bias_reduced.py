@@ -162,7 +162,8 @@ class BiasReduced:
         -------
         float
             η; for one contrast Satterthwaite's degrees of freedom. Then
-            (η − q + 1)/(ηq) · Q ~ F(q, η − q + 1), Hotelling's T².
+            (η − q + 1)/(ηq) · Q ~ F(q, η − q + 1), Hotelling's T². NaN where the covariance is zero
+            in some direction: clusters determine a contrast by themselves.
 
         Notes
         -----
@@ -171,7 +172,10 @@ class BiasReduced:
         """
         q = contrasts.shape[1]
         mean = self._expectation(contrasts)
-        standard = np.linalg.solve(np.linalg.cholesky(mean), contrasts.T).T
+        try:
+            standard = np.linalg.solve(np.linalg.cholesky(mean), contrasts.T).T
+        except np.linalg.LinAlgError:
+            return np.nan
         core = self._core
         own = np.einsum("kij,is,jt->kst", self._moments.own, standard, standard)
         F = [self._factor(c) for c in standard.T]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,16 @@ from expfam_glm.mle.dispersion import (
     log_likelihood,
     maximum_likelihood,
 )
-from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
-from expfam_glm.mle.irls import Solution, mean_response
+from expfam_glm.mle.fitness import Fitness
+from expfam_glm.mle.irls import Solution
 from expfam_glm.mle.layout import checked_types, layout
 from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
+from expfam_glm.mle.null import null_deviance
 from expfam_glm.mle.penalised import find_penalised
-from expfam_glm.mle.penalty import Adjustment, Penalty, penalty_attrs, penalty_of
+from expfam_glm.mle.penalty import penalty_attrs, penalty_of
 from expfam_glm.mle.rank import expand
+from expfam_glm.mle.remarks import check_penalty, dropped_rows, of_sandwich
 from expfam_glm.mle.shape import ShapeEstimates
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
@@ -76,7 +77,7 @@ def fit(
             problem, start=start, tol=tol, max_iterations=max_iterations, phi=number
         )
     else:
-        _check_penalty(problem, known, types, information)
+        check_penalty(problem, known, types, information)
         maximum = find_penalised(
             problem, known, dispersion=dispersion, start=start, tol=tol,
             max_iterations=max_iterations,
@@ -85,7 +86,7 @@ def fit(
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
-    notes = [*_dropped(problem), *maximum.notes]
+    notes = [*dropped_rows(problem), *maximum.notes]
     near_collinear = conditioning(solution.factor, inner.labels)
     if near_collinear:
         notes.append(near_collinear)
@@ -118,7 +119,7 @@ def fit(
     if robust:
         sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, arranged)
         found |= {name: _robust(sandwich, name, np.isfinite(a)) for name in robust}
-        notes += _remarks(sandwich, found)
+        notes += of_sandwich(sandwich, found)
     found = {name: found[name] for name in types}
     covariances = {
         "observed" if name == "fisher" and information == "observed" else name:
@@ -197,77 +198,6 @@ def fit(
     )
 
 
-def _dropped(problem: Problem) -> list[str]:
-    """Which rows missing="drop" left out."""
-    frame = problem.frame
-    if not frame.n_dropped or frame.kept is None:
-        return []
-    gone = np.flatnonzero(~frame.kept)
-    more = f" and {gone.size - 5} more" if gone.size > 5 else ""
-    shown = ", ".join(map(str, gone[:5]))
-    return [
-        f"{gone.size} of {frame.kept.size} rows had missing values and were dropped (row {shown}"
-        f"{more})."
-    ]
-
-
-def _check_penalty(
-    problem: Problem, penalty: Penalty, types: Sequence[str], information: str
-) -> None:
-    """Refuse what has no meaning together with a penalty."""
-    robust = [name for name in types if name != "fisher"]
-    if robust and not isinstance(penalty, Adjustment):
-        raise ArgumentError(
-            f"cov={robust[0]!r} has no meaning with penalty={penalty!s}: its estimate is "
-            "biased on purpose. Use cov='fisher', the curvature of the posterior."
-        )
-    if information != "expected":
-        raise ArgumentError("information='observed' is not offered with a penalty.")
-    if problem.sampling is not None:
-        raise ArgumentError("a penalty needs a likelihood, which sampling_weights do not leave.")
-    if problem.family.shape:
-        raise ArgumentError(
-            f"a penalty needs the shape of {problem.family.name!r} to be known; give it with "
-            "family.fix(…), say at its estimate without the penalty."
-        )
-
-
-def _robust(sandwich: Sandwich, name: str, determined: bool) -> Robust:
-    """One robust covariance; NaN where the fit leaves no residuals."""
-    p = sandwich.beta.size
-    if not determined or sandwich.problem.n <= p:
-        return Robust(np.full((p, p), np.nan), None)
-    return sandwich.covariance(name)
-
-
-def _remarks(sandwich: Sandwich, found: dict[str, Robust]) -> list[str]:
-    """What must be known about robust covariances; each is also a warning."""
-    notes, p = [], sandwich.beta.size
-    if sandwich.problem.n <= p:
-        notes.append(
-            "there are as many coefficients as observations: the residuals vanish, and robust "
-            "covariances are not defined."
-        )
-    for name, groups in zip(sandwich.layout.names, sandwich.layout.groups, strict=True):
-        K = int(groups.max()) + 1
-        if p >= K:
-            notes.append(
-                f"{K} clusters{f' of {name}' if name else ''} do not carry a covariance of {p} "
-                f"coefficients: its rank is at most {K - 1}. Test few coefficients at a time, or "
-                "use fewer terms."
-            )
-    size = np.sum(sandwich.factor.root**2, axis=1) * sandwich.mean_square
-    for name, one in found.items():
-        if name != "fisher" and np.any(one.covariance.diagonal() <= 1e-20 * size):
-            notes.append(
-                f"the covariance {name!r} is zero in some direction: the scores of every row or "
-                "cluster cancel. Its standard errors say nothing there."
-            )
-    for note in notes:
-        warn(note, FitWarning)
-    return notes
-
-
 def _dispersion(
     problem: Problem,
     method: str | float,
@@ -328,24 +258,9 @@ def _likelihood(
     return log_likelihood(problem, measures, phi, blocks), int(estimated), ""
 
 
-def null_deviance(problem: Problem, fit: Fitness) -> float:
-    """The deviance of the model with the intercept (if there is one) and the offset alone.
-
-    NaN where that model has no admissible mean.
-    """
-    n = problem.row_count
-    frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
-    null = replace(problem, X=frame.X, frame=frame)
-    blocks = MemoryBlocks(null)
-    space = problem.link.image(problem.family.mean_space)
-    if not fit.has_intercept:
-        offset = np.zeros(n) if problem.offset is None else problem.offset
-        if not (space.low < offset.min() and offset.max() < space.high):
-            return np.nan
-        return deviance(null, blocks, np.zeros(1))
-    if problem.offset is None:
-        mean = mean_response(problem)
-        if problem.family.closed_deviance is None:
-            return level_deviance(problem, mean, fit)
-        return deviance(null, blocks, np.atleast_1d(problem.link(mean)))
-    return find_maximum(null).measures.deviance
+def _robust(sandwich: Sandwich, name: str, determined: bool) -> Robust:
+    """One robust covariance; NaN where the fit leaves no residuals."""
+    p = sandwich.beta.size
+    if not determined or sandwich.problem.n <= p:
+        return Robust(np.full((p, p), np.nan), None)
+    return sandwich.covariance(name)

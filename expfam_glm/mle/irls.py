@@ -126,10 +126,10 @@ class Scoring:
         kernel = self._kernel
 
         def one(block: Block) -> np.ndarray:
-            u, W = _rows(kernel(block.eta(beta), block.y, block.w)[:2], block.y.shape[0])
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"):  # what is not finite is found in the factor
+                u, W = _rows(kernel(block.eta(beta), block.y, block.w)[:2], block.y.shape[0])
                 z = np.where(W > 0, u / W, 0.0)
-            return triangle(block.X, W if block.f is None else W * block.f, z)
+                return triangle(block.X, W if block.f is None else W * block.f, z)
 
         return self.blocks.reduce(one, join)
 

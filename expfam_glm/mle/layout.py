@@ -14,7 +14,9 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
 
 HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3")
-CLUSTERED = ("CR0", "CR1", "CR1S", "CR2", "CR3")
+UNCORRECTED = ("CR0", "CR1", "CR1S")  # but for a common factor
+CORRECTED = ("CR2", "CR3")
+CLUSTERED = (*UNCORRECTED, *CORRECTED)
 TYPES = ("fisher", *HETEROSCEDASTIC, *CLUSTERED, "HAC")
 
 

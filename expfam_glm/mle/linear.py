@@ -22,8 +22,9 @@ class Factor:
 
     def solve(self, U: np.ndarray) -> np.ndarray:
         """I⁻¹U for one (p,) or several (p, m) right-hand sides."""
-        half = self._root.T @ (U.T / self.scale).T
-        return ((self._root @ half).T / self.scale).T
+        with np.errstate(over="ignore", invalid="ignore"):  # a step that is not finite is halved
+            half = self._root.T @ (U.T / self.scale).T
+            return ((self._root @ half).T / self.scale).T
 
     def inverse(self) -> np.ndarray:
         """I⁻¹, symmetric."""

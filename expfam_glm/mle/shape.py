@@ -7,37 +7,21 @@ maximum for every u. Every shape parameter is orthogonal to β in expectation, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ConvergenceError, FitWarning, warn
-from expfam_glm.kernels.sums import weighted_gram
-from expfam_glm.mle.irls import mean_response
-from expfam_glm.mle.linear import factor_gram
-from expfam_glm.mle.maximise import maximise
-from expfam_glm.mle.rank import aliased
+from expfam_glm.mle.shape_profile import Point, ShapeProfile
 from expfam_glm.spec import families
-from expfam_glm.spec.expression import derivative, substitute
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.likelihood import row_model
-from expfam_glm.spec.link import Link
-from expfam_glm.spec.lower import lower
 from expfam_glm.spec.scale import Scale
-from expfam_glm.spec.simplify import simplify
 
 _MOST_STEPS = 100
-_LONGEST = 2.0  # a step in u
-_MOST_HALVINGS = 30
 _SHORT = 1e-4  # a Newton step in u so short ends the search; at an edge it keeps its length
-_NO_GAIN = 1e-7  # of log-likelihood is left between here and the edge
-_FAR = 25.0  # e⁻²⁵ from an edge, relative, is at the edge
-_SEEDS = (-2.0, 0.0, 2.0)  # where in u the search may begin
 
 
 @dataclass(frozen=True)
@@ -126,19 +110,19 @@ def estimate_shapes(
     FitWarning
         If the likelihood rises towards an edge with such a limit, which is then fitted.
     """
-    profile = _Profile(problem, phi, tol, max_iterations)
+    profile = ShapeProfile(problem, phi, tol, max_iterations)
     point = profile.begin(start, near)
     for iteration in range(1, _MOST_STEPS + 1):
         step = point.step()
         k = profile.at_edge(point, step)
         if k is not None:
-            return profile.limit(point, k, step[k], iteration)
+            return _limit(profile, point, k, step[k], iteration)
         if point.decrement < tol and np.max(np.abs(step)) < _SHORT:
-            return profile.estimates(point, iteration)
+            return _estimates(profile, point, iteration)
         moved = profile.advance(point, step)
         if moved is None:
             if point.decrement < 1e-4 and np.max(np.abs(step)) < _SHORT:
-                return profile.estimates(point, iteration)  # rounding hides any gain
+                return _estimates(profile, point, iteration)  # rounding hides any gain
             break
         point = moved
     named = ", ".join(f"{name} = {value:.6g}" for name, value in profile.values(point.u).items())
@@ -150,234 +134,43 @@ def estimate_shapes(
     )
 
 
-@dataclass(frozen=True)
-class _Point:
-    """u with the profile likelihood there; what is called `held` is at β held."""
-
-    u: np.ndarray
-    beta: np.ndarray
-    value: float
-    gradient: np.ndarray
-    held: np.ndarray  # minus the second derivatives in u with β held
-    cross: np.ndarray  # minus ∂²ℓ/∂β∂u
-    information: np.ndarray  # of the profile likelihood
-
-    def step(self) -> np.ndarray:
-        """Newton's step, uphill in every direction."""
-        size, directions = np.linalg.eigh(self.information)
-        size = np.maximum(np.abs(size), 1e-12 * max(float(np.abs(size).max()), 1e-300))
-        return directions @ (directions.T @ self.gradient / size)
-
-    @property
-    def decrement(self) -> float:
-        """The length of Newton's step in standard errors; infinite where there is no maximum."""
-        if np.any(np.linalg.eigvalsh(self.information) <= 0):
-            return np.inf
-        return float(np.sqrt(max(self.gradient @ self.step(), 0.0)))
+def _estimates(profile: ShapeProfile, point: Point, iterations: int) -> ShapeEstimates:
+    """What the final fit needs."""
+    values = profile.values(point.u + point.step())
+    a = float(np.exp(point.u[-1])) if profile.known is None else profile.known
+    held = np.linalg.inv(point.held)
+    return ShapeEstimates(
+        values, profile.scales, profile.problem, point.value, a, profile.full(point.beta), held,
+        np.linalg.inv(point.information), a * point.cross @ held @ point.cross.T, iterations,
+    )  # fmt: skip
 
 
-class _Profile:
-    """The log-likelihood of one problem as a function of u, maximised over β."""
-
-    def __init__(
-        self, problem: Problem, phi: float | None, tol: float, max_iterations: int
-    ) -> None:
-        family = problem.family
-        self.problem = problem
-        self.inner = problem
-        self.gone = np.zeros(problem.X.shape[1], bool)
-        self.tol, self.max_iterations = tol, max_iterations
-        self.scales = {name: Scale(domain) for name, domain in family.shape.items()}
-        given = family.phi if phi is None else phi
-        self.known = None if given is None else float(family.a(given))
-        self.rows = _row_derivatives(family, problem.link, self.known is None)
-
-    @property
-    def size(self) -> int:
-        """How many entries of u are shapes."""
-        return len(self.scales)
-
-    def values(self, u: np.ndarray) -> dict[str, float]:
-        """The shapes at u."""
-        return {
-            name: float(scale.back(u[k])) for k, (name, scale) in enumerate(self.scales.items())
-        }
-
-    def begin(self, start: np.ndarray | None, near: Mapping[str, float] | None) -> _Point:
-        """The point that is given, or the best of a few, all shapes alike."""
-        seeds = []
-        failure: ConvergenceError | None = None
-        heights = [np.full(self.size, height) for height in _SEEDS]
-        if near is not None:
-            u = np.array([float(scale.to(near[name])) for name, scale in self.scales.items()])
-            heights = [u] if np.all(np.abs(u) < _FAR) else heights
-        for u in heights:
-            if self.known is None:
-                u = np.append(u, np.log(self._scatter(self.values(u))))
-            try:
-                point = self.at(u, start)
-            except ConvergenceError as error:
-                failure = error
-                continue
-            if np.isfinite(point.value):
-                seeds.append(point)
-                start = self._full(point.beta)
-        if not seeds:
-            raise failure or ConvergenceError(
-                f"the likelihood of {self.problem.family.name!r} is not finite at any of the "
-                "shape parameters tried; give them values."
-            )
-        return max(seeds, key=lambda point: point.value)
-
-    def _scatter(self, values: dict[str, float]) -> float:
-        """a(φ) from the scatter of y around its mean."""
-        problem = self.problem
-        mean = mean_response(problem)
-        weight = (1.0 if problem.w is None else problem.w) * (
-            1.0 if problem.f is None else problem.f
+def _limit(
+    profile: ShapeProfile, point: Point, k: int, direction: float, iterations: int
+) -> ShapeEstimates:
+    """The fit of the family that the likelihood rises to, with a warning."""
+    family = profile.problem.family
+    name, scale = list(profile.scales.items())[k]
+    edge = scale.edge(direction)
+    found = families.limit_of(family, name, edge)
+    said = f"the likelihood of {family.name!r} still rises as {name} → {edge:g}"
+    if found is None:
+        raise ConvergenceError(
+            f"{said}, the edge of its domain {profile.problem.family.shape[name]}: {name} has no "
+            f"maximum-likelihood estimate. Give it a value with family.fix({name}=…), or use "
+            "another family.",
+            point,
         )
-        squares = float(np.sum(weight * (problem.y - mean) ** 2)) / problem.n
-        variance = float(problem.family.variance(mean, **values))
-        found = squares / variance if np.isfinite(variance) and variance > 0 else 1.0
-        return found if np.isfinite(found) and found > 0 else 1.0
-
-    def _full(self, beta: np.ndarray) -> np.ndarray:
-        """β with zeros for the aliased columns."""
-        full = np.zeros(self.gone.size)
-        full[~self.gone] = beta
-        return full
-
-    def at(self, u: np.ndarray, start: np.ndarray | None) -> _Point:
-        """The profile likelihood at u; `start` over all columns."""
-        values = self.values(u)
-        if not self.problem.X.shape[1]:
-            return self._sums(u, values, np.zeros(0))
-        solution, gone = maximise(
-            self.problem, start=start, tol=self.tol, max_iterations=self.max_iterations,
-            check_rank=aliased, shapes=tuple(values.values()),
-        )  # fmt: skip
-        if not np.array_equal(gone, self.gone):
-            self.gone = gone
-            X = np.ascontiguousarray(self.problem.X[:, ~gone])
-            self.inner = replace(self.problem, X=X)
-        return self._sums(u, values, solution.beta)
-
-    def _sums(self, u: np.ndarray, values: dict[str, float], beta: np.ndarray) -> _Point:
-        """ℓ with its first and second derivatives in u and β."""
-        a = float(np.exp(u[-1])) if self.known is None else self.known
-        m, p = u.size, beta.size
-        pairs = [(i, j) for i in range(m) for j in range(i + 1)]
-
-        def one(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            rows = self.rows(block.eta(beta), block.y, block.w / a, *values.values())
-            W, mixed, sums = rows[0], rows[1 : 1 + m], rows[1 + m :]
-            f = 1.0 if block.f is None else block.f
-            every = np.broadcast_to
-            cross = [block.X.T @ every(v * f, block.y.shape) for v in mixed]
-            return (
-                np.array([block.total(v) for v in sums]),
-                np.array(cross).T,
-                weighted_gram(block.X, every(W * f, block.y.shape)),
-            )
-
-        totals, cross, gram = MemoryBlocks(self.inner).reduce(
-            one, lambda x, y: tuple(a + b for a, b in zip(x, y, strict=True))
-        )
-        value, gradient = float(totals[0]), totals[1 : 1 + m].copy()
-        second = np.empty((m, m))
-        for (i, j), entry in zip(pairs, totals[1 + m :], strict=True):
-            second[i, j] = second[j, i] = entry
-        slope, bend = np.ones(m), np.zeros(m)
-        for k, scale in enumerate(self.scales.values()):
-            slope[k], bend[k] = scale.slopes(u[k])
-        held = -(second * np.outer(slope, slope) + np.diag(bend * gradient))
-        cross = -cross * slope
-        factor = factor_gram(gram) if p else None
-        profile = held if factor is None else held - cross.T @ factor.solve(cross)
-        return _Point(u, beta, value, gradient * slope, held, cross, profile)
-
-    def at_edge(self, point: _Point, step: np.ndarray) -> int | None:
-        """Which shape runs off to an edge of its domain: nothing is left to gain, or no room."""
-        for k in range(self.size):
-            outward = step[k] * point.u[k] > 0
-            flat = np.abs(point.gradient[k]) < _NO_GAIN and np.abs(step[k]) > 0.1
-            if outward and (flat or np.abs(point.u[k]) > _FAR):
-                return k
-        return None
-
-    def advance(self, point: _Point, step: np.ndarray) -> _Point | None:
-        """The next point: the step, cut to a safe length and halved until the value rises."""
-        step = step * min(1.0, _LONGEST / float(np.max(np.abs(step)) or 1.0))
-        slack = 1e-13 * max(abs(point.value), 1.0)
-        start = self._full(point.beta)
-        for k in range(_MOST_HALVINGS):
-            try:
-                new = self.at(point.u + step * 0.5**k, start)
-            except ConvergenceError:
-                continue
-            if new.value >= point.value - slack and np.all(np.isfinite(new.gradient)):
-                shorter = new.decrement < point.decrement or not np.isfinite(new.decrement)
-                if new.value > point.value + slack or shorter:
-                    return new
-        return None
-
-    def estimates(self, point: _Point, iterations: int) -> ShapeEstimates:
-        """What the final fit needs."""
-        values = self.values(point.u + point.step())
-        a = float(np.exp(point.u[-1])) if self.known is None else self.known
-        held = np.linalg.inv(point.held)
-        return ShapeEstimates(
-            values, self.scales, self.problem, point.value, a, self._full(point.beta), held,
-            np.linalg.inv(point.information), a * point.cross @ held @ point.cross.T, iterations,
-        )  # fmt: skip
-
-    def limit(self, point: _Point, k: int, direction: float, iterations: int) -> ShapeEstimates:
-        """The fit of the family that the likelihood rises to, with a warning."""
-        family = self.problem.family
-        name, scale = list(self.scales.items())[k]
-        edge = scale.edge(direction)
-        found = families.limit_of(family, name, edge)
-        said = f"the likelihood of {family.name!r} still rises as {name} → {edge:g}"
-        if found is None:
-            raise ConvergenceError(
-                f"{said}, the edge of its domain {self.problem.family.shape[name]}: {name} has no "
-                f"maximum-likelihood estimate. Give it a value with family.fix({name}=…), or use "
-                "another family.",
-                point,
-            )
-        note = (
-            f"{said}, where it becomes {found.name!r}: {name} has no maximum-likelihood estimate. "
-            f"Coefficients and standard errors are those of {found.name!r}; use that family, or "
-            f"give {name} a value."
-        )
-        warn(note, FitWarning)
-        values = self.values(point.u) | {name: edge}
-        nothing = np.full((self.size, self.size), np.nan)
-        p = point.beta.size
-        return ShapeEstimates(
-            values, self.scales, self.problem, np.nan, np.nan, self._full(point.beta),
-            nothing, nothing, np.zeros((p, p)), iterations, note, found,
-        )  # fmt: skip
-
-
-@lru_cache(maxsize=64)
-def _row_derivatives(
-    family: Family, link: Link, free: bool
-) -> Callable[..., tuple[np.ndarray, ...]]:
-    """(η, y, r, *shapes) → −ℓ_ηη; ℓ_ηv; ℓ; ℓ_v; ℓ_vv′ for v in the shapes and, if free, log a."""
-    rows = row_model(family, link)
-    loglik, score, weight = simplify(
-        [rows.loglik, rows.score, rows.observed_weight], rows.variables
+    note = (
+        f"{said}, where it becomes {found.name!r}: {name} has no maximum-likelihood estimate. "
+        f"Coefficients and standard errors are those of {found.name!r}; use that family, or "
+        f"give {name} a value."
     )
-
-    def by(graph: Any, name: str) -> Any:
-        if name == "log a":  # r = w/a
-            return -rows.r * derivative(graph, rows.r)
-        return derivative(graph, rows.shapes[name])
-
-    names = [*family.shape, *(["log a"] if free else [])]
-    first = [by(loglik, name) for name in names]
-    second = [by(first[i], names[j]) for i in range(len(names)) for j in range(i + 1)]
-    mixed = [by(score, name) for name in names]
-    graphs = [substitute(v, {}) for v in (weight, *mixed, loglik, *first, *second)]
-    return lower(rows.variables, graphs, rows=(rows.eta, rows.y))
+    warn(note, FitWarning)
+    values = profile.values(point.u) | {name: edge}
+    nothing = np.full((profile.size, profile.size), np.nan)
+    p = point.beta.size
+    return ShapeEstimates(
+        values, profile.scales, profile.problem, np.nan, np.nan, profile.full(point.beta),
+        nothing, nothing, np.zeros((p, p)), iterations, note, found,
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from expfam_glm.errors import ArgumentError, DataError, show_rows
 from expfam_glm.numerics.tables import Distributions
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.verify import check_parameters
+from expfam_glm.spec.verify import check_parameters, real_arrays
 
 
 def refuse_quasi(family: Family, consequence: str) -> None:
@@ -76,10 +76,13 @@ class Columns:
         """Read the arguments; `consequence` is what a quasi family lacks."""
         refuse_quasi(family, consequence)
         shapes = given_shapes(family, shape)
+        phi = family._dispersion(phi)
+        first, mean, phi, weights, *_ = real_arrays(
+            **{"the first argument": first}, mu=mu, phi=phi, weights=weights, **shapes
+        )
         a = effective_dispersion(family, phi, weights)
-        mean = np.asarray(mu, dtype=float)
         check_parameters(family, mean, a)
-        full = np.broadcast_arrays(np.asarray(first, float), mean, a, *shapes.values())
+        full = np.broadcast_arrays(first, mean, a, *shapes.values())
         y, mean, a, *values = (np.array(v.ravel()) for v in full)
         shapes = dict(zip(shapes, values, strict=True))
         theta = np.asarray(family.theta_of(mean, **shapes))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.errors import DataError, show_rows
+from expfam_glm.numerics.tables import whole_count
 from expfam_glm.spec import families
 from expfam_glm.spec.family import Family
 
@@ -95,12 +96,6 @@ def _tweedie(rng: np.random.Generator, mu: Any, r: Any, size: Any, power: Any) -
 # ---- distribution functions --------------------------------------------------------------------
 
 
-def _whole(y: np.ndarray, r: Any) -> np.ndarray:
-    """The last count up to y·r, which may be off by rounding."""
-    count = y * r
-    return np.floor(count + 1e-9 * np.maximum(1.0, np.abs(count)))
-
-
 def _normal_tails(y: np.ndarray, mu: Any, r: Any) -> tuple[np.ndarray, np.ndarray]:
     from scipy.special import ndtr
 
@@ -111,7 +106,7 @@ def _normal_tails(y: np.ndarray, mu: Any, r: Any) -> tuple[np.ndarray, np.ndarra
 def _poisson_tails(y: np.ndarray, mu: Any, r: Any) -> tuple[np.ndarray, np.ndarray]:
     from scipy.special import gammainc, gammaincc
 
-    k = np.maximum(_whole(y, r), -1.0)
+    k = np.maximum(whole_count(y * r), -1.0)
     none = k < 0
     k = np.where(none, 0.0, k)
     rate = mu * r
@@ -131,7 +126,7 @@ def _beta_tails(k: np.ndarray, rest: Any, success: Any) -> tuple[np.ndarray, np.
 
 def _binomial_tails(y: np.ndarray, mu: Any, r: Any) -> tuple[np.ndarray, np.ndarray]:
     trials = _trials(r)
-    k = np.clip(_whole(y, trials), -1.0, trials)
+    k = np.clip(whole_count(y * trials), -1.0, trials)
     return _beta_tails(k, trials - k, mu)
 
 
@@ -139,7 +134,7 @@ def _negative_binomial_tails(
     y: np.ndarray, mu: Any, r: Any, alpha: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     odds = alpha * mu
-    return _beta_tails(np.maximum(_whole(y, r), -1.0), r / alpha, odds / (1 + odds))
+    return _beta_tails(np.maximum(whole_count(y * r), -1.0), r / alpha, odds / (1 + odds))
 
 
 def _gamma_tails(y: np.ndarray, mu: Any, r: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from expfam_glm.errors import DataError, DeclarationError
-from expfam_glm.numerics.tables import LOG_TAIL, Distributions, blocks, refuse_mass
+from expfam_glm.numerics.tables import (
+    LOG_TAIL,
+    Distributions,
+    blocks,
+    refuse_mass,
+    whole_count,
+)
 
 _SCALES = 2.0 ** np.arange(-16, 1)
 _FAR_SCALES = 2.0 ** np.arange(1, 64, 2)  # towards a finite end of the θ-domain
 _REFINED = 2.0 ** np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0])
 _FARTHEST = 2048.0  # of a tilt: a factor e²⁰⁴⁸ from one point of the lattice to the next
-_NEAR = 1e-9  # a count is an integer to within this, as in Family.contains
 _MOST = 2**25  # points of one distribution
 _NOTHING = -1e5  # of a log-probability: its tail is taken to be zero
 _AT_ONCE = 2**13
@@ -95,7 +100,7 @@ def _reach(distributions: Distributions, sign: int, level: np.ndarray) -> np.nda
     closer = np.where(reached.any(axis=0), np.argmax(reached, axis=0), _REFINED.size - 1)
     with np.errstate(invalid="ignore"):
         count = mean[closer, columns] / a
-        count = np.floor(count + _NEAR) if sign < 0 else np.ceil(count - _NEAR)
+        count = whole_count(count) if sign < 0 else -whole_count(-count)
     count = np.where(found & np.isfinite(count), count, sign * np.inf)
     count = np.minimum(count, edge) if sign > 0 else np.maximum(count, edge)
     lost = ~np.isfinite(count)
@@ -135,7 +140,7 @@ def lattice_tails(distributions: Distributions, y: np.ndarray) -> tuple[np.ndarr
     """log P(Y ≤ y) and log P(Y > y) of each distribution, each to full relative precision."""
     support, a = distributions.family.support, distributions.a
     least, most = np.round(support.low / a), np.round(support.high / a)
-    last = np.clip(np.floor(y / a + _NEAR * np.maximum(1, np.abs(y / a))), least - 1, most)
+    last = np.clip(whole_count(y / a), least - 1, most)
     last = np.clip(last, -(2.0**62), 2.0**62)
     mean = distributions.moments()[0] / a
     low, high = counts_between(distributions)

@@ -11,6 +11,7 @@ from expfam_glm.spec.family import Family
 from expfam_glm.spec.inverse import probe_points
 
 PRECISIONS = (2.0, 3.0)  # weights at which c(y, a) has to hold as well
+FREE_DISPERSIONS = (1.0, 0.5)  # at which a density with φ free is tried
 MASS_TOLERANCE = 1e-6
 
 
@@ -29,10 +30,14 @@ def takes_weights(family: Family) -> bool:
 
 
 @lru_cache(maxsize=128)
-def total_mass(family: Family) -> tuple[float, float]:
-    """The mass of f(y; μ, a(φ)) over the support, and the mean at which it was added up."""
+def total_masses(family: Family) -> tuple[float, dict[float, float]]:
+    """The mean at which f(y; μ, a(φ)) was added up over the support, and the mass for each φ.
+
+    These are φ as declared, or 1 and others where it is free.
+    """
     mean = _central_mean(family)
-    return _mass(family, mean, 1.0 if family.phi is None else family.phi, 1.0), mean
+    dispersions = FREE_DISPERSIONS if family.phi is None else (family.phi,)
+    return mean, {phi: _mass(family, mean, phi, 1.0) for phi in dispersions}
 
 
 def implied(family: Family, theta: np.ndarray, a: np.ndarray) -> Moments:

@@ -15,7 +15,7 @@ from expfam_glm.numerics.closed import closed_form
 from expfam_glm.numerics.tables import Distributions
 from expfam_glm.numerics.tilting import draws
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.verify import check_parameters
+from expfam_glm.spec.verify import check_parameters, real_arrays
 
 
 def draw(
@@ -78,6 +78,8 @@ def draw(
     array([0.2, 0.8, 1. ])
     """
     refuse_quasi(family, "nothing can be drawn from it")
+    given = {"mu": mu, "theta": theta, "phi": family._dispersion(phi), "weights": weights} | shape
+    real_arrays(**{name: value for name, value in given.items() if value is not None})
     a = effective_dispersion(family, phi, weights)
     return draw_at(family, mu, theta, a, generator(rng), size, **shape)
 
@@ -127,10 +129,10 @@ def _full_size(size: int | tuple[int, ...] | None, common: tuple[int, ...]) -> t
     """The shape of the result, which the parameters must fit."""
     if size is None:
         return common
-    full = (size,) if isinstance(size, int | np.integer) else tuple(size)
     try:
+        full = (size,) if isinstance(size, int | np.integer) else tuple(size)
         fits = np.broadcast_shapes(full, common) == full
-    except ValueError:
+    except (TypeError, ValueError):
         fits = False
     if not fits:
         raise ArgumentError(f"size={size!r} does not hold parameters of shape {common}.")

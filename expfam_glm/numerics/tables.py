@@ -11,13 +11,16 @@ import numpy as np
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import toposort
 
-from expfam_glm.errors import DeclarationError
+from expfam_glm.errors import DataError, DeclarationError
 from expfam_glm.spec.expression import scalar, substitute
+from expfam_glm.spec.families import is_built_in
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.lower import lower
 
 LOG_TAIL = -38.0  # e⁻³⁸ is below the rounding error of a probability
 ENTRIES = 2**18  # entries of a table at a time: two megabytes stay in cache
+_NEAR = 1e-9  # a count is an integer to within this, as in Family.contains
+_ROUNDING = 4 * np.finfo(float).eps  # of a count y/a, relative
 _MASS_TOLERANCE = 1e-6  # cancellation in yθ − b(θ) for large means stays below this
 
 
@@ -134,9 +137,21 @@ def refuse_mass(distributions: Distributions, mass: np.ndarray) -> None:
     wrong = ~(np.abs(mass - 1) <= _MASS_TOLERANCE)
     if np.any(wrong):
         k = np.flatnonzero(wrong)[0]
+        if is_built_in(distributions.family):  # its declaration is right
+            raise DataError(
+                f"family {distributions.family.name!r}: at θ = {distributions.theta[k]:.6g} and "
+                f"effective dispersion a = {distributions.a[k]:.6g} the numbers leave too few "
+                f"digits: the probabilities add up to {mass[k]:.6g} after rounding. Use means and "
+                "dispersions of moderate size."
+            )
         raise DeclarationError(
             f"family {distributions.family.name!r}: the probabilities at θ = "
             f"{distributions.theta[k]:.6g} and effective dispersion a = {distributions.a[k]:.6g} "
             f"add up to {mass[k]:.6g}, not to 1; check b, c, the support, and whether c(y, a) "
             "holds for this a."
         )
+
+
+def whole_count(count: np.ndarray) -> np.ndarray:
+    """The last integer up to y/a, which rounding may have put just below one."""
+    return np.floor(count + np.maximum(_NEAR, _ROUNDING * np.abs(count)))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
+from expfam_glm.errors import DataError
 from expfam_glm.numerics.wald import wald_interval, wald_p_value
 from expfam_glm.results.fitted import Coefficients, Rows
-from expfam_glm.results.mean import bend_of, check_domain, mean_of, slope_of
+from expfam_glm.results.mean import bend_of, checked_mean, slope_of
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.link import Link
 
@@ -34,13 +35,19 @@ class Quantity:
         null: float,
     ) -> Quantity:
         """A function of two quantities, with its partial derivatives and its value at no effect."""
-        value = function(self.value, other.value)
-        if self.draws is not None and other.draws is not None:
-            return Quantity(value, None, function(self.draws, other.draws), null)
-        assert self.gradient is not None and other.gradient is not None
-        first, second = partial(self.value, other.value)
-        gradient = first[:, None] * self.gradient + second[:, None] * other.gradient
-        return Quantity(value, gradient, None, null)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = function(self.value, other.value)
+            if not np.all(np.isfinite(value)):
+                raise DataError(
+                    "a comparison of average predictions overflows; compare at values of the "
+                    "variable nearer to those of the data."
+                )
+            if self.draws is not None and other.draws is not None:
+                return Quantity(value, None, function(self.draws, other.draws), null)
+            assert self.gradient is not None and other.gradient is not None
+            first, second = partial(self.value, other.value)
+            gradient = first[:, None] * self.gradient + second[:, None] * other.gradient
+            return Quantity(value, gradient, None, null)
 
     def table(self, found: Coefficients, prob: float) -> dict[str, np.ndarray]:
         """Estimate, standard error, interval and, without draws, the test against `null`."""
@@ -116,14 +123,13 @@ class Averager:
         """μ, or η itself."""
         if self.linear:
             return eta
-        check_domain(eta, self.link, self.space)
-        return mean_of(self.link, eta)
+        return checked_mean(eta, self.link, self.space)
 
     def _slope(self, eta: np.ndarray, moves: np.ndarray) -> np.ndarray:
         """dμ/dx from dη/dx, or that itself."""
         if self.linear:
             return moves
-        check_domain(eta, self.link, self.space)
+        checked_mean(eta, self.link, self.space)
         return slope_of(self.link, eta) * moves
 
     def _drawn(self, of_part: Callable[[slice], np.ndarray]) -> Quantity:

@@ -10,6 +10,7 @@ import xarray as xr
 from expfam_glm.errors import ResultError
 
 QUASI = "quasi_"
+SAME = 1e-9  # totals of the same data in another order
 
 
 def check_comparable(trees: Mapping[str, xr.DataTree], *, mixed_families: bool) -> None:
@@ -76,8 +77,28 @@ def _same_response(first: str, reference: xr.DataTree, name: str, tree: xr.DataT
     )
     if y0 is None or y is None:
         return
+    if y.shape != y0.shape and _same_totals(reference, tree):
+        return  # equal rows are one row that counts several times
     if y.shape != y0.shape or not np.array_equal(y, y0):
         raise ResultError(
             f"{first!r} and {name!r} are fitted to different responses ({y0.size} and {y.size} "
             "rows, or other values); compare models of the same data."
         )
+
+
+def _same_totals(reference: xr.DataTree, tree: xr.DataTree) -> bool:
+    """Whether rows and cells of the same data could be what two trees were fitted to."""
+    (n0, sum0), (n, sum_) = (_totals(one) for one in (reference, tree))
+    return bool(np.isclose(n0, n, rtol=SAME) and np.isclose(sum0, sum_, rtol=SAME))
+
+
+def _totals(tree: xr.DataTree) -> tuple[float, float]:
+    """Σw and Σwy, w how much each row counts."""
+    y = np.asarray(tree["observed_data"]["y"], dtype=float)
+    w = np.ones(y.shape)
+    if "constant_data" in tree.children:
+        columns = tree["constant_data"].data_vars
+        for role in ("freq_weights", "weights", "trials"):
+            if role in columns:
+                w = w * np.asarray(tree["constant_data"][role], dtype=float)
+    return float(w.sum()), float(w @ y)

@@ -78,9 +78,7 @@ def _from_matrix(matrix: Any, labels: Sequence[str], rhs: Any) -> Contrasts:
             "it has rows."
         )
     if not (np.all(np.abs(C) <= _LARGEST) and np.all(np.abs(r) <= _LARGEST)):
-        raise ArgumentError(
-            f"hypotheses and rhs must be finite numbers, none beyond {_LARGEST:g}."
-        )
+        raise ArgumentError(f"hypotheses and rhs must be finite numbers, none beyond {_LARGEST:g}.")
     return Contrasts(C, r, tuple(_written(c, v, labels) for c, v in zip(C, r, strict=True)))
 
 
@@ -193,7 +191,12 @@ class _Reader:
             raise self._refusal()
         self.at = found.end()
         self._skip()
-        return float(found.group())
+        value = float(found.group())
+        if not np.isfinite(value):
+            raise ArgumentError(
+                f"hypothesis {self.text!r}: {found.group()} is beyond floating-point numbers."
+            )
+        return value
 
     def _take(self, sign: str) -> bool:
         if self.text.startswith(sign, self.at):

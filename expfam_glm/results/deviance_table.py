@@ -144,7 +144,7 @@ def deviance_table(
 def _named(trees: object) -> dict[str, xr.DataTree]:
     if isinstance(trees, xr.DataTree):
         return {"": trees}
-    if isinstance(trees, Mapping):
+    if isinstance(trees, Mapping) and trees:
         return {str(name): tree for name, tree in trees.items()}
     if isinstance(trees, Sequence) and not isinstance(trees, str) and trees:
         return {f"model {k + 1}": tree for k, tree in enumerate(trees)}

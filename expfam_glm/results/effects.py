@@ -100,7 +100,7 @@ def marginal_effects(
     [-0.0066]
     """
     check_tree(tree, "marginal_effects")
-    refuse_group_effects(tree, "marginal_effects")
+    refuse_group_effects(tree, "marginal_effects", averaged=True)
     setting = setting_of(tree, newdata, by, kind, average, weights, ci_prob, cov_type,
                        {"offset": offset, "exposure": exposure}, family, link,
                        allow_code)  # fmt: skip
@@ -172,7 +172,7 @@ def comparisons(
     (['progabide / placebo'], [1.004])
     """
     check_tree(tree, "comparisons")
-    refuse_group_effects(tree, "comparisons")
+    refuse_group_effects(tree, "comparisons", averaged=True)
     if comparison not in COMPARISONS:
         raise one_of("comparison", comparison, list(COMPARISONS))
     if kind == "link" and comparison != "difference":
@@ -236,7 +236,7 @@ def adjusted_predictions(
     ('treatment', 'age')
     """
     check_tree(tree, "adjusted_predictions")
-    refuse_group_effects(tree, "adjusted_predictions")
+    refuse_group_effects(tree, "adjusted_predictions", averaged=True)
     setting = setting_of(tree, newdata, by, kind, True, weights, ci_prob, cov_type,
                        {"offset": offset, "exposure": exposure}, family, link,
                        allow_code)  # fmt: skip

@@ -57,10 +57,11 @@ class Rows:
 
     def eta(self, beta: np.ndarray, kept: np.ndarray) -> np.ndarray:
         """Xβ + offset; (m,), or (m, S) for draws (p, S)."""
-        product = (self.X if kept.all() else self.X[:, kept]) @ beta
-        if self.offset is None:
-            return product
-        return product + (self.offset if beta.ndim == 1 else self.offset[:, None])
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what comes out
+            product = (self.X if kept.all() else self.X[:, kept]) @ beta
+            if self.offset is None:
+                return product
+            return product + (self.offset if beta.ndim == 1 else self.offset[:, None])
 
     def part(self, rows: slice) -> Rows:
         """Some of the rows."""
@@ -86,10 +87,13 @@ def check_tree(tree: Any, function: str, *, rows: bool = False) -> None:
         )
 
 
-def refuse_group_effects(tree: xr.DataTree, function: str) -> None:
-    """Refuse what would leave out the effects of groups in silence."""
+def refuse_group_effects(tree: xr.DataTree, function: str, *, averaged: bool = False) -> None:
+    """Refuse what would leave out the effects of groups in silence.
+
+    averaged: whether coefficients in the population are enough, for means.
+    """
     groups = [str(name)[6:] for name in _constants(tree) if str(name).startswith("index_")]
-    if groups:
+    if groups and not (averaged and "averaged_over" in tree.attrs):
         raise ResultError(
             f"{function} does not know the effects of the groups ({', '.join(groups)}) of this "
             "model; population_average(tree) averages over them."
@@ -151,6 +155,16 @@ def need_family(tree: xr.DataTree, family: Family | None, what: str) -> Family:
             "cannot hold; pass it as family=."
         )
     return family
+
+
+def need_scale(a: float) -> float:
+    """The dispersion a(φ̂), or the error for a fit that has none."""
+    if np.isfinite(a) and a > 0:
+        return a
+    raise ResultError(
+        "the fit has no dispersion to measure by: it is perfect, or has as many coefficients as "
+        "observations. Leave terms out, or fit with dispersion= a number."
+    )
 
 
 def no_density(tree: xr.DataTree, family: Family | None) -> str:
@@ -221,14 +235,15 @@ def coefficients_of(tree: xr.DataTree, cov_type: str | None = None) -> Coefficie
 def _degrees_of_freedom(tree: xr.DataTree, chosen: str, first: str) -> float:
     """Degrees of freedom for a linear combination: the smallest of the coefficients' own."""
     if f"df_{chosen}" in tree["fit"].data_vars:
-        return float(np.nanmin(tree["fit"][f"df_{chosen}"]))
+        own = np.asarray(tree["fit"][f"df_{chosen}"])
+        return float(np.nanmin(own)) if np.isfinite(own).any() else np.nan
     df = np.asarray(tree["fit"]["df"])
-    own = tree.attrs.get("df") == "satterthwaite" or chosen == "CR2"
+    each = tree.attrs.get("df") == "satterthwaite" or chosen == "CR2"
     if chosen == first or tree.attrs.get("df") == "t":
         return float(np.nanmin(df)) if np.isfinite(df).any() else np.inf
     if chosen in MODEL_BASED:
         return float(tree["fit_stats"]["df_residual"]) if estimated_dispersion(tree) else np.inf
-    return np.nan if own else np.inf
+    return np.nan if each else np.inf
 
 
 def need_df(found: Coefficients) -> None:

@@ -7,12 +7,18 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import ArgumentError, ExpfamError, ExpfamWarning, one_of
+from expfam_glm.errors import ArgumentError, ExpfamError, ExpfamWarning, check_flag, one_of
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.influence import cluster_influence
 from expfam_glm.mle.maximum import find_maximum
 from expfam_glm.results.deletion import TIGHT, by_row_and_coef, warn_of_nan, without_row
-from expfam_glm.results.fitted import by_equations, check_tree, estimated_dispersion, problem_of
+from expfam_glm.results.fitted import (
+    by_equations,
+    check_tree,
+    estimated_dispersion,
+    need_scale,
+    problem_of,
+)
 from expfam_glm.results.mean import mean_of
 from expfam_glm.results.penalised_influence import penalised_influence
 from expfam_glm.results.refit import recalled_from
@@ -129,6 +135,7 @@ def influence(
     """
     if residual not in RESIDUALS:
         raise one_of("residual", residual, RESIDUALS)
+    refit = check_flag("refit", refit)
     if refit and residual != "pearson":
         raise ArgumentError("residual= is for the one step; leave it out with refit=True.")
     check_tree(tree, "influence", rows=True)
@@ -145,6 +152,7 @@ def influence(
             raise ArgumentError("residual= is for a fit without a penalty; leave it out.")
         return penalised_influence(rows, refit=refit)
     need_likelihood(tree, "influence")
+    need_scale(rows.a)
     h, X = hat_values(rows), rows.X
     rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
     factor = information_factor(rows)
@@ -187,7 +195,7 @@ def _dispersion(rows: RowFit, residual: np.ndarray, *, always: bool) -> float:
     if not (always or estimated_dispersion(rows.tree)):
         return rows.a
     total, df = _squares(rows, residual)
-    return total / df
+    return need_scale(total / df if df > 0 else np.nan)
 
 
 def _dispersion_without(
@@ -207,7 +215,7 @@ def _refits(rows: RowFit) -> tuple[np.ndarray, np.ndarray]:
     whole = problem_of(rows.rows, rows.found, rows.family, rows.link, rows.y)
     beta, estimated = rows.found.beta, estimated_dispersion(rows.tree)
     dfbeta, without = np.full((rows.y.size, beta.size), np.nan), np.full(rows.y.size, rows.a)
-    for i in range(rows.y.size):
+    for i in range(rows.y.size if rows.y.size > 1 else 0):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExpfamWarning)

@@ -55,6 +55,21 @@ def check_domain(eta: np.ndarray, link: Link, space: Domain) -> None:
     )
 
 
+def checked_mean(eta: np.ndarray, link: Link, space: Domain) -> np.ndarray:
+    """μ at linear predictors (m,) or (m, S), of which the model has a mean that is a number."""
+    check_domain(eta, link, space)
+    mu = mean_of(link, eta)
+    lost = ~np.isfinite(mu)
+    bad = lost if mu.ndim == 1 else lost.any(axis=1)
+    if bad.any():
+        worst = eta if eta.ndim == 1 else np.max(eta, axis=1)
+        raise DataError(
+            f"the mean overflows at linear predictors of {show_rows(worst, bad)}. The model does "
+            "not reach so far; check the values of the variables."
+        )
+    return mu
+
+
 def mean_at_ends(ends: np.ndarray, link: Link, space: Domain) -> np.ndarray:
     """g⁻¹ of the ends of intervals; beyond the image of the means, the edge of the mean space."""
     image = link.image(space)

@@ -13,7 +13,7 @@ from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.penalised import find_penalised
 from expfam_glm.mle.penalty import Adjustment, Ridge, recalled_penalty
 from expfam_glm.results.deletion import TIGHT, by_row_and_coef, warn_of_nan, without_row
-from expfam_glm.results.fitted import problem_of
+from expfam_glm.results.fitted import need_scale, problem_of
 from expfam_glm.results.mean import mean_of
 from expfam_glm.results.residuals import ALONE, RowFit, need_variance
 
@@ -30,6 +30,7 @@ def penalised_influence(rows: RowFit, *, refit: bool) -> xr.Dataset:
             "influence is not defined under a conjugate prior: its observations are spread over "
             "the rows themselves, so that a row cannot leave without them."
         )
+    need_scale(rows.a)
     factor = _factor(rows, penalty)
     inward = factor.solve(rows.X.T).T  # x I⁻¹
     h = rows.W * np.einsum("ij,ij->i", rows.X, inward)
@@ -107,7 +108,7 @@ def _refits(rows: RowFit, penalty: Ridge | Adjustment) -> np.ndarray:
     dispersion = known if known in ("pearson", "deviance", "ml") else float(known)
     beta = rows.found.beta
     dfbeta = np.full((rows.y.size, beta.size), np.nan)
-    for i in range(rows.y.size):
+    for i in range(rows.y.size if rows.y.size > 1 else 0):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExpfamWarning)

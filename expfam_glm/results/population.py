@@ -10,6 +10,7 @@ import xarray as xr
 from expfam_glm.errors import ConvergenceError, ResultError
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.results.fitted import Rows, check_tree, family_of, link_of, need_family, rows_of
+from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -166,13 +167,17 @@ def _marginal(
     mean = link.inverse(spread) @ (weights / weights.sum())
     spread_shapes = [np.broadcast_to(values[:, None], eta.shape).ravel() for values in shapes]
     kernel = row_kernel(family, link, ("score", "weight"))
-    result, w = beta.copy(), np.broadcast_to(cells.w, eta.shape)
+    w = np.broadcast_to(cells.w, eta.shape)
+    result = _start(link, image, cells, beta, mean)
     for _ in range(_MOST_STEPS):
         now = result @ cells.X.T + cells.offset
         found = kernel(now.ravel(), mean.ravel(), w.ravel(), *spread_shapes)
         u, W = (np.broadcast_to(v, now.size).reshape(now.shape) for v in found)
         information = np.einsum("sm,mi,mj->sij", W, cells.X, cells.X, optimize=True)
-        step = np.linalg.solve(information, (u @ cells.X)[..., None])[..., 0]
+        try:
+            step = np.linalg.solve(information, (u @ cells.X)[..., None])[..., 0]
+        except np.linalg.LinAlgError:
+            break
         for k in range(30):  # halved while η leaves the domain of the link
             moved = (result + step * 0.5**k) @ cells.X.T + cells.offset
             if image.low < moved.min() and moved.max() < image.high:
@@ -185,3 +190,16 @@ def _marginal(
         "are nearly collinear.",
         result,
     )
+
+
+def _start(
+    link: Link, image: Domain, cells: _Cells, beta: np.ndarray, mean: np.ndarray
+) -> np.ndarray:
+    """Least squares on the link scale of the average means; from β itself Newton may overshoot."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        eta = link.link(mean) - cells.offset
+        root = np.sqrt(cells.w)
+        near = (root * eta) @ np.linalg.pinv(root[:, None] * cells.X).T
+        moved = near @ cells.X.T + cells.offset
+    inside = ((image.low < moved) & (moved < image.high)).all(axis=1)
+    return np.where(inside[:, None], near, beta)

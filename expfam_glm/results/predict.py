@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval
 from expfam_glm.results.fitted import (
     Coefficients,
@@ -24,7 +24,7 @@ from expfam_glm.results.fitted import (
     refuse_group_effects,
     rows_of,
 )
-from expfam_glm.results.mean import check_domain, mean_at_ends, mean_of, slope_of
+from expfam_glm.results.mean import checked_mean, mean_at_ends, slope_of
 from expfam_glm.results.newdata import check_estimable, new_rows
 from expfam_glm.results.simulate import draws_of, new_responses
 from expfam_glm.spec.domain import Domain
@@ -138,7 +138,7 @@ def predict(
     [[0.16, 0.991], [0.065, 0.261]]
     """
     check_tree(tree, "predict")
-    refuse_group_effects(tree, "predict")
+    refuse_group_effects(tree, "predict", averaged=kind != "draws" and interval != "new")
     for name, value, allowed in (("kind", kind, KINDS), ("interval", interval, INTERVALS)):
         if value not in allowed:
             raise one_of(name, value, allowed)
@@ -200,7 +200,14 @@ def _linear(rows: Rows, found: Coefficients, prob: float) -> xr.Dataset:
     """η̂ with its standard error and Wald interval."""
     X = rows.X[:, found.kept]
     eta = rows.eta(found.beta, found.kept)
-    se = np.sqrt(np.maximum(np.einsum("ij,ij->i", X @ found.V, X), 0.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        se = np.sqrt(np.maximum(np.einsum("ij,ij->i", X @ found.V, X), 0.0))
+    bad = ~np.isfinite(eta) | (~np.isfinite(se) & np.isfinite(found.V).all())
+    if bad.any():
+        raise DataError(
+            "the linear predictor or its variance overflows; found "
+            f"{show_rows(eta, bad)}. Check the values of the variables."
+        )
     return _table(eta, se, wald_interval(eta, se, found.df, prob))
 
 
@@ -208,10 +215,10 @@ def _means(rows: Rows, found: Coefficients, link: Link, space: Domain, prob: flo
     """μ̂ by the delta method, its interval through the inverse link."""
     linear = _linear(rows, found, prob)
     eta = linear["estimate"].values
-    check_domain(eta, link, space)
+    mu = checked_mean(eta, link, space)
     slope = np.abs(slope_of(link, eta))
     ends = mean_at_ends(linear["interval"].values, link, space)
-    return _table(mean_of(link, eta), slope * linear["se"].values, np.sort(ends, axis=1))
+    return _table(mu, slope * linear["se"].values, np.sort(ends, axis=1))
 
 
 def _of_draws(
@@ -225,8 +232,7 @@ def _of_draws(
     for part in _parts(m, len(found.draws)):
         values = rows.part(part).eta(found.draws.T, found.kept)
         if to_mean is not None:
-            check_domain(values, *to_mean)
-            values = mean_of(to_mean[0], values)
+            values = checked_mean(values, *to_mean)
         estimate[part], se[part] = values.mean(axis=1), values.std(axis=1, ddof=1)
         interval[part] = np.quantile(values, tails, axis=1).T
     return _table(estimate, se, interval)
@@ -258,7 +264,7 @@ def _new_interval(
     interval = np.empty((len(rows.X), 2))
     for number, part in enumerate(_parts(len(rows.X), len(draws.beta))):
         some = rows.part(part)
-        check_domain(some.eta(draws.beta.T, found.kept), link, family.mean_space)
+        checked_mean(some.eta(draws.beta.T, found.kept), link, family.mean_space)
         y = new_responses(some, found, draws, family, link, seed, number)
         interval[part] = np.quantile(y, tails, axis=0, method=method).T
     return interval
@@ -281,8 +287,8 @@ def _draws(
     draws = draws_of(tree, found, family, seed)
     dims, shape = ("chain", "draw", "obs_id"), (draws.chains, -1, len(rows.X))
     eta = rows.eta(draws.beta.T, found.kept)
-    check_domain(eta, link, space)
-    variables = {"mu": (dims, mean_of(link, eta.T).reshape(shape))}
+    mu = checked_mean(eta, link, space)
+    variables = {"mu": (dims, mu.T.reshape(shape))}
     if family is not None and not reason:
         y = new_responses(rows, found, draws, family, link, seed, 0)
         variables["y"] = (dims, y.reshape(shape))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import xarray as xr
 from scipy.special import stdtrit
 
-from expfam_glm.errors import ArgumentError, FitWarning, ResultError, warn
+from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.mle.profile import Profile
 from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.refit import Refit, refit_of
@@ -46,8 +46,9 @@ def profile(
     -------
     xarray.Dataset
         On the scale of the linear predictor: `estimate`, `se` and `interval (coef, ci_bound)`; the
-        signed root `root (coef, point)` at the values `value (coef, point)`. Attributes: `ci_prob`,
-        `level` (the quantile that the root is compared with), `df`.
+        signed root `root (coef, point)` at the values `value (coef, point)`, NaN where there is no
+        admissible fit. Attributes: `ci_prob`, `level` (the quantile that the root is compared
+        with), `df`.
 
     Raises
     ------
@@ -88,8 +89,6 @@ def profile(
     prob = default_ci_prob(ci_prob)
     refit = refit_of(tree, "profile", family, link)
     peak, df = refit.peak, refit.df
-    if not (np.isfinite(peak.scale) and peak.scale > 0):
-        raise ResultError("the fit has no dispersion to scale its deviance with.")
     level = float(-stdtrit(df, (1 - prob) / 2))
     chosen = _chosen(refit, coefs)
     profiles = [Profile(peak, j) for j in chosen]
@@ -116,7 +115,7 @@ def _chosen(refit: Refit, coefs: Sequence[str] | None) -> list[int]:
     labels = list(refit.problem.labels)
     if coefs is None:
         return list(range(len(labels)))
-    asked = [coefs] if isinstance(coefs, str) else list(coefs)
+    asked = [coefs] if isinstance(coefs, str) or not isinstance(coefs, Iterable) else list(coefs)
     unknown = [name for name in asked if name not in labels]
     if unknown or not asked:
         raise ArgumentError(

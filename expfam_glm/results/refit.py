@@ -32,6 +32,7 @@ from expfam_glm.results.fitted import (
     family_of,
     link_of,
     need_family,
+    need_scale,
     response_of,
     rows_of,
 )
@@ -73,10 +74,11 @@ class Refit:
     @property
     def scale(self) -> float:
         """a(φ) of the fit: Pearson's X²/(n − p) where it is estimated."""
-        if estimated_dispersion(self.tree):
+        value = float(self.problem.family.a(float(self.tree["fit"]["phi"])))
+        if estimated_dispersion(self.tree) and value > 0:
             df = float(self.tree["fit_stats"]["df_residual"])
-            return float(self.tree["fit_stats"]["pearson_chi2"]) / df if df > 0 else np.nan
-        return float(self.problem.family.a(float(self.tree["fit"]["phi"])))
+            value = float(self.tree["fit_stats"]["pearson_chi2"]) / df if df > 0 else np.nan
+        return need_scale(value)
 
     @cached_property
     def peak(self) -> Peak:

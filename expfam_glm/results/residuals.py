@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import ArgumentError, ResultError, one_of
+from expfam_glm.errors import ArgumentError, ResultError, check_flag, one_of
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor, factor_gram
@@ -23,6 +23,7 @@ from expfam_glm.results.fitted import (
     family_of,
     link_of,
     need_family,
+    need_scale,
     no_density,
     refuse_group_effects,
     response_of,
@@ -233,6 +234,7 @@ def residuals(
     """
     if kind not in KINDS:
         raise one_of("kind", kind, KINDS)
+    standardised = check_flag("standardised", standardised)
     if standardised and kind not in STANDARDISED:
         raise ArgumentError(
             f"standardised=True goes with {', '.join(STANDARDISED)} residuals, not {kind!r}."
@@ -269,7 +271,7 @@ def standardise(rows: RowFit, values: np.ndarray) -> np.ndarray:
     """Residuals over √(a(φ̂)(1 − h)); NaN for a row that is fitted by itself."""
     h = hat_values(rows)
     rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
-    return values / np.sqrt(rows.a * rest)
+    return values / np.sqrt(need_scale(rows.a) * rest)
 
 
 def of_kind(rows: RowFit, kind: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
-from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
+from expfam_glm.errors import ArgumentError, DataError, check_flag, one_of, show_rows
 from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.averages import Averager, Quantity
 from expfam_glm.results.fitted import coefficients_of, family_of, link_of, need_df
@@ -48,7 +48,7 @@ class Setting:
             last = ("ci_bound",) if name == "interval" else ()
             variables[name] = (
                 (*dims, *self.levels, *last),
-                full.reshape(*lengths, *by, *values.shape[2:]),
+                full.reshape((*lengths, *by, *values.shape[2:])),
             )
         return xr.Dataset(
             variables,
@@ -80,7 +80,7 @@ def setting_of(
     found = coefficients_of(tree, cov_type)
     need_df(found)
     grid = grid_of(tree, newdata, g, found, given, allow_code)
-    if not average:
+    if not check_flag("average", average):
         if by is not None or weights is not None:
             raise ArgumentError("by= and weights= are for averages; leave out average=False.")
         levels = {"obs_id": np.arange(grid.size)}
@@ -128,4 +128,7 @@ def _weights(grid: Grid, weights: str | ArrayLike | None) -> np.ndarray:
 
 def listed(names: str | Sequence[str] | None) -> list[str]:
     """One name or several as a list."""
-    return [] if names is None else [names] if isinstance(names, str) else list(names)
+    found = [] if names is None else [names] if isinstance(names, str) else names
+    if not isinstance(found, Iterable) or not all(isinstance(name, str) for name in found):
+        raise ArgumentError(f"{names!r} must be the name of a column, or several in a list.")
+    return list(found)

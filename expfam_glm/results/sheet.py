@@ -14,6 +14,7 @@ _CELL = "padding: 0.1em 0.6em; white-space: nowrap;"
 _NUMBER = f"text-align: right; font-variant-numeric: tabular-nums; {_CELL}"
 _LABEL = f"text-align: left; {_CELL}"
 _RULE = " border-bottom: 1px solid;"
+_BLOCK = " border-top: 1px solid #CCCCCC;"  # above the first line of a block
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,11 @@ class Sheet:
         """The table as HTML."""
         start = int(self.header)
         head = "".join(f"<tr>{self._row(line, 'th', _RULE)}</tr>" for line in self.cells[:start])
-        body = "\n".join(f"<tr>{self._row(line, 'td')}</tr>" for line in self.cells[start:])
+        blocks = self.header and self.left > 1
+        body = "\n".join(
+            f"<tr>{self._row(line, 'td', _BLOCK if blocks and line[0] else '')}</tr>"
+            for line in self.cells[start:]
+        )
         return (
             '<table style="border-collapse: collapse;">\n'
             f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"

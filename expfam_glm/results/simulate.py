@@ -42,6 +42,11 @@ def draws_of(tree: xr.DataTree, found: Coefficients, family: Family | None, seed
     if found.draws is not None:
         phi = posterior["phi"].values.ravel() if "phi" in posterior else known
         return Draws(chains, found.draws, phi, shapes)
+    if not np.isfinite(found.V).all():
+        raise ResultError(
+            "the fit has no covariance, and so no draws: it is perfect, or has as many "
+            "coefficients as observations."
+        )
     deviations = matched_normals(chains * draws, found.beta.size, seed) @ square_root(
         found.V, found.cov_type
     )

@@ -18,7 +18,7 @@ from expfam_glm.spec.domain import Domain, Real
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.inverse import inverse_of
 from expfam_glm.spec.link import Link
-from expfam_glm.spec.verify import check_parameters, verify
+from expfam_glm.spec.verify import check_parameters, real_arrays, verify
 
 # Names of the model, of the result tree and of arguments that stand beside the shapes.
 _RESERVED = (
@@ -246,10 +246,11 @@ class Family(Derived):
         Raises
         ------
         ArgumentError
-            If φ is free and not given, or the family has no density.
+            If φ is free and not given, the family has no density, or an argument is no array of
+            real numbers that fits the others.
         DataError
-            If a mean lies outside the closed mean space or a is not positive; a mean at the edge
-            has all its mass there.
+            If y is NaN, a mean lies outside the closed mean space or a is not positive; a mean at
+            the edge has all its mass there.
 
         Examples
         --------
@@ -263,9 +264,13 @@ class Family(Derived):
         if symbolic:
             a = self.a(self._dispersion(phi)) / weights
             return self.logpdf_at(y, mu, self.theta(mu, **shape), a, **shape)
-        y, mu, weights = (np.asarray(v, float) for v in (y, mu, weights))
+        phi = self._dispersion(phi)
+        y, mu, phi, weights, *values = real_arrays(y=y, mu=mu, phi=phi, weights=weights, **shape)
+        if np.any(np.isnan(y)):
+            raise DataError(f"y must not be NaN; found {show_rows(np.ravel(y), np.isnan(y))}.")
+        shape = dict(zip(shape, values, strict=True))
         with np.errstate(all="ignore"):
-            a = self.a(self._dispersion(phi)) / weights
+            a = self.a(phi) / weights
             check_parameters(self, mu, a)
             value = self.logpdf_at(y, mu, self.theta(mu, **shape), a, **shape)
             value = np.where(self.mean_space.contains(mu), value, np.where(y == mu, 0.0, -np.inf))

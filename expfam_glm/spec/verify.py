@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from expfam_glm.errors import DataError, DeclarationError, show_rows
+from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.spec.derived import Derived
 from expfam_glm.spec.inverse import Inverse, probe_points
 
@@ -15,6 +16,31 @@ _POLE = 1e6  # b′/b where b goes to infinity at a finite θ; an overflow comes
 _NEAR = 1e-3  # of the end of a θ-domain, where b″ says whether the domain is cut too short
 _CLOSED = 1e-6  # relative agreement of a declared closed form with the derived one
 _STOPPED = 1e-9  # a mean that moves less than this over an octave of θ has reached its limit
+
+
+def real_arrays(**values: Any) -> list[np.ndarray]:
+    """The arguments of a function of a family as arrays of float64 that broadcast.
+
+    Raises
+    ------
+    ArgumentError
+        For what is no real number, and for shapes that do not fit each other.
+    """
+    arrays = []
+    for name, value in values.items():
+        try:
+            array = np.asarray(value)
+            if array.dtype.kind in "cmMSU":
+                raise TypeError
+            arrays.append(array.astype(float))
+        except (TypeError, ValueError):
+            raise ArgumentError(f"{name} must hold real numbers; got {value!r}.") from None
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays))
+    except ValueError:
+        shapes = ", ".join(f"{k} {v.shape}" for k, v in zip(values, arrays, strict=True))
+        raise ArgumentError(f"the shapes of the arguments do not fit: {shapes}.") from None
+    return arrays
 
 
 def check_parameters(family: Derived, mean: np.ndarray, a: np.ndarray) -> None:

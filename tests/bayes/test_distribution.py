@@ -43,6 +43,7 @@ CASES: dict[str, tuple[Any, Any, Any, Any, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("by", ["mu", "theta"])
 def test_log_density_is_the_family_s_own(name: str, by: str) -> None:
@@ -101,6 +102,7 @@ def test_symbolic_support_is_that_of_the_family(name: str, r: float) -> None:
     assert np.array_equal(found, family.contains(y, r))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -11,10 +11,13 @@ import xarray as xr
 from scipy import stats
 
 import expfam_glm as eg
-from expfam_glm.bayes.model import to_pymc
+from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
+from expfam_glm.bayes.model import build, to_pymc
 from expfam_glm.bayes.prior import QUICK as PLAIN
 from expfam_glm.bayes.priors import apply
-from expfam_glm.errors import ArgumentError
+from expfam_glm.bayes.start import near_mode
+from expfam_glm.bayes.whiten import whitened_groups
+from expfam_glm.errors import ArgumentError, ResultError
 
 QUICK = {"mode": "FAST_COMPILE"}
 DENSITY = 1e-10
@@ -117,6 +120,28 @@ def test_population_average_of_a_logit_by_quadrature() -> None:
     assert "posterior_within_groups" in eg.population_average(tree).children
 
 
+def test_what_ignores_group_effects_is_refused() -> None:
+    tree = tree_of("log", 0.7)
+    posterior_of = [eg.residuals, eg.predict, eg.marginal_effects, eg.loo]
+    for function in posterior_of:
+        with pytest.raises(ResultError, match=r"does not know the effects of the groups \(g\)"):
+            function(tree)
+    model = eg.GLM("y ~ x + (1 | g)", data(), family="poisson")
+    for refused in (model.laplace, model.fit):
+        with pytest.raises(ArgumentError, match=r"takes no group effects \(… \| g\)"):
+            refused()
+
+
+def test_predictions_for_the_population() -> None:
+    tree = eg.population_average(tree_of("log", 0.7))
+    beta = tree["posterior"]["beta"].values[0]
+    found = eg.predict(tree, {"x": [0.0, 1.0]})
+    expected = np.exp(beta @ [[1.0, 1.0], [0.0, 1.0]]).mean(axis=0)
+    np.testing.assert_allclose(found["estimate"], expected, rtol=1e-12)
+    with pytest.raises(ResultError, match="does not know the effects"):
+        eg.predict(tree, {"x": [0.0]}, interval="new")  # a new response has its own group's effect
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::expfam_glm.errors.SamplingWarning")  # enough for 1 se
 @pytest.mark.parametrize(
@@ -142,3 +167,126 @@ def test_population_average_agrees_with_estimating_equations(
     within = tree["posterior"]["beta"].mean(("chain", "draw"))
     assert float(tree["posterior"][f"sd_{group}"].mean()) > 0.3
     assert not np.allclose(within, beta.mean(("chain", "draw")), rtol=0.01)
+
+
+FORMULAS = {
+    "intercepts": "y ~ x + (1 | g)",
+    "independent": "y ~ x + (1 + x || g)",
+    "correlated": "y ~ x + (1 + x + I(x**2) | g)",
+    "crossed": "y ~ x + (1 + x | g) + (1 | h)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")  # the graph has products
+@pytest.mark.parametrize("family", ["poisson", "gamma", "negative_binomial"])
+@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS.keys())
+def test_kernels_are_the_model(formula: str, family: str) -> None:
+    columns = data() | {"h": np.tile(np.arange(5), 6)}
+    columns["y"] = columns["y"] + (0.5 if family == "gamma" else 0.0)
+    glm = eg.GLM(formula, columns, family=family, link="log", freq_weights=1 + columns["h"] % 2)
+    own, applied = glm.problem, apply(glm.problem, "default")
+    model, density = build(own, applied), GroupPosterior(own, applied)
+    logp, dlogp = model.compile_logp(mode=PLAIN), model.compile_dlogp(mode=PLAIN)
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        z = 0.4 * rng.standard_normal(density.n_dim)
+        places = places_of(density)
+        order = [places[v.name.removesuffix("__").split("_cholesky")[0]] for v in model.value_vars]
+        shapes = {name: np.shape(value) for name, value in model.initial_point().items()}
+        named = {
+            v.name: z[place].reshape(shapes[v.name])
+            for v, place in zip(model.value_vars, order, strict=True)
+        }
+        value, gradient = density(z)
+        assert value == pytest.approx(float(logp(named)), rel=DENSITY)
+        slope = np.empty(z.size)
+        slope[np.concatenate(order)] = dlogp(named)
+        np.testing.assert_allclose(gradient, slope, rtol=DENSITY, atol=DENSITY)
+
+
+def places_of(density: GroupPosterior) -> dict[str, np.ndarray]:
+    """Where the value variables of the model stand in z."""
+    places = {"beta": np.arange(density.p)}
+    places |= {f"{name}_log": np.array([density.p + k]) for k, name in enumerate(density.scales)}
+    places |= {"phi_log": np.array([density.base - 1])} if density.free else {}
+    for part in density.parts:
+        name = f"root_{part.name}" if part.spread.full else f"sd_{part.name}_log"
+        places |= {f"z_{part.name}": np.r_[part.z], name: np.r_[part.v]}
+    return places
+
+
+@pytest.mark.parametrize("q", [2, 3, 4])
+def test_density_of_correlations(q: int) -> None:
+    corr = np.corrcoef(np.random.default_rng(q).normal(size=(q, 9)))
+    L = np.linalg.cholesky(corr)
+    of_factor = pm.logp(pm.LKJCorr.dist(n=q, eta=np.float64(2.0)), L).eval(mode=PLAIN)
+    jacobian = np.sum(np.arange(q - 1, -1, -1) * np.log(np.diagonal(L)))
+    assert float(lkj_logpdf(corr)) == pytest.approx(float(of_factor) - jacobian, rel=DENSITY)
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", FORMULAS["crossed"]])
+def test_whitened_coordinates(formula: str) -> None:
+    columns = data() | {"h": np.tile(np.arange(5), 6)}
+    own = eg.GLM(formula, columns, family="poisson").problem
+    applied = apply(own, "default")
+    density = GroupPosterior(own, applied)
+    found = whitened_groups(density, near_mode(own, applied))
+    rng = np.random.default_rng(1)
+    u, g = rng.standard_normal((2, density.n_dim))
+    moved = found.forward(u) - found.centre
+    assert float(moved @ g) == pytest.approx(float(u @ found.backward(g)), rel=1e-9)
+    # given the variances: a mode, and precision I there
+    inner = np.setdiff1d(np.arange(density.n_dim), found.outer)
+    root = np.column_stack([found.forward(e) - found.centre for e in np.eye(density.n_dim)])
+    assert np.max(np.abs(density(found.centre)[1] @ root[:, inner])) < 1e-3
+    step = 1e-4 * root[:, inner].T
+    bend = [density(found.centre - h)[1] - density(found.centre + h)[1] for h in step]
+    precision = np.array(bend)[:, :] @ root[:, inner] / 2e-4
+    np.testing.assert_allclose(precision, np.eye(inner.size), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_both_roads_draw_from_one_posterior() -> None:
+    columns = eg.load_data("seizures")
+    model = eg.GLM("seizures ~ lbase + (1 + visit | patient)", columns, family="poisson")
+    options = {"random_seed": 1, "progressbar": False, "posterior_predictive": False}
+    trees = [model.sample(draws=700, road=road, **options) for road in ("kernels", "graph")]
+    for name in ("beta", "sd_patient", "corr_patient", "b_patient"):
+        first, second = (tree["posterior"][name] for tree in trees)
+        pull = np.abs(first.mean(("chain", "draw")) - second.mean(("chain", "draw")))
+        assert float((pull / second.std(("chain", "draw")).clip(1e-9)).max()) < 0.25, name
+    assert trees[0].attrs["road"] == "row kernels"
+    assert trees[0].attrs["n_divergences"] == 0
+    assert trees[0]["log_prior"]["corr_patient"].dims == ("chain", "draw")
+
+
+@pytest.mark.slow
+def test_variances_of_normal_responses_by_integration() -> None:
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(12), 5)
+    y = 1.0 + 0.8 * rng.standard_normal(12)[g] + rng.standard_normal(60)
+    priors = {
+        "Intercept": eg.Prior("Normal", mu=0, sigma=2),
+        "sd_g": eg.Prior("HalfNormal", sigma=1.5),
+        "phi": eg.Prior("HalfNormal", sigma=3),
+    }
+    model = eg.GLM("y ~ 1 + (1 | g)", {"y": y, "g": g}, family="normal")
+    tree = model.sample(draws=2000, random_seed=1, priors=priors, progressbar=False,
+                        log_likelihood=False, posterior_predictive=False)  # fmt: skip
+    sd, phi = np.meshgrid(np.linspace(0.01, 3, 120), np.linspace(0.3, 3, 100), indexing="ij")
+    same = (g[:, None] == g) * 1.0
+    log_p = np.empty(sd.shape)
+    for where in np.ndindex(sd.shape):
+        V = 4.0 + sd[where] ** 2 * same + phi[where] * np.eye(60)
+        L = np.linalg.cholesky(V)
+        log_p[where] = -np.log(np.diagonal(L)).sum() - 0.5 * np.sum(np.linalg.solve(L, y) ** 2)
+    log_p += stats.halfnorm.logpdf(sd, scale=1.5) + stats.halfnorm.logpdf(phi, scale=3)
+    weight = np.exp(log_p - log_p.max())
+    for name, grid in (("sd_g", sd), ("phi", phi)):
+        mean = float(np.sum(grid * weight) / weight.sum())
+        spread = float(np.sqrt(np.sum((grid - mean) ** 2 * weight) / weight.sum()))
+        draws = tree["posterior"][name]
+        error = spread / np.sqrt(tree.attrs["min_ess_bulk"])
+        assert abs(float(draws.mean()) - mean) < 4 * error, name
+        assert float(draws.std()) == pytest.approx(spread, rel=0.1)

@@ -39,6 +39,7 @@ def test_variables_data_and_coordinates() -> None:
     assert [v.name for v in to_pymc(problem("gamma")).free_RVs] == ["beta", "phi"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_likelihood_is_the_family_s(name: str) -> None:
     own = problem(name)

@@ -134,3 +134,24 @@ def test_what_has_no_dispersion_or_gives_it_a_prior_is_refused():
         perfect.to_pymc()
     with pytest.raises(ArgumentError, match="'phi' takes no prior"):
         model_of("power").to_pymc({"phi": eg.Prior("HalfNormal", sigma=1)})
+
+
+@pytest.mark.slow
+def test_quasi_posterior_covers_where_poisson_does_not() -> None:
+    """Counts with variance 4μ: the quasi-posterior covers nominally, the Poisson posterior not."""
+    rng = np.random.default_rng(6)
+    rounds, n, slope, nominal = 300, 120, 0.5, 0.9
+    covered = {"poisson": 0, "quasi_poisson": 0}
+    for seed in range(rounds):
+        x = rng.uniform(-1, 1, n)
+        mu = np.exp(1.0 + slope * x)
+        y = rng.negative_binomial(mu / 3, 1 / 4)  # mean μ, variance 4μ
+        for family in covered:
+            model = eg.GLM("y ~ x", {"y": y, "x": x}, family=family)
+            tree = model.laplace(random_seed=seed, log_likelihood=False, posterior_predictive=False)
+            draws = tree["posterior"]["beta"].sel(coef="x").values
+            low, high = np.quantile(draws, [(1 - nominal) / 2, (1 + nominal) / 2])
+            covered[family] += low < slope < high
+    error = np.sqrt(nominal * (1 - nominal) / rounds)
+    assert abs(covered["quasi_poisson"] / rounds - nominal) < 3 * error
+    assert covered["poisson"] / rounds < nominal - 10 * error

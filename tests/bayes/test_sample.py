@@ -140,6 +140,7 @@ def test_counts_are_integers_on_both_sides_of_a_predictive_check() -> None:
     assert "phi" not in tree["posterior"]
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_everything() -> None:
     first, again = tiny("binomial"), tiny("binomial")
     other = tiny("binomial", random_seed=8)

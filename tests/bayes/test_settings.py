@@ -23,6 +23,7 @@ from tests.problems import problem
         ("nutpie", {"maxdepth": 2.5}, "maxdepth=2.5 cannot be used"),
         ("nutpie", {"target_accept": 1.5}, r"must be a number in \(0, 1\)"),
         ("nutpie", {"cores": 0}, "cores=0 must be a whole number"),
+        ("nutpie", {"maxdepth": 0}, "maxdepth=0 must be a whole number from 1"),
         ("pymc", {"maxdepth": 3}, "takes no argument 'maxdepth'"),
         ("pymc", {"initvals": {}}, "takes no argument 'initvals'"),
     ],

@@ -155,6 +155,7 @@ def test_a_given_phi_is_held(name):
     ))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_long_series_take_the_road_by_fourier_transform():
     rng = np.random.default_rng(4)
     series = [np.flatnonzero(rng.random(150) < 0.5) for _ in range(3)]

@@ -20,6 +20,7 @@ def close(found, expected, tolerance=RELATIVE):
     assert np.max(gap) < tolerance
 
 
+@pytest.mark.slow
 @of("jackknife")
 def test_jackknives_agree_with_geepack(case):
     """geepack takes the number of parameters of φ and α off K as well."""

@@ -225,3 +225,13 @@ def test_the_largest_shown_element_of_alpha_and_its_labels(seizures):
         assert float(R.sel(time=j, time2=k)) == pytest.approx(
             float(alpha.sel(alpha_label=name)), rel=DEFAULT
         )
+
+
+def test_times_on_a_fine_grid_cost_no_more_than_their_distances():
+    """Seconds instead of occasions: the grid is fine, the distances are few."""
+    rng = np.random.default_rng(0)
+    x, visit = rng.normal(size=30), np.tile(np.arange(5), 6)
+    data = {"y": rng.poisson(np.exp(0.3 + 0.2 * x)), "x": x, "g": np.repeat(np.arange(6), 5)}
+    data["seconds"] = visit * 10**9 + (visit == 2)
+    with pytest.raises(CorrelationError, match=r"2e\+09.*fewer distinct times"):
+        eg.GLM("y ~ x", data, family="poisson").gee("g", "toeplitz", time="seconds")

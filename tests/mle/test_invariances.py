@@ -104,6 +104,7 @@ seeds = st.integers(0, 10_000)
 quickly = settings(max_examples=4, deadline=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @given(seed=seeds)
 @quickly
@@ -124,6 +125,7 @@ def test_rows_twice_are_freq_weights_of_two(case):
     assert_same(rows.fit(freq_weights=np.full(rows.y.size, 2)), twice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @given(seed=seeds)
 @quickly
@@ -147,6 +149,7 @@ def test_another_basis_of_the_columns(case, seed):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @given(seed=seeds)
 @quickly
@@ -194,6 +197,7 @@ def test_rows_of_weight_zero_are_left_out(case, role):
     assert_same(rows.fit(**roles), without)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["logit", "probit", "cloglog", "loglog", "cauchit"])
 def test_trials_are_single_rows_together(link):
     rows = Rows("binomial")

@@ -8,7 +8,7 @@ from scipy.special import wright_bessel
 
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, SeparationError
-from expfam_glm.mle.shape import _row_derivatives
+from expfam_glm.mle.shape_profile import row_derivatives
 from tests.references import array, cases, model_of, read
 from tests.tolerances import BETA_IN_SE, RELATIVE
 
@@ -157,7 +157,7 @@ def test_gee_asks_for_a_value():
 def test_derivatives_of_the_tweedie_density():
     """First and second derivatives in (ξ, log a) against mpmath's in (ξ, φ)."""
     slopes = read("tweedie")["slopes"]
-    kernel = _row_derivatives(eg.families.tweedie(), eg.links.log, True)
+    kernel = row_derivatives(eg.families.tweedie(), eg.links.log, True)
     for record in slopes:
         phi = record["phi"]
         rows = kernel(np.log([record["mu"]]), np.array([record["y"]]), 1 / phi, record["power"])

@@ -142,6 +142,7 @@ def test_refusals() -> None:
         zero_truncated_poisson.cdf(2.0, 2.0, weights=2.0)
 
 
+@pytest.mark.slow
 def test_an_atom_beside_a_density() -> None:
     """Zero with probability e^−λ, else exponential sums: compound Poisson, closed by Bessel."""
     import pytensor.tensor as pt
@@ -180,3 +181,19 @@ def test_rejection_between_knots_keeps_each_distribution() -> None:
     u = np.expm1(theta * draws(many, np.random.default_rng(5))) / np.expm1(theta)
     for part in np.split(u, 4):
         assert stats.kstest(part, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("mean", [1e8, 1e9, 1e10, 1e12])
+def test_counts_that_a_float_can_hold_are_told_apart(mean):
+    counts = mean + np.array([-1.0, 0.0, 1.0])
+    found = families.poisson.cdf(counts, mu=mean)
+    np.testing.assert_allclose(found, stats.poisson.cdf(counts, mean), rtol=1e-12)
+    share = 0.5 + (counts - mean) / (4 * mean)  # of 4 mean trials
+    halves = families.binomial.cdf(share, mu=0.5, weights=4 * mean)
+    trials = stats.binom.cdf(mean + counts, 4 * mean, 0.5)
+    np.testing.assert_allclose(halves, trials, rtol=1e-10)
+
+
+def test_a_built_in_family_without_digits_is_not_called_a_wrong_declaration():
+    with pytest.raises(DataError, match="leave too few digits"):
+        families.poisson.ppf(0.975, mu=1e10)

@@ -64,3 +64,15 @@ def test_a_density_without_mass_one_is_refused_at_the_fit():
     )
     with pytest.raises(DeclarationError, match="total mass"):
         eg.GLM("y ~ x", {"y": [1, 2, 0], "x": [0.0, 1.0, 2.0]}, family=forgotten)
+
+
+def test_a_free_dispersion_needs_a_density_at_every_one():
+    poisson_of_one = eg.Family(
+        "counts",
+        b=pt.exp,
+        c=lambda y, a: -pt.gammaln(y + 1),  # holds for a = 1 only, and phi=1.0 is forgotten
+        support=eg.Integers(0, None),
+    )
+    data = {"y": [1, 0, 2, 4], "x": [0.1, 0.2, 0.3, 0.5]}
+    with pytest.raises(DeclarationError, match=r"1 at φ = 1, and 1\.10969 at φ = 0\.5.*phi=1\.0"):
+        eg.GLM("y ~ x", data, family=poisson_of_one)

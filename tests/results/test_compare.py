@@ -431,3 +431,17 @@ def test_latex_of_a_comparison() -> None:
     floating = sheet.to_latex("Seizures & drugs", "tab:x")
     assert floating.startswith("\\begin{table}\n\\centering\n\\caption{Seizures \\& drugs}")
     assert "\\label{tab:x}" in floating and floating.endswith("\\end{table}")
+
+
+def test_equal_rows_once_are_the_same_data() -> None:
+    def weighted(f: list[float], y: list[float]) -> xr.DataTree:
+        n = len(y)
+        constant = {"X": np.ones((n, 4)), "freq_weights": np.array(f)}
+        return likelihood_tree(made_up(n=n, observed={"y": np.array(y)}, constant=constant))
+
+    rows = weighted([1.0] * 5, [0.0, 2.0, 2.0, 2.0, 5.0])
+    compare({"rows": rows, "cells": weighted([1.0, 3.0, 1.0], [0.0, 2.0, 5.0])})
+    with pytest.raises(ResultError, match="different responses"):
+        compare({"rows": rows, "cells": weighted([1.0, 3.0, 1.0], [0.0, 2.0, 6.0])})
+    with pytest.raises(ResultError, match="different responses"):
+        compare({"rows": rows, "cells": weighted([1.0, 2.0, 1.0], [0.0, 2.0, 5.0])})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 
 import expfam_glm as eg
 from expfam_glm.errors import ResultError
+from tests.tolerances import RELATIVE
 
 N = 30
 RNG = np.random.default_rng(0)
@@ -19,9 +21,12 @@ X = RNG.normal(size=N)
 DATA = {"y": RNG.poisson(np.exp(0.3 + 0.2 * X)), "x": X, "c": list("abc") * 10}
 MODEL = eg.GLM("y ~ x + c", DATA, family="poisson")
 FIT = MODEL.fit(cov=["fisher", "HC0"])
-GEE = MODEL.gee(np.repeat(np.arange(6), 5))
-DRAWS = eg.GLM.from_arrays(DATA["y"], np.c_[np.ones(N), X], family="poisson").laplace(
-    draws=50, random_seed=1
+GEE = MODEL.gee(np.repeat(np.arange(6), 5), cov="naive")
+DRAWS = xr.DataTree.from_dict(
+    {
+        "/": xr.Dataset(attrs=FIT.attrs | {"estimator": "posterior"}),
+        **{name: FIT[name] for name in ("posterior", "observed_data", "constant_data")},
+    }
 )
 NEW = {"x": [1.0, 2.0], "c": ["a", "b"]}
 OF_COEFFICIENTS: dict[str, Callable[[xr.DataTree], Any]] = {
@@ -79,12 +84,13 @@ def test_a_part_of_a_tree_is_refused(tree: xr.DataTree) -> None:
 
 
 def test_a_part_of_a_posterior_is_refused() -> None:
-    by = {name: OF_ROWS[name] for name in ("predict", "residuals")} | {"loo": eg.loo}
+    by = {"new": OF_COEFFICIENTS["new"]} | {
+        name: OF_ROWS[name] for name in ("predict", "residuals")
+    }
     refused(DRAWS.isel(obs_id=slice(0, 15)), by=by, words="holds 15 rows")
-    refused(DRAWS.isel(coef=[1, 0]), by=by, words="cut or reordered")
+    refused(DRAWS.isel(coef=[1, 0, 2, 3]), by=by, words="cut or reordered")
     refused(DRAWS.isel(chain=0), by=by, words="lies along")
-    fewer = DRAWS.isel(draw=slice(0, 25))
-    assert eg.predict(fewer, np.ones((1, 2)))["estimate"].size == 1
+    assert eg.predict(DRAWS.isel(draw=slice(0, 25)), NEW)["estimate"].size == 2
 
 
 def test_an_older_tree_is_checked_by_its_number_of_observations() -> None:
@@ -128,24 +134,44 @@ def test_a_role_or_shape_that_is_lost_is_named() -> None:
     refused(tree, by={"predict": eg.predict, "residuals": eg.residuals}, words="lack offset")
 
 
-def test_rows_are_numbered_as_in_the_data_given() -> None:
-    x = X.copy()
-    x[[0, 7]] = np.nan
-    w = np.ones(N)
-    w[3] = 0
+LEFT = [i for i in range(N) if i not in (0, 3, 7)]
+
+
+def with_gaps() -> eg.GLM:
+    """A model of the rows in LEFT: two lack a value, one has no weight."""
+    x, w = X.copy(), np.ones(N)
+    x[[0, 7]], w[3] = np.nan, 0
     data = pd.DataFrame(DATA | {"x": x, "w": w})
-    model = eg.GLM("y ~ x", data, family="poisson", weights="w", missing="drop")
-    left = [i for i in range(N) if i not in (0, 3, 7)]
-    full = eg.GLM("y ~ x", data.iloc[left], family="poisson").fit()
-    draws = model.laplace(draws=50, random_seed=1)
-    for tree in (model.fit(), model.gee(np.repeat(np.arange(6), 5)), draws):
-        for name in ("constant_data", "observed_data"):
-            assert tree[name]["obs_id"].values.tolist() == left
-        assert eg.predict(tree)["obs_id"].values.tolist() == left
-    found = eg.residuals(model.fit())
-    assert found["obs_id"].values.tolist() == left
-    series = found.to_series()
-    np.testing.assert_allclose(series.loc[left], eg.residuals(full).values, rtol=1e-9)
-    assert eg.influence(model.fit())["obs_id"].values.tolist() == left
+    return eg.GLM("y ~ x", data, family="poisson", weights="w", missing="drop")
+
+
+def check_numbers(tree: xr.DataTree) -> None:
+    for name in ("constant_data", "observed_data"):
+        assert tree[name]["obs_id"].values.tolist() == LEFT
+    assert eg.predict(tree)["obs_id"].values.tolist() == LEFT
+
+
+def test_rows_are_numbered_as_in_the_data_given() -> None:
+    tree = with_gaps().fit()
+    check_numbers(tree)
+    check_numbers(with_gaps().gee(np.repeat(np.arange(6), 5), cov="naive"))
+    full = eg.GLM("y ~ x", pd.DataFrame(DATA).iloc[LEFT], family="poisson").fit()
+    assert full["observed_data"]["obs_id"].values.tolist() == list(range(27))
+    series = eg.residuals(tree).to_series()
+    np.testing.assert_allclose(series.loc[LEFT], eg.residuals(full).values, rtol=RELATIVE)
+    assert eg.influence(tree)["obs_id"].values.tolist() == LEFT
+
+
+@pytest.mark.slow
+def test_rows_of_a_posterior_are_numbered_as_in_the_data_given(tmp_path: Path) -> None:
+    draws = with_gaps().laplace(draws=1000, random_seed=1)
+    check_numbers(draws)
+    draws.to_netcdf(tmp_path / "draws.nc")
+    with xr.open_datatree(tmp_path / "draws.nc") as again:
+        check_numbers(again)
+    stored = eg.loo(draws)
     del draws["log_likelihood"]
-    assert eg.loo(draws).elpd_i["obs_id"].values.tolist() == left
+    found = eg.loo(draws)
+    for one in (stored, found):
+        assert one.elpd_i["obs_id"].values.tolist() == LEFT
+    np.testing.assert_allclose(found.elpd_i, stored.elpd_i, rtol=RELATIVE)

@@ -45,6 +45,7 @@ def test_blocks_give_what_arviz_gives(
     np.testing.assert_allclose(blocks.pareto_k, whole.pareto_k, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_free_shapes_and_dispersions_in_blocks() -> None:
     for keywords in ({"family": "negative_binomial"}, {"family": "gamma", "link": "log"}):
         data = eg.load_data("quine")
@@ -55,6 +56,7 @@ def test_free_shapes_and_dispersions_in_blocks() -> None:
         assert quiet_loo(bare).elpd == pytest.approx(quiet_loo(tree).elpd, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_comparison_across_families_and_links(poisson: xr.DataTree) -> None:
     trees = {
         "poisson": poisson,

@@ -210,11 +210,11 @@ def test_counts_at_zero():
 @pytest.mark.parametrize(
     ("name", "outside"),
     [
-        ("poisson", [-1.0, 0.5, np.inf, np.nan]),
-        ("binomial", [-1.0, 0.5, 2.0, np.nan]),
-        ("gamma", [-1.0, 0.0, np.inf, np.nan]),
-        ("inverse_gaussian", [-1.0, 0.0, np.inf, np.nan]),
-        ("normal", [np.inf, -np.inf, np.nan]),
+        ("poisson", [-1.0, 0.5, np.inf]),
+        ("binomial", [-1.0, 0.5, 2.0]),
+        ("gamma", [-1.0, 0.0, np.inf]),
+        ("inverse_gaussian", [-1.0, 0.0, np.inf]),
+        ("normal", [np.inf, -np.inf]),
     ],
 )
 def test_log_density_is_minus_infinity_outside_the_support(name, outside):

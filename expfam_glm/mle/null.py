@@ -1,0 +1,36 @@
+"""The model that all others are compared with: the intercept and the offset alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.response import Problem
+from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
+from expfam_glm.mle.irls import mean_response
+from expfam_glm.mle.maximum import find_maximum
+
+
+def null_deviance(problem: Problem, fit: Fitness) -> float:
+    """The deviance of the model with the intercept (if there is one) and the offset alone.
+
+    NaN where that model has no admissible mean.
+    """
+    n = problem.row_count
+    frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
+    null = replace(problem, X=frame.X, frame=frame)
+    blocks = MemoryBlocks(null)
+    space = problem.link.image(problem.family.mean_space)
+    if not fit.has_intercept:
+        offset = np.zeros(n) if problem.offset is None else problem.offset
+        if not (space.low < offset.min() and offset.max() < space.high):
+            return np.nan
+        return deviance(null, blocks, np.zeros(1))
+    if problem.offset is None:
+        mean = mean_response(problem)
+        if problem.family.closed_deviance is None:
+            return level_deviance(problem, mean, fit)
+        return deviance(null, blocks, np.atleast_1d(problem.link(mean)))
+    return find_maximum(null).measures.deviance

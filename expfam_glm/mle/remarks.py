@@ -1,0 +1,80 @@
+"""What must be known about a fit, and what is refused before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from expfam_glm.data.response import Problem
+from expfam_glm.errors import ArgumentError, FitWarning, warn
+from expfam_glm.mle.covariance import Robust, Sandwich
+from expfam_glm.mle.few_clusters import few_clusters
+from expfam_glm.mle.layout import CORRECTED, UNCORRECTED
+from expfam_glm.mle.penalty import Adjustment, Penalty
+
+
+def dropped_rows(problem: Problem) -> list[str]:
+    """Which rows missing="drop" left out."""
+    frame = problem.frame
+    if not frame.n_dropped or frame.kept is None:
+        return []
+    gone = np.flatnonzero(~frame.kept)
+    more = f" and {gone.size - 5} more" if gone.size > 5 else ""
+    shown = ", ".join(map(str, gone[:5]))
+    return [
+        f"{gone.size} of {frame.kept.size} rows had missing values and were dropped (row {shown}"
+        f"{more})."
+    ]
+
+
+def check_penalty(
+    problem: Problem, penalty: Penalty, types: Sequence[str], information: str
+) -> None:
+    """Refuse what has no meaning together with a penalty."""
+    robust = [name for name in types if name != "fisher"]
+    if robust and not isinstance(penalty, Adjustment):
+        raise ArgumentError(
+            f"cov={robust[0]!r} has no meaning with penalty={penalty!s}: its estimate is "
+            "biased on purpose. Use cov='fisher', the curvature of the posterior."
+        )
+    if information != "expected":
+        raise ArgumentError("information='observed' is not offered with a penalty.")
+    if problem.sampling is not None:
+        raise ArgumentError("a penalty needs a likelihood, which sampling_weights do not leave.")
+    if problem.family.shape:
+        raise ArgumentError(
+            f"a penalty needs the shape of {problem.family.name!r} to be known; give it with "
+            "family.fix(…), say at its estimate without the penalty."
+        )
+
+
+def of_sandwich(sandwich: Sandwich, found: Mapping[str, Robust]) -> list[str]:
+    """What must be known about robust covariances; each is also a warning."""
+    notes, p = [], sandwich.beta.size
+    if sandwich.problem.n <= p:
+        notes.append(
+            "there are as many coefficients as observations: the residuals vanish, and robust "
+            "covariances are not defined."
+        )
+    for name, groups in zip(sandwich.layout.names, sandwich.layout.groups, strict=True):
+        K = int(groups.max()) + 1
+        if p >= K:
+            notes.append(
+                f"{K} clusters{f' of {name}' if name else ''} do not carry a covariance of {p} "
+                f"coefficients: its rank is at most {K - 1}. Test few coefficients at a time, or "
+                "use fewer terms."
+            )
+        way_out = "Use cov='CR2', by one grouping variable."
+        notes.append(few_clusters(K, p, [*found], UNCORRECTED, CORRECTED, way_out))
+    size = np.sum(sandwich.factor.root**2, axis=1) * sandwich.mean_square
+    for name, one in found.items():
+        if name != "fisher" and np.any(one.covariance.diagonal() <= 1e-20 * size):
+            notes.append(
+                f"the covariance {name!r} is zero in some direction: the scores of every row or "
+                "cluster cancel. Its standard errors say nothing there."
+            )
+    notes = [note for note in notes if note]
+    for note in notes:
+        warn(note, FitWarning)
+    return notes
