@@ -90,7 +90,7 @@ class Estimate:
     attrs: dict[str, str | float | int]
     shapes: dict[str, tuple[float, float, Scale]] = field(default_factory=dict)
     correlation: np.ndarray | None = None
-    obs_id: Sequence[int] | np.ndarray | None = None
+    obs_id: Sequence[int] | None = None
 
     @property
     def further(self) -> dict[str, tuple[float, float, Scale]]:

@@ -18,7 +18,7 @@ from expfam_glm.spec.link import Link
 
 # Rows checked at once: what is computed on the way stays in cache.
 _CHUNK = 1 << 14
-# From here on a double does not hold every integer, and int64 soon none.
+# From here on a double does not hold every integer.
 EXACT = 2.0**53
 # Sums of products of weights stay far inside the range of doubles.
 _LARGEST_WEIGHT = 1e100
@@ -72,12 +72,13 @@ class Problem:
         return values if self.used is None else values[self.used]
 
     @property
-    def obs_id(self) -> Sequence[int] | np.ndarray:
+    def obs_id(self) -> Sequence[int]:
         """The numbers of the used rows in the data as given, from 0."""
         kept = self.frame.kept
         if kept is None and self.used is None:
             return range(self.row_count)
-        return self.restrict(np.arange(self.frame.y.size) if kept is None else np.flatnonzero(kept))
+        numbers = np.arange(self.frame.y.size) if kept is None else np.flatnonzero(kept)
+        return self.restrict(numbers).tolist()
 
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
         """Offending values of used rows, with the row numbers of the data as given."""

@@ -110,7 +110,7 @@ def _labels(tree: xr.DataTree) -> list[str]:
     return [str(label) for label in design["labels"]]
 
 
-def _check_labels(group: xr.DataTree, name: str, labels: list[str], dim: str = "coef") -> None:
+def _check_labels(group: Any, name: str, labels: list[str], dim: str = "coef") -> None:
     """Refuse coefficients that are not those of the design, in its order."""
     found = [str(label) for label in group.coords[dim].values] if dim in group.coords else None
     if found == labels or (found is None and group.sizes.get(dim) == len(labels)):
@@ -123,7 +123,7 @@ def _check_labels(group: xr.DataTree, name: str, labels: list[str], dim: str = "
     )
 
 
-def _numbers(group: xr.DataTree, name: str, dims: tuple[str, ...], where: str) -> np.ndarray:
+def _numbers(group: Any, name: str, dims: tuple[str, ...], where: str) -> np.ndarray:
     """The values of a variable, which are numbers along these dimensions."""
     _present((name,), group.data_vars, f"the group {where}")
     found = group[name]
