@@ -13,6 +13,12 @@ disk; imports are not counted. "total" runs from arrays in memory to the result,
 the sampler itself needs. Effective draws are the smallest bulk ESS of a coefficient, by ArviZ. A
 ratio is ours over theirs, in effective draws per second. "off by" is the largest distance of a
 posterior mean from ours, in posterior standard deviations.
+
+Measured so far, on two shared, heavily loaded cores (load 8), 2026-11-22, one run: plain, against
+Bambi with its default sampler, 8.9 in total and 6.7 of sampling alone, off by 0.03. The gradient
+beside two products with X, one thread: binomial 3.3 at n = 10⁴ and 1.7 at 10⁵, Poisson 2.7 and 1.4,
+gamma 5.2 and 1.9, normal 3.9 and 2.6, negative binomial with a free shape 18 and 20. The other
+designs and programs have not been measured on a quiet machine yet.
 """
 
 from __future__ import annotations
@@ -140,7 +146,7 @@ def pymc_nutpie(d: dict[str, Any], draws: int, tune: int | None) -> tuple[np.nda
         eta = pm.math.dot(d["X"], beta)
         if "g" in d:
             sd = pm.HalfNormal("sd_g", 2.5)
-            eta = eta + (sd * pm.Normal("z", shape=d["g"].max() + 1))[d["g"]]
+            eta = eta + (sd * pm.Normal("z", shape=int(d["g"].max()) + 1))[d["g"]]
         if d["family"] == "binomial":
             pm.Bernoulli("y", logit_p=eta, observed=d["y"].astype(int))
         elif d["family"] == "poisson":

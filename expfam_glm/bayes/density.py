@@ -24,6 +24,7 @@ from pytensor.tensor.elemwise import Elemwise
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior, space_of, spans
 from expfam_glm.bayes.priors import Applied
+from expfam_glm.bayes.responses import ResponseTerms
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DeclarationError
@@ -145,7 +146,7 @@ def _rows_of_one(family: Family, link: Link, names: tuple[str, ...]) -> Kernel:
     def without(eta: np.ndarray, y: np.ndarray, r: float, *shapes: Any, out: Any = None) -> Any:
         return kernel(eta, y, *shapes, out=out)
 
-    without.buffers = getattr(kernel, "buffers")  # type: ignore[attr-defined]  # noqa: B009
+    without.buffers = kernel.buffers  # type: ignore[attr-defined]
     return without
 
 
@@ -163,11 +164,15 @@ class LogPosterior:
     Where the prior is one of s = φ^k, it is the density of (β, u(ψ), log s) at z.
     """
 
+    rows: Any  # a function of `lower`, with its number of buffers
+
     def __init__(self, problem: Problem, applied: Applied) -> None:
         assert applied.beta is not None
         family, link = problem.family, problem.link
         self.p = problem.X.shape[1]
-        self.blocks = list(MemoryBlocks(problem))
+        blocks = MemoryBlocks(problem)
+        self.blocks = list(blocks)
+        self.rows: Any
         self.image = link.image(family.mean_space)
         self.bounded = np.isfinite(self.image.low), np.isfinite(self.image.high)
         self.coefficients = PriorTerms(applied.beta)
@@ -176,22 +181,30 @@ class LogPosterior:
         self.constant, self.sign = 0.0, 1.0
         self.scales = {name: Scale(domain) for name, domain in family.shape.items()}
         self.shape_priors = PriorTerms(list(applied.shapes.values()))
+        self.responses: ResponseTerms | None = None
+        self.within = 0.0
         if not self.free:
             self.a = float(family.a(family.phi))
-        if self.free or self.scales:
+        if applied.phi is not None:
+            self.dispersion, self.power = PriorTerms([applied.phi]), applied.phi_power
+            self.a_of_phi = _dispersion_kernel(family)
+        if self.scales or (self.free and problem.scatter is None):
             self.rows = _rows_with_slopes(family, link)
-            if applied.phi is not None:
-                self.dispersion, self.power = PriorTerms([applied.phi]), applied.phi_power
-                self.a_of_phi = _dispersion_kernel(family)
             self._lend()
             return
         closed = family.closed_deviance is not None
         self.sign = -0.5 if closed else 1.0
         names = ("weighted_deviance" if closed else "kernel", "score")
-        plain = problem.w is None and self.a == 1.0
+        plain = problem.w is None and not self.free and self.a == 1.0
         self.rows = (_rows_of_one if plain else row_kernel)(family, link, names)
+        self.within = self.sign * blocks.within_deviance if closed else 0.0
+        if self.free:
+            self.responses = ResponseTerms(blocks.responses, family, closed)
+            self._lend()
+            return
         base = family.saturated if closed else family.base_measure
-        for block in self.blocks:
+        self.constant = self.within / self.a
+        for block in blocks.responses:
             self.constant += block.total(base(block.y, self.a / np.asarray(block.w)))
         self._lend()
 
@@ -253,6 +266,7 @@ class LogPosterior:
             log_prior, slope = self.shape_priors(np.array(list(psi.values())))
             value += float(log_prior.sum() + np.log(np.abs(slopes)).sum())
             gradient[shaped] = slope * slopes + bends / slopes
+        fit = 0.0
         first = 0
         for block, (eta, *memory) in zip(self.blocks, self.memory, strict=True):
             np.dot(block.X, z[: self.p], out=eta)
@@ -266,7 +280,7 @@ class LogPosterior:
                 return -np.inf, np.zeros(z.size)
             found = self.rows(eta, block.y, block.w / a, *psi.values(), out=memory)
             loglik, score, *others = found
-            value += self.sign * block.total(loglik)
+            fit += self.sign * block.total(loglik)
             score = score if block.f is None else score * block.f
             gradient[: self.p] += block.X.T @ score
             if shift is not None:
@@ -277,8 +291,14 @@ class LogPosterior:
             if psi:
                 totals = [block.total(v) for v in others[: len(psi)]]
                 gradient[shaped] += np.array(totals) * slopes
-            if self.free:
+            if self.free and others:
                 gradient[-1] += elasticity * block.total(others[-1])
+        if self.responses is not None:
+            fit += self.within / a
+            apart, by_a = self.responses(float(np.log(a)))
+            value += apart
+            gradient[-1] += elasticity * (by_a - fit)
+        value += fit
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             return -np.inf, np.zeros(z.size)
         return value, gradient

@@ -104,7 +104,7 @@ def add_horseshoe(own: Shrinkage) -> Variable:
     return z * _width(own, tau, slab, local, pt.sqrt)
 
 
-def _width(own: Shrinkage, tau, slab, local, root=np.sqrt):  # type: ignore[no-untyped-def]
+def _width(own: Shrinkage, tau, slab, local, root=np.sqrt):
     """Standard deviations of the coefficients, s τ λ̃."""
     return np.asarray(own.scale) * tau * local * root(slab / (slab + (tau * local) ** 2))
 

@@ -20,7 +20,6 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, RankError
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import weighted_gram
-from expfam_glm.mle.irls import mean_response
 from expfam_glm.mle.rank import aliased
 from expfam_glm.spec.expression import derivative, substitute
 from expfam_glm.spec.family import Family
@@ -73,7 +72,7 @@ def joint_prior(problem: Problem, prior: Prior) -> JointPrior:
             f"the conjugate prior needs a known dispersion, and that of {family.name!r} is free. "
             "Use Prior('Ridge', scale=…), or priors of single coefficients."
         )
-    mean = prior.parameters.get("mean", mean_response(problem))
+    mean = prior.parameters.get("mean", problem.mean)
     if not family.mean_space.contains(np.asarray(mean)):
         raise ArgumentError(
             f"{prior!r}: the mean {mean:g} is not in the mean space {family.mean_space} of "

@@ -12,11 +12,12 @@ from expfam_glm.bayes.density import LogPosterior, has_fast_lane
 from expfam_glm.bayes.groups import posterior_tree
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import apply
-from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
+from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
 from expfam_glm.bayes.roads import Chains
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.bayes.whiten import at_start
 from expfam_glm.data.bars import refuse_effects
+from expfam_glm.data.compress import cells_of, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingError, SamplingWarning, warn
 from expfam_glm.tree import check_options, common_attrs
@@ -40,7 +41,7 @@ def laplace(
 ) -> xr.DataTree:
     """Approximate the posterior by a normal distribution at its mode; see `GLM.laplace`."""
     refuse_effects(problem.frame.effects, "laplace()")
-    given, problem = problem, hold_dispersion(problem)
+    given, problem = uncompressed(problem), sampled_rows(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     if applied.shrunk is not None:
@@ -87,10 +88,12 @@ def laplace(
         importance_ess=float(1 / np.sum(weights**2)),
         **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
         **given.attrs(),
+        **cells_of(problem),
     )
     attrs["diagnosis"] = _diagnose(float(k), chains * draws)
     wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
-    return posterior_tree(problem, applied, found, {} if quasi else wanted, attrs, random_seed)
+    rows = uncompressed(problem)
+    return posterior_tree(rows, applied, found, {} if quasi else wanted, attrs, random_seed)
 
 
 def _at_mode(

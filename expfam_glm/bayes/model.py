@@ -17,7 +17,9 @@ from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
-from expfam_glm.data.response import Problem
+from expfam_glm.data.compress import by_response
+from expfam_glm.data.response import Problem, restrict_columns
+from expfam_glm.data.stream import need_rows
 from expfam_glm.errors import (
     AliasWarning,
     ArgumentError,
@@ -26,14 +28,14 @@ from expfam_glm.errors import (
     SeparationError,
     warn,
 )
-from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 
 
 def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
     """The model as a `pymc.Model`, to sample, extend or inspect; see `GLM.to_pymc`."""
-    problem = hold_dispersion(problem)
+    need_rows(problem, "to_pymc()")
+    problem = hold_dispersion(by_response(problem))
     applied = apply(problem, priors)
     check_proper(problem, applied)
     return build(problem, applied)

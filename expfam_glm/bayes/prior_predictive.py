@@ -16,6 +16,7 @@ from expfam_glm.bayes.prior import QUICK, Prior, variable_of
 from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import need_rows
 from expfam_glm.errors import ArgumentError, SamplingError
 from expfam_glm.tree import Variables, by_row, check_options, common_attrs, coordinates, group
 
@@ -32,6 +33,7 @@ def prior_predictive(
 ) -> xr.DataTree:
     """Draw parameters from the priors, and responses; see `GLM.prior_predictive`."""
     refuse_effects(problem.frame.effects, "prior_predictive()")
+    need_rows(problem, "prior_predictive()")
     if problem.family.is_quasi:
         raise ArgumentError(
             f"the quasi family {problem.family.name!r} has no density to draw responses from; use "

@@ -9,7 +9,9 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from expfam_glm.data.compress import by_response, uncompressed, worth_compressing
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import need_rows
 from expfam_glm.errors import SamplingError
 from expfam_glm.mle.dispersion import estimate
 from expfam_glm.mle.maximum import find_maximum
@@ -62,6 +64,15 @@ def hold_dispersion(problem: Problem) -> Problem:
     )  # fmt: skip
     parts = {field.name: getattr(problem, field.name) for field in fields(problem)}
     return QuasiProblem(**{**parts, "family": held})
+
+
+def sampled_rows(problem: Problem) -> Problem:
+    """The problem that is sampled: φ held for a quasi family, cells where many rows share one."""
+    need_rows(problem, "a posterior")
+    if problem.family.is_quasi or problem.frame.effects:
+        return hold_dispersion(uncompressed(problem))
+    problem = worth_compressing(problem)
+    return by_response(problem) if problem.family.shape else problem
 
 
 def add_quasi_likelihood(

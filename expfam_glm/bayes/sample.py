@@ -13,11 +13,12 @@ from expfam_glm.bayes.diagnose import diagnose
 from expfam_glm.bayes.groups import posterior_tree
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import Applied, apply
-from expfam_glm.bayes.quasi import QuasiProblem, hold_dispersion
+from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
 from expfam_glm.bayes.roads import by_graph, by_kernels, by_pymc
 from expfam_glm.bayes.settings import check_settings
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.bayes.whiten import has_arrow
+from expfam_glm.data.compress import by_response, cells_of, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.tree import check_options, common_attrs
@@ -51,7 +52,7 @@ def sample(
         raise one_of("nuts_sampler", nuts_sampler, _SAMPLERS)
     if road not in _ROADS:
         raise one_of("road", road, _ROADS)
-    given, problem = problem, hold_dispersion(problem)
+    given, problem = uncompressed(problem), sampled_rows(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
     random_seed = check_options(None, chains, draws, random_seed)
@@ -67,6 +68,8 @@ def sample(
     }  # fmt: skip
     start = near_mode(problem, applied)
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc}[chosen]
+    if chosen != "kernels":
+        problem = by_response(problem)
     with threadpool_limits(limits=1):  # one BLAS thread for each chain
         found = sampler(problem, applied, start, settings)
     quasi = isinstance(problem, QuasiProblem)
@@ -85,9 +88,11 @@ def sample(
         tune=tune,
         **({"held_phi": float(problem.family.phi or 0.0)} if quasi else {}),
         **given.attrs(),
+        **cells_of(problem),
     )
     found.stats.attrs["sampler"] = nuts_sampler
-    tree = posterior_tree(problem, applied, found, wanted, attrs, random_seed)
+    rows = uncompressed(problem)
+    tree = posterior_tree(rows, applied, found, wanted, attrs, random_seed)
     tree.attrs |= diagnose(tree)
     return tree
 

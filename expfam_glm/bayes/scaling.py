@@ -13,7 +13,7 @@ import numpy as np
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import DataError
 from expfam_glm.mle.dispersion import invert_dispersion
-from expfam_glm.mle.irls import mean_response, start_space
+from expfam_glm.mle.irls import start_space
 from expfam_glm.spec.domain import inner_point
 
 _CONSTANT = 1e-12  # standard deviation of a column that is constant, relative to its values
@@ -109,10 +109,10 @@ def intercepts(X: np.ndarray) -> np.ndarray:
 
 def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
     """ȳ, g(ȳ) less the mean offset, and the unit of η."""
-    link, y = problem.link, problem.y
+    link = problem.link
     low, high = start_space(problem)
     weights = counts if problem.w is None else counts * problem.w
-    level, total = mean_response(problem), float(weights.sum())
+    level, total = problem.mean, float(weights.sum())
     if not low < level < high:  # half an observation inside the mean space
         middle = 0.5 * (low + high) if np.isfinite(low + high) else (
             low + 1.0 if np.isfinite(low) else high - 1.0
@@ -123,7 +123,7 @@ def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
             f"the mean response {level:g} is not a mean that {problem.family.name!r} with the "
             f"link {link.name!r} can have, ({low:g}, {high:g}); choose another link."
         )
-    spread = float(np.sqrt(np.average((y - level) ** 2, weights=counts)))
+    spread = float(np.sqrt(_scatter(problem, counts, level, weighted=False) / counts.sum()))
     natural = spread if spread > 0 else 1.0
     if np.isfinite(low) and np.isfinite(high):
         natural = (level - low) * (high - level) / (high - low)
@@ -136,12 +136,18 @@ def _centre(problem: Problem, counts: np.ndarray) -> tuple[float, float, float]:
     return level, float(link(level)) - shift, slope * natural
 
 
+def _scatter(problem: Problem, counts: np.ndarray, level: float, weighted: bool = True) -> float:
+    """Σ f w (y − level)², or without w, of all the responses that the rows stand for."""
+    w = 1.0 if problem.w is None else problem.w
+    within = 0.0 if problem.scatter is None else problem.scatter / w
+    return float(np.sum((counts * (problem.y - level) ** 2 + within) * (w if weighted else 1.0)))
+
+
 def _dispersion(problem: Problem, counts: np.ndarray, level: float) -> float:
     """φ₀ from the scatter of y around ȳ; 1 where y is constant."""
     if problem.family.phi is not None:
         return problem.family.phi
-    weights = counts if problem.w is None else counts * problem.w
-    scatter = float(np.sum(weights * (problem.y - level) ** 2))
+    scatter = _scatter(problem, counts, level)
     middle = {name: inner_point(domain) for name, domain in problem.family.shape.items()}
     variance = float(problem.family.variance(level, **middle))
     a = scatter / variance / max(problem.n - 1, 1.0)

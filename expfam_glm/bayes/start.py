@@ -111,7 +111,9 @@ class _Search:
         self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         image = problem.link.image(problem.family.mean_space)
         self.low, self.high = image.low, image.high
-        self.gram_rows = row_kernel(problem.family, problem.link, ("score", "weight", "loglik"))
+        # c is no function of means, and no difference of values at one φ needs it
+        value = "loglik" if problem.scatter is None else "kernel"
+        self.gram_rows = row_kernel(problem.family, problem.link, ("score", "weight", value))
 
     def run(self) -> Start:
         """Iterate until the step is small; the last point is as good as any otherwise."""
@@ -192,11 +194,11 @@ class _Search:
 
     def _dispersion(self, beta: np.ndarray, phi: float) -> float:
         """Pearson's estimate of φ; the one at hand where there is none."""
-        kernel = row_kernel(self.problem.family, self.problem.link, ("pearson",))
-        squares = sum(
-            block.total(kernel(block.eta(beta), block.y, 1.0)[0], weighted=True)
-            for block in self.blocks
-        )
+        kernel = row_kernel(self.problem.family, self.problem.link, ("pearson", "variance"))
+        squares = 0.0
+        for block in self.blocks:
+            unit, variance = kernel(block.eta(beta), block.y, 1.0)
+            squares += block.total(unit, weighted=True) + block.within(variance)
         df = self.problem.n - beta.size
         return invert_dispersion(self.problem.family, squares / df) if df > 0 < squares else phi
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from expfam_glm.data.compress import Compressed
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
 
 T = TypeVar("T")
 
@@ -29,6 +31,7 @@ class Block(NamedTuple):
     w: np.ndarray | float
     f: np.ndarray | None
     offset: np.ndarray | None
+    scatter: np.ndarray | None = None  # Σ f w (y − ȳ)² of rows that are means
 
     def eta(self, beta: np.ndarray) -> np.ndarray:
         """The linear predictor Xβ + offset."""
@@ -43,9 +46,11 @@ class Block(NamedTuple):
             rows = np.broadcast_to(values, self.y.shape)
         if weighted and np.ndim(self.w):
             rows = rows * self.w
-        if self.f is not None:
-            rows = rows * self.f
-        return float(rows.sum())
+        return float(np.sum(rows) if self.f is None else np.dot(rows, self.f))
+
+    def within(self, variance: np.ndarray | float) -> float:
+        """What the scatter within the rows adds to Pearson's χ²."""
+        return 0.0 if self.scatter is None else float(np.sum(self.scatter / variance))
 
 
 class MemoryBlocks:
@@ -66,7 +71,22 @@ class MemoryBlocks:
         w = 1.0 if problem.w is None else problem.w[rows]
         f = None if problem.f is None else problem.f[rows]
         offset = None if problem.offset is None else problem.offset[rows]
-        return Block(problem.y[rows], problem.X[rows], w, f, offset)
+        scatter = None if problem.scatter is None else problem.scatter[rows]
+        return Block(problem.y[rows], problem.X[rows], w, f, offset, scatter)
+
+    @property
+    def responses(self) -> MemoryBlocks:
+        """Blocks of the responses as they were observed, for sums that depend on them alone."""
+        if isinstance(self.problem, Compressed) and self.problem.scatter is not None:
+            return MemoryBlocks(self.problem.origin.responses)
+        return self
+
+    @property
+    def within_deviance(self) -> float:
+        """What the deviance has beyond that of the rows, which are means."""
+        if isinstance(self.problem, Compressed) and self.problem.scatter is not None:
+            return self.problem.origin.within_deviance
+        return 0.0
 
     def reduce(self, function: Callable[[Block], T], add: Callable[[T, T], T]) -> T:
         """Sum of `function` over blocks; the order of summation does not depend on threads."""
@@ -88,6 +108,43 @@ class MemoryBlocks:
     def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         """`function` of every block, row by row in order."""
         return np.concatenate([np.atleast_1d(function(block)) for block in self])
+
+
+class StreamBlocks:
+    """The rows of a problem that is read in batches, cut into blocks as those in memory are."""
+
+    def __init__(self, problem: Streamed) -> None:
+        self.problem = problem
+        self.columns = problem.X.shape[1]
+        self.rows = problem.row_count
+        self.within_deviance = 0.0
+
+    def __iter__(self) -> Iterator[Block]:
+        for problem, _ in self.problem.batches():
+            yield from MemoryBlocks(problem)
+
+    @property
+    def responses(self) -> StreamBlocks:
+        """The blocks themselves."""
+        return self
+
+    def reduce(self, function: Callable[[Block], T], add: Callable[[T, T], T]) -> T:
+        """Sum of `function` over blocks, in their order."""
+        return reduce(
+            add, (MemoryBlocks(part).reduce(function, add) for part, _ in self.problem.batches())
+        )
+
+    def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+        """`function` of every block, row by row in order."""
+        return np.concatenate([np.atleast_1d(function(block)) for block in self])
+
+
+type Blocks = MemoryBlocks | StreamBlocks
+
+
+def blocks_of(problem: Problem) -> Blocks:
+    """The blocks of the rows of a problem, wherever they are."""
+    return StreamBlocks(problem) if isinstance(problem, Streamed) else MemoryBlocks(problem)
 
 
 def each[Item, Result](

@@ -108,6 +108,7 @@ def from_formula(
     missing: str = "raise",
     *,
     allow_code: bool = True,
+    state: Mapping[str, Any] | None = None,
 ) -> Frame:
     """Build the design that a formula describes on a data frame.
 
@@ -126,6 +127,8 @@ def from_formula(
     allow_code : bool
         Whether the formula may run Python code beyond the known transforms, as in `{x % 2}`;
         False for formulas from a file or the command line.
+    state : mapping, optional
+        The design of other rows, whose levels and statistics are used for these.
 
     Returns
     -------
@@ -199,7 +202,7 @@ def from_formula(
         if "trials" in columns:
             raise ArgumentError("cbind(successes, failures) gives the trials; leave trials= out.")
         columns["trials"] = y + evaluate(parsed.response[1], {})
-    X, labels, state = encode.encode(parsed, variables, n, kept=kept)
+    X, labels, state = encode.encode(parsed, variables, n, kept=kept, state=state)
     offset_state: dict[str, Any] = {}
     for part in parsed.offsets:
         columns["offset"] = columns.get("offset", 0.0) + evaluate(part, offset_state)

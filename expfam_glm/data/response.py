@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Problem:
     y (n,) on the scale of the mean, X (n, p), weights w (prior weights × trials × sampling
     weights), frequency weights f and offset; None stands for all one, or all zero for the offset.
     `used` marks the rows of the frame that are kept, None for all. `sampling` holds the sampling
-    weights, scaled to the mean one.
+    weights, scaled to the mean one. `scatter` is Σ f w (y − ȳ)² of rows that are means of others.
     """
 
     family: Family
@@ -44,6 +45,7 @@ class Problem:
     offset: np.ndarray | None
     used: np.ndarray | None
     sampling: np.ndarray | None = None
+    scatter: np.ndarray | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -54,6 +56,11 @@ class Problem:
     def row_count(self) -> int:
         """How many rows are used."""
         return self.y.shape[0]
+
+    @property
+    def described_rows(self) -> str:
+        """How many rows there are, in words."""
+        return f"{self.row_count} rows"
 
     @property
     def n(self) -> float:
@@ -67,6 +74,32 @@ class Problem:
             return self.w
         return self.w / self.sampling
 
+    @property
+    def constant_response(self) -> bool:
+        """Whether all responses are the same."""
+        return bool(np.all(self.y == self.y[0]))
+
+    @property
+    def mean(self) -> float:
+        """ȳ, weighted."""
+        weight = 1.0 if self.w is None else self.w
+        weight = weight if self.f is None else weight * self.f
+        if np.ndim(weight) == 0:
+            return float(self.y.mean())
+        return float(np.average(self.y, weights=weight))
+
+    @property
+    def total_weight(self) -> float:
+        """Σ f w."""
+        if self.w is None:
+            return self.n
+        return float(self.w.sum() if self.f is None else self.w @ self.f)
+
+    @property
+    def sample(self) -> Problem:
+        """Some of the rows, or all."""
+        return self
+
     def restrict(self, values: np.ndarray) -> np.ndarray:
         """An array over the rows of the frame, at the used rows."""
         return values if self.used is None else values[self.used]
@@ -79,6 +112,13 @@ class Problem:
             return range(self.row_count)
         numbers = np.arange(self.frame.y.size) if kept is None else np.flatnonzero(kept)
         return self.restrict(numbers).tolist()
+
+    def each(self, function: Callable[[np.ndarray], np.ndarray]) -> Problem:
+        """The problem on some of its rows: a function of every array that has one entry a row."""
+        names = ("y", "X", "w", "f", "offset", "sampling", "scatter")
+        held = {name: getattr(self, name) for name in names}
+        some: dict[str, Any] = {k: function(v) for k, v in held.items() if v is not None}
+        return replace(self, **some)
 
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
         """Offending values of used rows, with the row numbers of the data as given."""
@@ -109,7 +149,7 @@ class Problem:
             "formula": self.frame.formula or "",
             "design": self.frame.design,
             "rows_dropped": self.frame.n_dropped,
-            "rows_used": self.row_count,
+            "rows_used": len(self.obs_id),
         }
         named.update({f"family_{key}": value for key, value in family.fixed.items()})
         return named
@@ -346,3 +386,12 @@ def _support_message(
             )
         return f"{text} For responses that are not counts use a quasi family."
     return f"{text} Check the column, or choose a family whose support holds it."
+
+
+def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
+    """The same problem with some columns of X only."""
+    if kept.all():
+        return problem
+    labels = tuple(label for label, keep in zip(problem.labels, kept, strict=True) if keep)
+    frame = replace(problem.frame, X=problem.frame.X[:, kept], labels=labels)
+    return replace(problem, X=np.ascontiguousarray(problem.X[:, kept]), frame=frame)

@@ -15,6 +15,10 @@ ROLES = ("weights", "freq_weights", "sampling_weights", "trials", "offset", "exp
 FILL_OR_DROP = "Fill them in, or pass missing='drop' to leave these rows out"
 
 
+class NothingLeft(DataError):
+    """Every row has a missing value."""
+
+
 def given_roles(roles: Mapping[str, Any]) -> dict[str, Any]:
     """The roles that are not None; an unknown role is refused."""
     for role in roles:
@@ -90,7 +94,7 @@ def usable_rows(
     if missing == "raise":
         raise DataError(f"missing values in {lost.sum()} of {n} rows: {listed}. {advice}.")
     if lost.all():
-        raise DataError(f"every row has a missing value: {listed}. None would be left.")
+        raise NothingLeft(f"every row has a missing value: {listed}. None would be left.")
     return ~lost
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from expfam_glm.data.response import Problem
+from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.base import Correlation
@@ -16,7 +16,6 @@ from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.fitting import Fit, Options
 from expfam_glm.gee.levels import Nested
 from expfam_glm.gee.solve import Solution
-from expfam_glm.mle.maximum import restrict_columns
 
 
 @dataclass(frozen=True, eq=False)

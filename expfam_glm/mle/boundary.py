@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ConvergenceError
 from expfam_glm.kernels.row import row_kernel
@@ -16,7 +16,7 @@ _NEAR = 1e-6
 _UNBALANCED = 1e-3
 
 
-def refuse_boundary(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> None:
+def refuse_boundary(problem: Problem, blocks: Blocks, beta: np.ndarray) -> None:
     """Raise a ConvergenceError where β̂ stands at an edge that the link sends to a finite η.
 
     The log-likelihood of Poisson rows with y = 0 under the identity link, for one, rises until

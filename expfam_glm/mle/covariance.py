@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import RankError
 from expfam_glm.kernels.row import row_kernel
@@ -35,7 +35,7 @@ class Sandwich:
     Parameters
     ----------
     problem : Problem
-    blocks : MemoryBlocks
+    blocks : Blocks
     beta : ndarray (p,)
     factor : Factor
         Of the expected information at φ = 1, which the leverages come from.
@@ -50,7 +50,7 @@ class Sandwich:
     """
 
     problem: Problem
-    blocks: MemoryBlocks
+    blocks: Blocks
     beta: np.ndarray
     factor: Factor
     bread: Factor
@@ -65,7 +65,9 @@ class Sandwich:
             df = reduced.degrees_of_freedom(each) if name == "CR2" else None
             return Robust(self._outward(half.T @ half), df)
         if name in HETEROSCEDASTIC:
-            return Robust(self._outward(self._heteroscedastic(name)), None)
+            n, p = self.problem.n, self.beta.size
+            share = n / (n - p) if name == "HC1" else 1.0
+            return Robust(self._outward(share * self.meat(name)), None)
         if name == "HAC":
             return Robust(self._outward(self._serial()), None)
         return Robust(self._outward(self._clustered(name)), None)
@@ -97,19 +99,32 @@ class Sandwich:
         return self._outer @ meat @ self._outer.T
 
     @property
+    def clusters(self) -> list[tuple[str, int]]:
+        """The name of each grouping variable, and how many clusters it has."""
+        named = zip(self.layout.names, self.layout.groups, strict=True)
+        return [(name, int(groups.max()) + 1) for name, groups in named]
+
+    @property
     def mean_square(self) -> float:
         """The mean of u²/W, what φ would be if the model held."""
         weight = self.rows.weight
         squares = np.divide(self.rows.score**2, weight, out=np.zeros_like(weight), where=weight > 0)
-        return float(squares.mean())
+        return float(np.sum(self._frequency * squares + self._within)) / self.problem.n
+
+    @property
+    def _within(self) -> np.ndarray | float:
+        """Σ f u²/W of the scatter of responses around the means that stand for them."""
+        scatter = self.problem.scatter
+        return 0.0 if scatter is None else scatter / self.rows.variance
 
     @property
     def _frequency(self) -> np.ndarray | float:
         return 1.0 if self.problem.f is None else self.problem.f
 
-    def _heteroscedastic(self, name: str) -> np.ndarray:
+    def meat(self, name: str) -> np.ndarray:
+        """Σ f u² xxᵀ, residuals corrected for HC2 and HC3; HC1 is HC0 here."""
         rows = self.rows
-        squares = self._frequency * rows.score**2
+        squares = self._frequency * rows.score**2 + self._within * rows.weight
         if name in ("HC2", "HC3"):
             leverage = rows.weight * np.sum(rows.X**2, axis=1)
             if np.any(leverage > _DETERMINED):
@@ -120,20 +135,21 @@ class Sandwich:
                     "the term out that only these rows inform."
                 )
             squares = squares / (1 - leverage) ** (1 if name == "HC2" else 2)
-        meat = rows.X.T @ (rows.X * squares[:, None])
-        n, p = self.problem.n, self.beta.size
-        return meat * (n / (n - p)) if name == "HC1" else meat
+        return rows.X.T @ (rows.X * squares[:, None])
+
+    def sums(self, codes: np.ndarray) -> np.ndarray:
+        """The scores of the rows, summed by cluster (K, p)."""
+        return _sums(self.rows.X * (self._frequency * self.rows.score)[:, None], codes)
 
     def _clustered(self, name: str) -> np.ndarray:
         """± the meat of every subset of the groupings, clusters being their intersections."""
-        scores = self.rows.X * (self._frequency * self.rows.score)[:, None]
         n, p = self.problem.n, self.beta.size
         groups = self.layout.groups
         meat = np.zeros((p, p))
         for size in range(1, len(groups) + 1):
             for subset in combinations(groups, size):
                 codes = reduce(_intersection, subset)
-                sums = _sums(scores, codes)
+                sums = self.sums(codes)
                 K = sums.shape[0]
                 share = 1.0 if name == "CR0" else K / (K - 1)
                 meat += (-1.0) ** (size + 1) * share * (sums.T @ sums)

@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ConvergenceError, one_of
 from expfam_glm.mle.fitness import Fitness, saturated_total
@@ -43,7 +43,7 @@ def given_number(method: str | float) -> float | None:
 
 
 def estimate(
-    problem: Problem, method: str | float, fit: Fitness, blocks: MemoryBlocks
+    problem: Problem, method: str | float, fit: Fitness, blocks: Blocks
 ) -> tuple[float, bool, float]:
     """φ̂, whether it was estimated, and the standard error of log φ̂ (NaN unless "ml").
 
@@ -54,7 +54,7 @@ def estimate(
         A number is used as given and not counted as a parameter.
     fit : Fitness
         At β̂.
-    blocks : MemoryBlocks
+    blocks : Blocks
 
     Raises
     ------
@@ -88,7 +88,7 @@ def estimate(
     raise one_of("dispersion", method, METHODS)
 
 
-def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: MemoryBlocks) -> float:
+def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: Blocks) -> float:
     """Σ f log f(y) at β̂ and φ: −D/(2a) + Σ f {b*(y)w/a + c(y, a/w)}."""
     a = float(problem.family.a(phi))
     if problem.family.phi is not None:
@@ -97,11 +97,11 @@ def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: MemoryBlo
     def one(block: Block) -> float:
         return saturated_total(problem.family, block, a)
 
-    return blocks.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
+    return blocks.responses.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
 
 
 def likeliest(
-    problem: Problem, fit: Fitness, phi: float | None, blocks: MemoryBlocks
+    problem: Problem, fit: Fitness, phi: float | None, blocks: Blocks
 ) -> tuple[float, float]:
     """The log-likelihood at φ, known, given or where it is highest; and a(φ)."""
     phi = problem.family.phi if phi is None else phi
@@ -110,7 +110,7 @@ def likeliest(
     return log_likelihood(problem, fit, phi, blocks), float(problem.family.a(phi))
 
 
-def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> tuple[float, float]:
+def maximum_likelihood(problem: Problem, fit: Fitness, blocks: Blocks) -> tuple[float, float]:
     """φ̂ by maximum likelihood at β̂, and the observed information of log a(φ̂).
 
     Notes
@@ -143,7 +143,7 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: MemoryBlocks) -> 
 
 
 def log_scale_slopes(
-    family: Family, blocks: MemoryBlocks, deviance: float
+    family: Family, blocks: Blocks, deviance: float
 ) -> Callable[[float], np.ndarray]:
     """τ = log a → ℓ, ∂ℓ/∂τ, ∂²ℓ/∂τ² at a β of this deviance."""
     derivatives = _saturated_slopes(family)
@@ -155,7 +155,7 @@ def log_scale_slopes(
             rows = derivatives(block.y, a / block.w)
             return np.array([block.total(v) for v in rows])
 
-        value, first, second = blocks.reduce(one, lambda a, b: a + b)
+        value, first, second = blocks.responses.reduce(one, lambda a, b: a + b)
         half = deviance / (2 * a)
         return np.array([value - half, first + half, second - half])
 

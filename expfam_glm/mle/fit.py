@@ -10,8 +10,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from expfam_glm.data.bars import refuse_effects
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
+from expfam_glm.data.compress import uncompressed
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed, need_rows
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, one_of, warn
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
@@ -25,7 +27,7 @@ from expfam_glm.mle.dispersion import (
 )
 from expfam_glm.mle.fitness import Fitness
 from expfam_glm.mle.irls import Solution
-from expfam_glm.mle.layout import checked_types, layout
+from expfam_glm.mle.layout import checked_types, fitted_rows, layout
 from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.null import null_deviance
@@ -34,6 +36,7 @@ from expfam_glm.mle.penalty import penalty_attrs, penalty_of
 from expfam_glm.mle.rank import expand
 from expfam_glm.mle.remarks import check_penalty, dropped_rows, of_sandwich
 from expfam_glm.mle.shape import ShapeEstimates
+from expfam_glm.mle.streamed import StreamedSandwich
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
@@ -59,10 +62,14 @@ def fit(
 ) -> xr.DataTree:
     """Fit by iteratively reweighted least squares; see `GLM.fit`."""
     refuse_effects(problem.frame.effects, "fit()")
+    if penalty is not None:
+        need_rows(problem, "a penalty")
+    given = problem
     if information not in INFORMATION:
         raise one_of("information", information, INFORMATION)
     types = checked_types(cov, sampled=problem.sampling is not None)
-    arranged = layout(problem, types, groups, time, lags)
+    arranged = layout(uncompressed(problem), types, groups, time, lags)
+    problem, inside = fitted_rows(problem, arranged)
     if problem.sampling is not None and problem.family.shape:
         raise ArgumentError(
             f"the shape of {problem.family.name!r} is estimated by likelihood, which "
@@ -86,7 +93,7 @@ def fit(
     inner, solution = maximum.problem, maximum.solution
     blocks, measures = maximum.blocks, maximum.measures
     beta = solution.beta
-    notes = [*dropped_rows(problem), *maximum.notes]
+    notes = [*dropped_rows(given), *maximum.notes]
     near_collinear = conditioning(solution.factor, inner.labels)
     if near_collinear:
         notes.append(near_collinear)
@@ -117,7 +124,11 @@ def fit(
     found = {"fisher": Robust(factor.inverse() * a, expected_df)} if "fisher" in types else {}
     robust = [name for name in types if name != "fisher"]
     if robust:
-        sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, arranged)
+        sandwich: Sandwich | StreamedSandwich
+        if isinstance(inner, Streamed):
+            sandwich = StreamedSandwich(inner, beta, solution.factor, factor, inside, tuple(robust))
+        else:
+            sandwich = Sandwich(inner, blocks, beta, solution.factor, factor, inside)
         found |= {name: _robust(sandwich, name, np.isfinite(a)) for name in robust}
         notes += of_sandwich(sandwich, found)
     found = {name: found[name] for name in types}
@@ -142,6 +153,8 @@ def fit(
         parameters = np.nan
         notes.append("AIC and BIC are NaN: the estimate does not maximise the likelihood.")
     n = inner.n
+    if isinstance(given, Streamed):
+        given.held.clear()
     stats: dict[str, float | int] = {
         "deviance": measures.deviance,
         "null_deviance": null_deviance(inner, measures),
@@ -163,7 +176,7 @@ def fit(
         )
     positive = {"phi": (phi, log_error)} if np.isfinite(log_error) else {}
     attrs: dict[str, str | float | int] = {
-        **problem.attrs(),
+        **given.attrs(),
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
         **arranged.attrs(),
@@ -184,9 +197,9 @@ def fit(
             fit_coords={},
             positive=positive,
             fit_stats=stats,
-            observed=problem.observed_data(),
-            obs_id=problem.obs_id,
-            constant=problem.constant_data() | arranged.columns,
+            observed=given.observed_data(),
+            obs_id=given.obs_id,
+            constant=given.constant_data() | arranged.columns,
             attrs=attrs,
             shapes={} if shapes is None else shapes.on_scales(information == "observed"),
             correlation=correlation,
@@ -202,7 +215,7 @@ def _dispersion(
     problem: Problem,
     method: str | float,
     measures: Fitness,
-    blocks: MemoryBlocks,
+    blocks: Blocks,
     solution: Solution,
 ) -> tuple[float, bool, float]:
     if solution.perfect:
@@ -211,7 +224,7 @@ def _dispersion(
 
 
 def _observed(
-    problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, shapes: ShapeEstimates | None
+    problem: Problem, blocks: Blocks, beta: np.ndarray, shapes: ShapeEstimates | None
 ) -> Factor:
     """The factor of the observed information, of β and shapes jointly where these are estimated.
 
@@ -242,7 +255,7 @@ def _likelihood(
     measures: Fitness,
     phi: float,
     estimated: bool,
-    blocks: MemoryBlocks,
+    blocks: Blocks,
     solution: Solution,
 ) -> tuple[float, int, str]:
     """ℓ at the maximum-likelihood φ̂, how many further parameters it counts, and a remark."""
@@ -258,7 +271,7 @@ def _likelihood(
     return log_likelihood(problem, measures, phi, blocks), int(estimated), ""
 
 
-def _robust(sandwich: Sandwich, name: str, determined: bool) -> Robust:
+def _robust(sandwich: Sandwich | StreamedSandwich, name: str, determined: bool) -> Robust:
     """One robust covariance; NaN where the fit leaves no residuals."""
     p = sandwich.beta.size
     if not determined or sandwich.problem.n <= p:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.spec.expression import Expression
@@ -34,24 +34,31 @@ class Fitness:
     score: np.ndarray  # (p,) at β̂ and φ = 1
 
 
-def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective: float) -> Fitness:
+def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float) -> Fitness:
     """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known."""
     family = problem.family
-    kernel = row_kernel(family, problem.link, ("mu", "pearson", "score"))
+    kernel = row_kernel(family, problem.link, ("mu", "pearson", "score", "variance"))
     space = family.mean_space
     edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
     known = family.phi is not None and not family.is_quasi
     closed = family.closed_deviance is not None
     a = float(family.a(family.phi)) if known else np.nan
-    level = problem.X[0]
-    candidates = np.flatnonzero((level != 0) & np.all(problem.X[:64] == level, axis=0))
+    head = problem.sample.X[:64]
+    level = head[0]
+    candidates = np.flatnonzero((level != 0) & np.all(head == level, axis=0))
 
     def responses(block: Block) -> np.ndarray:
         top = 0.0 if closed else block.total(_lowered(family.conjugate)(block.y)[0], weighted=True)
         return np.array([top, saturated_total(family, block, a) if known else np.nan])
 
+    nothing = np.zeros(2)
+
+    def count(block: Block) -> tuple[Tally, np.ndarray]:
+        tally = tally_of(family, block)
+        return (Tally(0, np.zeros(0)), responses(block)) if tally is None else (tally, nothing)
+
     def one(block: Block) -> tuple[np.ndarray, Tally, np.ndarray]:
-        mu, x2, u = kernel(block.eta(beta), block.y, 1.0)
+        mu, x2, u, V = kernel(block.eta(beta), block.y, 1.0)
         u = u * block.w if block.f is None else u * block.w * block.f
         near = sum(
             np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE))
@@ -59,10 +66,9 @@ def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective:
             if np.abs(mu - e).min() < _NEAR_EDGE
         )
         varies = [np.any(block.X[:, j] != level[j]) for j in candidates]
-        tally = tally_of(family, block)
-        apart = responses(block) if tally is None else np.zeros(2)
-        sums = np.array([block.total(x2, weighted=True), near, *apart, *varies])
-        return sums, tally or Tally(0, np.zeros(0)), u @ block.X
+        tally, apart = count(block) if block.scatter is None else (Tally(0, np.zeros(0)), nothing)
+        pearson = block.total(x2, weighted=True) + block.within(V)
+        return np.array([pearson, near, *apart, *varies]), tally, u @ block.X
 
     def add(
         a: tuple[np.ndarray, Tally, np.ndarray], b: tuple[np.ndarray, Tally, np.ndarray]
@@ -70,33 +76,32 @@ def fitness(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray, objective:
         return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
     sums, tally, score = blocks.reduce(one, add)
+    observed = blocks.responses
+    if observed is not blocks:
+        tally, sums[2:4] = observed.reduce(count, lambda a, b: (a[0] + b[0], a[1] + b[1]))
     sums[2:4] += responses(tally.block()) if tally.counts.size else 0.0
     pearson, near, top, saturated, *varying = map(float, sums)
-    deviance = -2 * objective if closed else 2 * (top - objective)
+    deviance = -2 * objective + blocks.within_deviance if closed else 2 * (top - objective)
     constant = any(count == 0 for count in varying)
     return Fitness(max(deviance, 0.0), pearson, bool(near), top, saturated, constant, score)
 
 
-def deviance(problem: Problem, blocks: MemoryBlocks, beta: np.ndarray) -> float:
+def deviance(problem: Problem, blocks: Blocks, beta: np.ndarray) -> float:
     """D = Σ w d(y, μ), row by row."""
     kernel = row_kernel(problem.family, problem.link, ("weighted_deviance",))
 
     def one(block: Block) -> float:
         return block.total(kernel(block.eta(beta), block.y, block.w)[0])
 
-    return max(float(blocks.reduce(one, lambda a, b: a + b)), 0.0)
+    return max(float(blocks.reduce(one, lambda a, b: a + b)), 0.0) + blocks.within_deviance
 
 
 def level_deviance(problem: Problem, mean: float, fit: Fitness) -> float:
     """D of one mean for all rows, ȳ, from sums that are known: 2{Σ w b*(y) − (θȳ − b(θ)) Σ w}."""
     family = problem.family
-    if problem.w is None and problem.f is None:
-        total = float(problem.row_count)
-    else:
-        total = float(np.sum((1.0 if problem.w is None else problem.w)
-                             * (1.0 if problem.f is None else problem.f)))  # fmt: skip
     theta = family.theta(mean)
-    return max(2 * (fit.top - (theta * mean - float(family.cumulant(theta))) * total), 0.0)
+    explained = (theta * mean - float(family.cumulant(theta))) * problem.total_weight
+    return max(2 * (fit.top - explained), 0.0)
 
 
 def saturated_total(family: Family, block: Block, a: float) -> float:

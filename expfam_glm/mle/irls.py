@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ConvergenceError, DataError
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import Gram, join, triangle, weighted_gram
@@ -52,7 +53,7 @@ class Scoring:
     """Fisher scoring of one problem: admissible η, kernels, and the rule to stop."""
 
     problem: Problem
-    blocks: MemoryBlocks
+    blocks: Blocks
     tol: float
     max_iterations: int
     use_qr: bool = False
@@ -74,7 +75,11 @@ class Scoring:
                 eta = block.eta(beta)
                 u, W, q = kernel(eta, block.y, block.w)
                 terms = self._sign * q
-                return _block_gram(block, u, W, terms, eta, self._free)
+                sums = _block_gram(block, u, W, terms, eta, self._free)
+                if not self._free or block.scatter is None:
+                    return sums
+                (V,) = self._variance(eta, block.y, block.w, *self.shapes)
+                return sums._replace(pearson=sums.pearson + block.within(V))
 
         return self.blocks.reduce(one, Gram.__add__)
 
@@ -103,6 +108,10 @@ class Scoring:
         outputs = ("score", "weight", objective)
         kernel = row_kernel(self.problem.family, self.problem.link, outputs)
         return lambda eta, y, w: kernel(eta, y, w, *self.shapes)
+
+    @cached_property
+    def _variance(self) -> RowKernel:
+        return row_kernel(self.problem.family, self.problem.link, ("variance",))
 
     @cached_property
     def _known(self) -> float:
@@ -152,6 +161,8 @@ class Scoring:
                 return None
             step = np.linalg.solve(factor.R, R[:p, p]) / factor.scale
         assert step is not None
+        if isinstance(self.problem, Streamed):
+            self.problem.held["beta"] = beta
         decrement = factor.length(step) / np.sqrt(self.dispersion(sums))
         return State(beta, sums, factor, step, float(decrement))
 
@@ -172,7 +183,7 @@ class Scoring:
     ) -> Solution:
         """Iterate to the maximum, from `start` if it is admissible (or required).
 
-        A start within `near` standard errors of it is left by one step, which is not confirmed.
+        A point within `near` standard errors of it is left by one step, which is not confirmed.
 
         Raises
         ------
@@ -205,6 +216,8 @@ class Scoring:
             state, last_ratio = new, ratio
             if flat and state.decrement * slow < self.tol:
                 return self._finish(state, iteration, first)
+            if state.decrement < near:
+                return replace(self._finish(state, iteration, first), confirmed=False)
             if self._at_rounding(state) or (stalled >= 2 and state.decrement < 1e-4):
                 return self._finish(state, iteration, first)
         raise ConvergenceError(
@@ -287,10 +300,10 @@ class Scoring:
     def _first_fit(self) -> tuple[np.ndarray, np.ndarray]:
         """Least squares for η = g(μ₀), and for the constant η = g(ȳ)."""
         problem = self.problem
-        mean = mean_response(problem)
+        mean = problem.mean
         space = start_space(problem)
         if not space[0] < mean < space[1]:
-            if np.all(problem.y == mean):
+            if problem.constant_response:
                 raise DataError(
                     f"every response is {mean:g}, at the edge of the means of "
                     f"{problem.family.name!r} under the link {problem.link.name!r}: no coefficient "
@@ -378,15 +391,6 @@ def _block_gram(
 def _rounding(sums: Gram) -> float:
     """The rounding error to allow for in a difference of objectives."""
     return 8 * _EPS * sums.magnitude
-
-
-def mean_response(problem: Problem) -> float:
-    """ȳ, weighted."""
-    weight = 1.0 if problem.w is None else problem.w
-    weight = weight if problem.f is None else weight * problem.f
-    if np.ndim(weight) == 0:
-        return float(problem.y.mean())
-    return float(np.average(problem.y, weights=weight))
 
 
 def start_space(problem: Problem) -> tuple[float, float]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from expfam_glm.data.codes import code
+from expfam_glm.data.compress import Compressed, by_response, compress, uncompressed
+from expfam_glm.data.frames import close_to
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed, need_rows
 from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
 
 HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3")
@@ -87,6 +90,8 @@ def layout(
     for name, value in (("time", time), ("lags", lags)):
         if value is not None and not serial:
             raise ArgumentError(f"{name}= is given, but only cov='HAC' uses it.")
+    if isinstance(problem, Streamed):
+        return _streamed_layout(problem, types, groups)
     sources = _sources(problem, groups)
     if len(sources) > 1:
         for name in types:
@@ -119,6 +124,43 @@ def layout(
         order=order,
         lags=_bandwidth(lags, problem.row_count) if serial else 0,
     )
+
+
+def _streamed_layout(problem: Streamed, types: Sequence[str], groups: Any) -> Layout:
+    """Clusters by the name of their column, which is read in batches with the others."""
+    for name in types:
+        if name in ("CR2", "CR3", "HAC"):
+            need_rows(problem, f"cov={name!r}")
+    if groups is None:
+        return Layout((), (), {}, None, 0)
+    if not isinstance(groups, str):
+        need_rows(problem, "groups= other than the name of one column")
+    if groups not in problem.reading[0].names:
+        names = problem.reading[0].names
+        raise DataError(f"groups {groups!r} is not in the data; {close_to(groups, names)}")
+    return Layout((), (groups,), {}, None, 0)
+
+
+def fitted_rows(problem: Problem, arranged: Layout) -> tuple[Problem, Layout]:
+    """The problem that is fitted, and the layout of its rows; cells keep clusters apart.
+
+    Rows in an order stay as they are; free shapes need the responses of the rows.
+    """
+    if not isinstance(problem, Compressed):
+        return problem, arranged
+    if arranged.order is not None:
+        return uncompressed(problem), arranged
+    if arranged.groups:
+        together = arranged.groups[0].astype(np.int64)
+        for codes in arranged.groups[1:]:
+            together = together * (int(codes.max()) + 1) + codes
+        problem = compress(problem, code(together).codes)
+    found = by_response(problem) if problem.family.shape else problem
+    assert isinstance(found, Compressed)
+    first = found.origin.first
+    groups = tuple(codes[first] for codes in arranged.groups)
+    columns = {name: values[first] for name, values in arranged.columns.items()}
+    return found, replace(arranged, groups=groups, columns=columns)
 
 
 def _sources(problem: Problem, groups: Any) -> list[Any]:

@@ -8,10 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from expfam_glm.data.blocks import MemoryBlocks
-from expfam_glm.data.response import Problem
+from expfam_glm.data.blocks import MemoryBlocks, blocks_of
+from expfam_glm.data.response import Problem, restrict_columns
+from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ExpfamError
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
+from expfam_glm.mle.rank import aliased_in
 
 # From this many rows on, a fit to a tenth of the rows gives the start (and so on downwards). It is
 # about three standard errors off.
@@ -56,7 +58,7 @@ def maximise(
     """
     scoring = partial(Scoring, tol=tol, max_iterations=max_iterations, shapes=shapes)
     everything = np.zeros(problem.X.shape[1], bool)
-    blocks = MemoryBlocks(problem)
+    blocks = blocks_of(problem)
     try:
         if start is not None or shapes or problem.row_count < _SUBSAMPLE_FROM:
             return scoring(problem, blocks).solve(start), everything
@@ -65,11 +67,11 @@ def maximise(
         first = _cheap_start(problem, near)
         return scoring(problem, blocks).solve(first, required=False, near=near), everything
     except Doubtful:
-        mask = check_rank(problem.X)
+        mask = aliased_in(blocks) if isinstance(problem, Streamed) else check_rank(problem.X)
     if mask.any():
-        problem = replace(problem, X=np.ascontiguousarray(problem.X[:, ~mask]))
+        problem = restrict_columns(problem, ~mask)
         start = None if start is None else np.asarray(start)[~mask]
-    return scoring(problem, MemoryBlocks(problem), use_qr=True).solve(start), mask
+    return scoring(problem, blocks_of(problem), use_qr=True).solve(start), mask
 
 
 def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
@@ -79,15 +81,16 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
     of the tenth, until it is within `near` standard errors: a pass for the score alone costs a
     third of a full one.
     """
-    w, f, offset = (None if v is None else _thin(v) for v in (problem.w, problem.f, problem.offset))
-    part = replace(problem, y=_thin(problem.y), X=_thin(problem.X), w=w, f=f, offset=offset)
+    part = problem.sample if isinstance(problem, Streamed) else problem.each(_thin)
     start = _cheap_start(part, _SUBSAMPLE_TOL) if part.row_count >= _SUBSAMPLE_FROM else None
     small = Scoring(part, MemoryBlocks(part), tol=_SUBSAMPLE_TOL, max_iterations=25)
     try:
         solution = small.solve(start, required=False)
     except (ExpfamError, Doubtful):
         return None
-    scoring = replace(small, problem=problem, blocks=MemoryBlocks(problem))
+    scoring = replace(small, problem=problem, blocks=blocks_of(problem))
+    if isinstance(problem, Streamed):  # a pass for the score alone costs as much as a full one
+        return solution.beta
     share = part.row_count / problem.row_count
     spread = np.sqrt(small.dispersion(solution.sums) * share)
     beta, length = solution.beta, np.inf

@@ -8,15 +8,20 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_glm.data.blocks import MemoryBlocks
-from expfam_glm.data.response import Problem
+from expfam_glm.data.blocks import Blocks, blocks_of
+from expfam_glm.data.response import Problem, restrict_columns
+from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ArgumentError, ExpfamError, FitWarning, SeparationError, warn
 from expfam_glm.mle.boundary import refuse_boundary
 from expfam_glm.mle.fitness import Fitness, fitness
 from expfam_glm.mle.irls import Solution
 from expfam_glm.mle.maximise import maximise
-from expfam_glm.mle.rank import aliased, warn_aliased
-from expfam_glm.mle.separation import separating_direction, separation_message
+from expfam_glm.mle.rank import aliased, aliased_in, warn_aliased
+from expfam_glm.mle.separation import (
+    direction_in_batches,
+    separating_direction,
+    separation_message,
+)
 from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
 
 
@@ -27,7 +32,7 @@ class Maximum:
     problem: Problem  # restricted to the kept columns, estimated shapes given
     aliased: np.ndarray  # (all p,)
     solution: Solution
-    blocks: MemoryBlocks
+    blocks: Blocks
     measures: Fitness
     notes: tuple[str, ...]
     shapes: ShapeEstimates | None = None  # where the family leaves shapes free
@@ -61,7 +66,7 @@ def find_maximum(
         raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
     if problem.X.shape[1] == 0:
         raise ArgumentError("the model has no coefficient; add a term to the formula.")
-    start = None if start is None else checked_start(problem, start)
+    start = _last(problem) if start is None else checked_start(problem, start)
     shapes = None
     try:
         if problem.family.shape:
@@ -73,14 +78,15 @@ def find_maximum(
             problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
         )
     except ExpfamError as failure:
-        kept = ~aliased(problem.X)
+        kept = ~(aliased_in(blocks_of(problem)) if isinstance(problem, Streamed) else
+                 aliased(problem.X))  # fmt: skip
         _refuse_separated(restrict_columns(problem, kept), cause=failure)
         raise
     notes = [shapes.note] if shapes is not None and shapes.note else []
     if mask.any():
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
-    blocks = MemoryBlocks(kept_problem)
+    blocks = blocks_of(kept_problem)
     measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective)
     if not solution.confirmed:
         family, step = problem.family, solution.factor.solve(measures.score)
@@ -105,6 +111,12 @@ def find_maximum(
     return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes), shapes)
 
 
+def _last(problem: Problem) -> np.ndarray | None:
+    """The last β of a fit that was interrupted."""
+    held = problem.held.get("beta") if isinstance(problem, Streamed) else None
+    return held if held is not None and held.size == problem.X.shape[1] else None
+
+
 def checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
     """The given start as one finite number for each coefficient."""
     try:
@@ -120,16 +132,10 @@ def checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
     return first
 
 
-def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
-    """The same problem with some columns of X only."""
-    if kept.all():
-        return problem
-    labels = tuple(label for label, keep in zip(problem.labels, kept, strict=True) if keep)
-    frame = replace(problem.frame, X=problem.frame.X[:, kept], labels=labels)
-    return replace(problem, X=np.ascontiguousarray(problem.X[:, kept]), frame=frame)
-
-
 def _refuse_separated(problem: Problem, cause: Exception | None = None) -> None:
-    direction = separating_direction(problem)
+    if isinstance(problem, Streamed):
+        direction = direction_in_batches(problem)
+    else:
+        direction = separating_direction(problem)
     if direction is not None:
         raise SeparationError(separation_message(problem, direction)) from cause

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.blocks import blocks_of
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
 from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
-from expfam_glm.mle.irls import mean_response
 from expfam_glm.mle.maximum import find_maximum
 
 
@@ -19,17 +19,20 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
     NaN where that model has no admissible mean.
     """
     n = problem.row_count
-    frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
-    null = replace(problem, X=frame.X, frame=frame)
-    blocks = MemoryBlocks(null)
+    if isinstance(problem, Streamed):
+        null: Problem = problem.constant()
+    else:
+        frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
+        null = replace(problem, X=frame.X, frame=frame)
+    blocks = blocks_of(null)
     space = problem.link.image(problem.family.mean_space)
     if not fit.has_intercept:
-        offset = np.zeros(n) if problem.offset is None else problem.offset
+        offset = np.zeros(1) if problem.sample.offset is None else problem.sample.offset
         if not (space.low < offset.min() and offset.max() < space.high):
             return np.nan
         return deviance(null, blocks, np.zeros(1))
     if problem.offset is None:
-        mean = mean_response(problem)
+        mean = problem.mean
         if problem.family.closed_deviance is None:
             return level_deviance(problem, mean, fit)
         return deviance(null, blocks, np.atleast_1d(problem.link(mean)))

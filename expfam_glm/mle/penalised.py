@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_glm.data.blocks import MemoryBlocks
-from expfam_glm.data.response import Problem
+from expfam_glm.data.blocks import Blocks, blocks_of
+from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ConvergenceError, one_of
 from expfam_glm.kernels.sums import Gram
 from expfam_glm.mle.dispersion import METHODS, given_number, invert_dispersion, log_scale_slopes
 from expfam_glm.mle.fitness import fitness
 from expfam_glm.mle.irls import Scoring, Solution, start_space
 from expfam_glm.mle.linear import Factor, factor_gram
-from expfam_glm.mle.maximum import Maximum, checked_start, find_maximum, restrict_columns
+from expfam_glm.mle.maximum import Maximum, checked_start, find_maximum
 from expfam_glm.mle.penalty import Adjustment, Conjugate, Penalty, Ridge
 from expfam_glm.mle.rank import aliased, warn_aliased
 
@@ -60,8 +60,8 @@ class Penalised:
     max_iterations: int
 
     @cached_property
-    def _blocks(self) -> MemoryBlocks:
-        return MemoryBlocks(self.problem)
+    def _blocks(self) -> Blocks:
+        return blocks_of(self.problem)
 
     @cached_property
     def _scoring(self) -> Scoring:
@@ -246,7 +246,7 @@ def find_penalised(
     inner = restrict_columns(problem, ~mask)
     penalised = Penalised(inner, penalty, dispersion, tol, max_iterations)
     solution, a = penalised.solve(None if given is None else given[~mask])
-    blocks = MemoryBlocks(inner)
+    blocks = blocks_of(inner)
     objective = Scoring(inner, blocks, tol, 1).sums(solution.beta).objective
     measures = fitness(inner, blocks, solution.beta, objective)
     own = problem.family.phi is None and dispersion == "ml"
@@ -266,7 +266,7 @@ def _conjugate(
         penalty.pseudo(problem), start=start, tol=tol, max_iterations=max_iterations
     )
     inner = restrict_columns(problem, ~found.aliased)
-    blocks = MemoryBlocks(inner)
+    blocks = blocks_of(inner)
     beta = found.solution.beta
     objective = Scoring(inner, blocks, tol, 1).sums(beta).objective
     measures = fitness(inner, blocks, beta, objective)

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
+from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.kernels.row import RowKernel, row_kernel
-from expfam_glm.mle.irls import mean_response
 from expfam_glm.mle.linear import Factor
 from expfam_glm.spec.expression import Expression, scalar, substitute
 from expfam_glm.spec.family import Family
@@ -61,7 +60,7 @@ class Conjugate:
         (yw + mκ/n) θ − (w + κ/n) b(θ) is the kernel of one row with weight w + κ/n.
         """
         family = problem.family
-        mean = mean_response(problem) if self.mean is None else self.mean
+        mean = problem.mean if self.mean is None else self.mean
         if not family.mean_space.contains(mean):
             raise ArgumentError(
                 f"penalty={self!s}: the mean {mean:g} does not lie in the mean space "
@@ -91,7 +90,7 @@ class Adjustment:
         output = "weight_slope" if self.is_penalty else "bias_weight"
         return row_kernel(problem.family, problem.link, (output,))
 
-    def gradient(self, blocks: MemoryBlocks, beta: np.ndarray, factor: Factor) -> np.ndarray:
+    def gradient(self, blocks: Blocks, beta: np.ndarray, factor: Factor) -> np.ndarray:
         """A(β) (p,) = ½ Σ f q d x with q = xᵀI⁻¹x."""
         root, kernel = factor.root, self.row_weights(blocks.problem)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
+from expfam_glm.data.blocks import Blocks
 from expfam_glm.errors import AliasWarning, warn
 from expfam_glm.kernels.sums import join, triangle
 
@@ -29,13 +31,27 @@ def aliased(X: np.ndarray) -> np.ndarray:
     -----
     Decided on the R factor, in column order, as in R's `lm` and `glm`.
     """
-    n, p = X.shape
-    R = np.zeros((0, p))
+    size = _size(X)
+    starts = range(0, X.shape[0], _BLOCK_ROWS)
+    return _aliased(reduce(join, (triangle(X[k : k + _BLOCK_ROWS] / size) for k in starts)))
+
+
+def aliased_in(blocks: Blocks) -> np.ndarray:
+    """`aliased` for rows that are read in batches."""
+    size = _size(blocks.problem.sample.X)
+    return _aliased(blocks.reduce(lambda block: triangle(block.X / size), join))
+
+
+def _size(X: np.ndarray) -> np.ndarray:
+    """The largest value of each column: the squares of what is left by it neither overflow nor
+    vanish."""
     size = np.max(np.abs(X), axis=0)
-    size[size == 0] = 1.0  # the squares of what is left neither overflow nor vanish
-    for start in range(0, n, _BLOCK_ROWS):
-        block = triangle(X[start : start + _BLOCK_ROWS] / size)
-        R = block if R.shape[0] == 0 else join(R, block)
+    size[size == 0] = 1.0
+    return size
+
+
+def _aliased(R: np.ndarray) -> np.ndarray:
+    p = R.shape[1]
     norms = np.sqrt(np.sum(R * R, axis=0))
     basis: list[np.ndarray] = []
     result = np.zeros(p, bool)

@@ -7,15 +7,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ArgumentError, FitWarning, warn
 from expfam_glm.mle.covariance import Robust, Sandwich
 from expfam_glm.mle.few_clusters import few_clusters
 from expfam_glm.mle.layout import CORRECTED, UNCORRECTED
 from expfam_glm.mle.penalty import Adjustment, Penalty
+from expfam_glm.mle.streamed import StreamedSandwich
 
 
 def dropped_rows(problem: Problem) -> list[str]:
     """Which rows missing="drop" left out."""
+    if isinstance(problem, Streamed):
+        _, _, scan = problem.reading
+        lost = f"{scan.dropped} of {scan.seen} rows had missing values and were dropped."
+        return [lost] if scan.dropped else []
     frame = problem.frame
     if not frame.n_dropped or frame.kept is None:
         return []
@@ -49,7 +55,7 @@ def check_penalty(
         )
 
 
-def of_sandwich(sandwich: Sandwich, found: Mapping[str, Robust]) -> list[str]:
+def of_sandwich(sandwich: Sandwich | StreamedSandwich, found: Mapping[str, Robust]) -> list[str]:
     """What must be known about robust covariances; each is also a warning."""
     notes, p = [], sandwich.beta.size
     if sandwich.problem.n <= p:
@@ -57,8 +63,7 @@ def of_sandwich(sandwich: Sandwich, found: Mapping[str, Robust]) -> list[str]:
             "there are as many coefficients as observations: the residuals vanish, and robust "
             "covariances are not defined."
         )
-    for name, groups in zip(sandwich.layout.names, sandwich.layout.groups, strict=True):
-        K = int(groups.max()) + 1
+    for name, K in sandwich.clusters:
         if p >= K:
             notes.append(
                 f"{K} clusters{f' of {name}' if name else ''} do not carry a covariance of {p} "

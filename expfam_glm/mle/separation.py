@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed, stack
 
 # Rows in one linear program; violated rows of the rest are added until none is left.
 _ROWS_AT_ONCE = 4000
 _TOLERANCE = 1e-7
+# Of rows that are read in batches: passes, and rows that join the program in each.
+_MOST_PASSES = 20
+_ROWS_OF_A_BATCH = 200
 
 
 def separating_direction(problem: Problem) -> np.ndarray | None:
@@ -49,6 +53,35 @@ def separating_direction(problem: Problem) -> np.ndarray | None:
         return None
     direction = basis @ gamma / scale
     return direction / np.max(np.abs(direction * scale))
+
+
+def direction_in_batches(problem: Streamed) -> np.ndarray | None:
+    """`separating_direction` for rows that are read in batches.
+
+    Notes
+    -----
+    A direction that separates all rows separates some of them, unless these say nothing of it. So
+    one is sought for a sample, and the rows against it join the sample, until none is left.
+    """
+    sample = problem.sample
+    for _ in range(_MOST_PASSES):
+        direction = separating_direction(sample)
+        if direction is None:
+            return None
+        against = [part for batch, _ in problem.batches() if (part := _against(batch, direction))]
+        if not against:
+            return direction
+        sample = stack([sample, *against])
+    return None
+
+
+def _against(problem: Problem, direction: np.ndarray) -> Problem | None:
+    """The rows of a batch that a direction does not separate, the worst of them."""
+    sign, heights = _edge_signs(problem), problem.X @ direction
+    broken = np.where(sign == 0, np.abs(heights), -sign * heights)
+    worst = np.argsort(-broken)[:_ROWS_OF_A_BATCH]
+    worst = worst[broken[worst] > _TOLERANCE]
+    return problem.each(lambda values: values[worst]) if worst.size else None
 
 
 def _edge_signs(problem: Problem) -> np.ndarray:
@@ -112,7 +145,7 @@ def _program(rows: np.ndarray) -> np.ndarray | None:
 
 def separation_message(problem: Problem, gamma: np.ndarray) -> str:
     """Which coefficients run off, which way, and what can be done."""
-    scale = np.max(np.abs(problem.X), axis=0)
+    scale = np.max(np.abs(problem.sample.X), axis=0)
     involved = np.abs(gamma) * scale > 1e-6
     named = ", ".join(
         f"{label} → {'+' if g > 0 else '−'}∞"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, MemoryBlocks
-from expfam_glm.data.response import Problem
+from expfam_glm.data.blocks import Block, blocks_of
+from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ConvergenceError
 from expfam_glm.kernels.sums import weighted_gram
-from expfam_glm.mle.irls import mean_response
 from expfam_glm.mle.linear import factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased
@@ -114,11 +113,10 @@ class ShapeProfile:
     def _scatter(self, values: dict[str, float]) -> float:
         """a(φ) from the scatter of y around its mean."""
         problem = self.problem
-        mean = mean_response(problem)
-        weight = (1.0 if problem.w is None else problem.w) * (
-            1.0 if problem.f is None else problem.f
-        )
-        squares = float(np.sum(weight * (problem.y - mean) ** 2)) / problem.n
+        mean = problem.mean
+        rows = problem.sample
+        weight = (1.0 if rows.w is None else rows.w) * (1.0 if rows.f is None else rows.f)
+        squares = float(np.sum(weight * (rows.y - mean) ** 2)) / rows.n
         variance = float(problem.family.variance(mean, **values))
         found = squares / variance if np.isfinite(variance) and variance > 0 else 1.0
         return found if np.isfinite(found) and found > 0 else 1.0
@@ -140,8 +138,7 @@ class ShapeProfile:
         )  # fmt: skip
         if not np.array_equal(gone, self.gone):
             self.gone = gone
-            X = np.ascontiguousarray(self.problem.X[:, ~gone])
-            self.inner = replace(self.problem, X=X)
+            self.inner = restrict_columns(self.problem, ~gone)
         return self._sums(u, values, solution.beta)
 
     def _sums(self, u: np.ndarray, values: dict[str, float], beta: np.ndarray) -> Point:
@@ -162,7 +159,7 @@ class ShapeProfile:
                 weighted_gram(block.X, every(W * f, block.y.shape)),
             )
 
-        totals, cross, gram = MemoryBlocks(self.inner).reduce(
+        totals, cross, gram = blocks_of(self.inner).reduce(
             one, lambda x, y: tuple(a + b for a, b in zip(x, y, strict=True))
         )
         value, gradient = float(totals[0]), totals[1 : 1 + m].copy()

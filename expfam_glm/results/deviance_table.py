@@ -13,9 +13,9 @@ import xarray as xr
 from scipy.linalg import null_space
 
 from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.response import restrict_columns
 from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.mle.irls import Scoring
-from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.mle.shape import ShapeEstimates
 from expfam_glm.numerics.quadratic import quadratic_p_value
 from expfam_glm.results.refit import Refit, refit_of

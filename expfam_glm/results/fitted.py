@@ -63,7 +63,7 @@ class Rows:
                 return product
             return product + (self.offset if beta.ndim == 1 else self.offset[:, None])
 
-    def part(self, rows: slice) -> Rows:
+    def part(self, rows: slice | np.ndarray) -> Rows:
         """Some of the rows."""
         cut = {
             name: None if values is None else values[rows]
@@ -293,6 +293,12 @@ def _sampled(tree: xr.DataTree, cov_type: str | None) -> Coefficients:
 def rows_of(tree: xr.DataTree, link: Link) -> Rows:
     """The rows of the fit."""
     if "constant_data" not in tree.children or "X" not in tree["constant_data"].data_vars:
+        if "data_source" in tree.attrs:
+            raise ResultError(
+                f"this needs the rows of the fit, which were read in batches from "
+                f"{tree.attrs['data_source']!r} and are not in the tree; give newdata=, or fit "
+                "on a data frame."
+            )
         raise ResultError("the tree has no design X in the group 'constant_data'.")
     data = tree["constant_data"].to_dataset()
     columns = {role: data[role].values for role in ROLES if role in data}

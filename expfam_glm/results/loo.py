@@ -7,8 +7,10 @@ from typing import Any
 import arviz_stats as azs
 import numpy as np
 import xarray as xr
+from scipy.special import logsumexp
 
 from expfam_glm.bayes.pointwise import log_likelihood
+from expfam_glm.data.compress import distinct
 from expfam_glm.errors import ResultError
 from expfam_glm.results.fitted import (
     check_tree,
@@ -57,7 +59,8 @@ def loo(
     Notes
     -----
     elpd = Σ log Σ_s w_is p(y_i | θ_s), w_is the smoothed weights 1/p(y_i | θ_s). Where the group
-    log_likelihood was left out it is computed in blocks of rows and never held as a whole.
+    log_likelihood was left out it is computed in blocks of the distinct rows (x, y, weights), and
+    never held as a whole.
 
     References
     ----------
@@ -107,11 +110,15 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
     known = 1.0 if declared.phi is None else declared.phi
     phi = posterior["phi"].values.ravel() if "phi" in posterior else known
     shapes = {name: posterior[name].values.ravel() for name in declared.shape}
-    size, parts = max(1, _ENTRIES // (chains * draws)), []
-    for first in range(0, y.size, size):
-        part = slice(first, first + size)
+    # rows alike in all that a log-likelihood knows are computed once
+    keys = [rows.X, y, *(v for v in (rows.offset, rows.w, rows.f) if v is not None)]
+    alike = distinct(keys)
+    size, parts, fitted = max(1, _ENTRIES // (chains * draws)), [], []
+    for start in range(0, alike.first.size, size):
+        part = alike.first[start : start + size]
         problem = problem_of(rows.part(part), found, declared, g, y[part])
         values = log_likelihood(problem, found.draws, phi, effects=None, **shapes)
+        fitted.append(logsumexp(values, axis=0) - np.log(len(values)))
         dims = ("chain", "draw", "obs_id")
         one = xr.Dataset({"y": (dims, values.reshape(chains, draws, -1))})
         block = xr.DataTree()
@@ -121,10 +128,15 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
         }
         parts.append(azs.loo(block, pointwise=True))
     whole = parts[0]
-    elpd_i = xr.concat([part.elpd_i for part in parts], "obs_id")
-    whole.elpd_i, whole.n_data_points = elpd_i, y.size
-    whole.pareto_k = xr.concat([part.pareto_k for part in parts], "obs_id")
-    whole.elpd, whole.p = float(elpd_i.sum()), float(sum(part.p for part in parts))
+
+    def every(name: str) -> xr.DataArray:
+        together = xr.concat([getattr(part, name) for part in parts], "obs_id")
+        return together[alike.codes].assign_coords(obs_id=obs_id)
+
+    elpd_i = every("elpd_i")
+    whole.elpd_i, whole.pareto_k, whole.n_data_points = elpd_i, every("pareto_k"), y.size
+    whole.elpd = float(elpd_i.sum())
+    whole.p = float(np.concatenate(fitted)[alike.codes].sum()) - whole.elpd
     whole.se = float(np.sqrt(y.size * np.var(elpd_i.values, ddof=1)))
     whole.warning = any(part.warning for part in parts)
     return whole

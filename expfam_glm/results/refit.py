@@ -12,7 +12,7 @@ import xarray as xr
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import open_table
-from expfam_glm.data.response import Problem
+from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.rows import ROLES
 from expfam_glm.errors import ResultError
 from expfam_glm.gee.base import Correlation
@@ -22,7 +22,6 @@ from expfam_glm.mle.covariance import Sandwich
 from expfam_glm.mle.irls import Scoring
 from expfam_glm.mle.layout import CLUSTERED, layout
 from expfam_glm.mle.linear import Factor
-from expfam_glm.mle.maximum import restrict_columns
 from expfam_glm.results.fitted import (
     at_estimate,
     by_equations,

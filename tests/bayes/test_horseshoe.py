@@ -19,6 +19,8 @@ from expfam_glm.errors import ArgumentError
 
 DENSITY = 1e-10
 P, NONZERO, SLAB = 6, 2.0, 1.5
+# of the variables in the value space of the kernels
+ORDER = ("z_beta", "lambda_beta_log__", "tau_beta_log__", "slab_beta_log__", "beta_Normal_mu_sigma")
 PRIORS = {
     "beta": eg.Prior("Horseshoe", nonzero=NONZERO, slab=SLAB),
     "x1": eg.Prior("Normal", mu=0.5, sigma=2),
@@ -69,7 +71,10 @@ def test_the_model_has_the_density_written_by_hand() -> None:
             name: np.asarray(value + 0.4 * rng.standard_normal(np.shape(value)))
             for name, value in model.initial_point().items()
         }
-        assert float(logp(point)) == pytest.approx(expected(own, applied, point), rel=DENSITY)
+        wanted = expected(own, applied, point)
+        assert float(logp(point)) == pytest.approx(wanted, rel=DENSITY)
+        z = np.concatenate([np.atleast_1d(point[name]) for name in ORDER])
+        assert ShrunkPosterior(own, applied)(z)[0] == pytest.approx(wanted, rel=DENSITY)
 
 
 @pytest.mark.slow

@@ -1,0 +1,104 @@
+"""Robust covariances of rows that are read in batches: every meat from one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.codes import code
+from expfam_glm.data.frames import open_table
+from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
+from expfam_glm.errors import DataError
+from expfam_glm.mle.covariance import Robust, Sandwich
+from expfam_glm.mle.layout import CLUSTERED, HETEROSCEDASTIC, Layout
+from expfam_glm.mle.linear import Factor
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedSandwich:
+    """The rows of a fit at β as `Sandwich` has them, a batch at a time.
+
+    Held are one matrix for each covariance, and the sum of scores of each cluster.
+    """
+
+    problem: Streamed
+    beta: np.ndarray
+    factor: Factor
+    bread: Factor
+    layout: Layout
+    types: tuple[str, ...]
+
+    def covariance(self, name: str) -> Robust:
+        """One of HC0–HC3, CR0, CR1 or CR1S."""
+        n, p = self.problem.n, self.beta.size
+        if name in HETEROSCEDASTIC:
+            meat = self._meats[name] * (n / (n - p) if name == "HC1" else 1.0)
+        else:
+            sums = self._scores
+            K = sums.shape[0]
+            if K < 2:
+                raise DataError(
+                    f"groups has one cluster only in {n:g} rows, which carries no clustered "
+                    "covariance; name the column that tells the clusters apart."
+                )
+            meat = (sums.T @ sums) * (1.0 if name == "CR0" else K / (K - 1))
+            meat *= (n - 1) / (n - p) if name == "CR1S" else 1.0
+        outer = self.factor.root
+        if self.bread is not self.factor:
+            outer = self.bread.solve(self.factor.triangle.T)
+        return Robust(outer @ meat @ outer.T, None)
+
+    @property
+    def clusters(self) -> list[tuple[str, int]]:
+        """The name of the grouping variable, and how many clusters it has."""
+        return [(name, self._scores.shape[0]) for name in self.layout.names]
+
+    @property
+    def mean_square(self) -> float:
+        """The mean of u²/W, what φ would be if the model held."""
+        return float(self._pass[2]) / self.problem.n
+
+    @property
+    def _meats(self) -> dict[str, np.ndarray]:
+        return self._pass[0]
+
+    @property
+    def _scores(self) -> np.ndarray:
+        return self._pass[1]
+
+    @cached_property
+    def _pass(self) -> tuple[dict[str, np.ndarray], np.ndarray, float]:
+        p = self.beta.size
+        meats = {name: np.zeros((p, p)) for name in self.types if name in HETEROSCEDASTIC}
+        column = self.layout.names[0] if any(t in CLUSTERED for t in self.types) else None
+        found: dict[Any, int] = {}
+        scores, squares = np.zeros((0, p)), 0.0
+        for problem, table in self.problem.batches(() if column is None else (column,)):
+            plain = Layout((), (), {}, None, 0)
+            own = Sandwich(
+                problem, MemoryBlocks(problem), self.beta, self.factor, self.bread, plain
+            )
+            squares += own.mean_square * problem.n
+            for name in meats:
+                meats[name] += own.meat(name)
+            if column is not None:
+                levels, codes = code(_clusters(problem, table, column))
+                places = [found.setdefault(level, len(found)) for level in levels.tolist()]
+                scores = np.vstack([scores, np.zeros((len(found) - len(scores), p))])
+                scores[places] += own.sums(codes)
+        return meats, scores, squares
+
+
+def _clusters(problem: Problem, table: Any, column: str) -> np.ndarray:
+    """The clusters of the rows of a batch that are used; missing ones are refused."""
+    read = open_table(table).column(column, "groups").only(problem.frame.kept)
+    if read.missing is not None:
+        raise DataError(f"groups {column!r} has missing values; fill them in, or drop these rows.")
+    values = read.array()
+    kept = values if problem.frame.kept is None else values[problem.frame.kept]
+    return problem.restrict(kept)

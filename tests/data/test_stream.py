@@ -1,0 +1,274 @@
+"""Data read in batches give the numbers of data in memory, or one clear error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+import expfam_glm as eg
+from expfam_glm.bayes.density import LogPosterior
+from expfam_glm.bayes.priors import apply
+from expfam_glm.data import blocks, collapse, progress, source
+from expfam_glm.errors import (
+    AliasWarning,
+    DataError,
+    FormulaError,
+    ResultError,
+    SeparationError,
+)
+from tests.data.test_compress import agree
+
+N = 900
+TIGHT = {"tol": 1e-11, "draws": 20, "chains": 1}
+ROBUST = ["HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR1S"]
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    columns = {
+        "x": rng.normal(size=N), "z": rng.normal(size=N) + 3, "k": np.sort(rng.integers(0, 5, N)),
+        "g": np.sort(rng.choice(list("abcd"), N)), "b": rng.random(N) < 0.4,
+        "w": rng.integers(1, 4, N).astype(float), "e": rng.random(N) + 0.5,
+        "village": rng.integers(0, 20, N),
+    }  # fmt: skip
+    eta = 0.2 + 0.3 * columns["x"] - 0.1 * (columns["z"] - 3) + 0.2 * (columns["g"] == "b")
+    columns |= {
+        "count": rng.poisson(np.exp(eta) * columns["e"]), "size": rng.gamma(2, np.exp(eta) / 2),
+        "level": eta + rng.normal(size=N), "yes": rng.random(N) < 1 / (1 + np.exp(-eta)),
+    }  # fmt: skip
+    return pa.table(columns)
+
+
+@pytest.fixture
+def file(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BATCH_ROWS", 250)
+    path = tmp_path / "data.parquet"
+    pq.write_table(table, path, row_group_size=400)
+    return path
+
+
+def slow(*case):
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
+CASES = [
+    ("count ~ x + z + g", {"family": "poisson", "exposure": "e", "freq_weights": "w"}),
+    ("count ~ center(x) * C(k) + b", {"family": "quasi_poisson"}),
+    slow("level ~ x * g + scale(z)", {"family": "normal", "weights": "w"}),
+    slow("size ~ x + I(z ** 2)", {"family": "gamma", "link": "log", "freq_weights": "w"}),
+    ("count ~ x + g", {"family": "poisson", "sampling_weights": "w"}),
+    slow("yes ~ 0 + x + g", {"family": "binomial", "sampling_weights": "w"}),
+    slow("count ~ x + z + offset(log(e))", {"family": "poisson"}),
+    slow("level ~ x + z", {"family": "normal"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("formula", "options"), CASES, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_a_file_gives_the_numbers_of_memory(file, table, formula, options):
+    whole, batches = (eg.GLM(formula, data, **options) for data in (table, str(file)))
+    cov = ROBUST if "sampling_weights" in options else ["fisher", *ROBUST]
+    first, second = (m.fit(cov=cov, groups="village", **TIGHT) for m in (whole, batches))
+    agree(first, second)
+    assert second.attrs["data_source"] == str(file)
+    assert second.attrs["formula"] == formula
+    newdata = table.slice(0, 5)
+    one, other = (eg.predict(tree, newdata) for tree in (first, second))
+    np.testing.assert_allclose(one["estimate"], other["estimate"], rtol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("information", ["expected", "observed"])
+def test_free_shapes_are_estimated_from_batches(file, table, information):
+    trees = [
+        eg.GLM("count ~ x", data, family="negative_binomial").fit(information=information, **TIGHT)
+        for data in (table, file)
+    ]
+    agree(*trees, rtol=1e-6)  # the shape's own search stops at 1e-8 standard errors
+
+
+def test_a_folder_and_a_dataset_are_read_alike(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BATCH_ROWS", 250)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for k in range(3):
+        pq.write_table(table.slice(300 * k, 300), parts / f"part-{k}.parquet")
+    coded = table.set_column(3, "g", table["g"].dictionary_encode())
+    for data in (parts, pyarrow.dataset.dataset(coded)):
+        agree(*(eg.GLM("count ~ x + g", d, family="poisson").fit(**TIGHT) for d in (table, data)))
+
+
+def test_a_subsample_begins_the_fit_of_many_rows(file, table, monkeypatch):
+    from expfam_glm.mle import maximise
+
+    monkeypatch.setattr(maximise, "_SUBSAMPLE_FROM", 100)
+    agree(*(eg.GLM("count ~ x + z", d, family="poisson").fit(**TIGHT) for d in (table, file)))
+
+
+def test_rows_with_missing_values_are_dropped_on_request(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BATCH_ROWS", 250)
+    x = table["x"].to_numpy().copy()
+    x[:300] = np.nan  # a whole batch, and part of the next
+    holes = table.set_column(0, "x", pa.array(x))
+    path = tmp_path / "holes.parquet"
+    pq.write_table(holes, path)
+    with pytest.raises(DataError, match=r"in rows 0 to 249 .* missing values .*missing='drop'"):
+        eg.GLM("count ~ x", path, family="poisson")
+    trees = [
+        eg.GLM("count ~ scale(x) + g", data, family="poisson", missing="drop").fit(**TIGHT)
+        for data in (holes, path)
+    ]
+    agree(*trees)
+    assert trees[1].attrs["rows_dropped"] == 300
+    assert "300 of 900 rows" in trees[1].attrs["warnings"]
+
+
+def test_collinear_columns_are_named(file, table):
+    trees = []
+    for data in (table, file):
+        with pytest.warns(AliasWarning, match=r"I\(2 \* x\)"):
+            trees.append(eg.GLM("count ~ x + I(2 * x) + z", data, family="poisson").fit(**TIGHT))
+    agree(*trees)
+
+
+def test_separation_is_found_in_batches(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BATCH_ROWS", 250)
+    x = table["x"].to_numpy()
+    path = tmp_path / "split.parquet"
+    pq.write_table(table.append_column("apart", pa.array((x > 0.1).astype(float))), path)
+    with pytest.raises(SeparationError, match="x"):
+        eg.GLM("apart ~ x", path, family="binomial").fit()
+    pq.write_table(table.append_column("rare", pa.array(np.arange(N) == 700)), path)
+    tree = eg.GLM("I(rare * 1.0) ~ x", path, family="binomial").fit()
+    assert tree["fit_stats"]["converged"] == 1
+
+
+def test_an_interrupted_fit_goes_on_where_it_was(file, monkeypatch):
+    model = eg.GLM("count ~ x + z", file, family="poisson")
+    reduce, passes = blocks.StreamBlocks.reduce, []
+
+    def interrupted(self, *arguments):
+        passes.append(1)
+        if len(passes) == 4:
+            raise KeyboardInterrupt
+        return reduce(self, *arguments)
+
+    monkeypatch.setattr(blocks.StreamBlocks, "reduce", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(**TIGHT)
+    begun = model.problem.held["beta"]
+    tree = model.fit(**TIGHT)
+    assert np.all(np.abs(begun - tree["fit"]["beta"].values) < 0.1) and not model.problem.held
+    whole = eg.GLM("count ~ x + z", file, family="poisson").fit(**TIGHT)
+    assert tree["fit_stats"]["n_iterations"] < whole["fit_stats"]["n_iterations"]
+    agree(tree, whole)
+
+
+def test_a_bar_counts_the_rows_where_somebody_watches(file, monkeypatch, capsys):
+    eg.GLM("count ~ x", file, family="poisson")
+    assert capsys.readouterr().err == ""  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setattr(progress, "wanted", lambda rows: rows == N)
+    eg.GLM("count ~ x", file, family="poisson")
+    assert "scan of the rows" in capsys.readouterr().err
+
+
+def test_memory_does_not_grow_with_the_rows(file):
+    problem = eg.GLM("count ~ x + z + g", file, family="poisson").problem
+    assert problem.y.size == 0 and problem.X.shape == (0, 6)
+    assert problem.row_count == N and problem.n == N
+    assert all(part.row_count <= 250 for part, _ in problem.batches())
+
+
+@pytest.mark.parametrize(
+    ("formula", "error", "words"),
+    [
+        ("count ~ poly(x, 2)", FormulaError, r"poly\(\) needs all rows at once"),
+        ("count ~ center(log(e))", FormulaError, r"center\(\) takes one column as it is"),
+        ("count ~ I(x - x.mean())", FormulaError, "not allowed"),
+        ("count ~ x + (1 | village)", FormulaError, "group effect"),
+        ("count ~ nothing", FormulaError, "not in the data"),
+        ("level ~ log(level) + x", FormulaError, "cannot|not finite|response"),
+    ],
+)
+def test_formulas_that_batches_cannot_serve(file, formula, error, words):
+    with pytest.raises((error, DataError), match=words):
+        eg.GLM(formula, file, family="poisson")
+
+
+def test_methods_that_need_the_rows_say_so(file):
+    model = eg.GLM("count ~ x", file, family="poisson")
+    for call in (
+        lambda: model.gee("village"),
+        lambda: model.fit(cov="CR2", groups="village"),
+        lambda: model.fit(cov="CR0", groups=np.arange(N)),
+        lambda: model.fit(penalty=1.0),
+        lambda: model.to_pymc(),
+        lambda: model.prior_predictive(),
+    ):
+        with pytest.raises(DataError, match="all rows in memory"):
+            call()
+    tree = model.fit(**TIGHT)
+    for function in (eg.residuals, eg.influence):
+        with pytest.raises(ResultError, match="rows"):
+            function(tree)
+    with pytest.raises(DataError, match="not in the data; did you mean 'village'"):
+        model.fit(cov="CR0", groups="vilage")
+    with pytest.raises(DataError, match="no place for an array"):
+        eg.GLM("count ~ x", file, family="poisson", weights=np.ones(N))
+    with pytest.raises(DataError, match="outside the support"):
+        eg.GLM("level ~ x", file, family="poisson")
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": "w", "offset": "half"}], ids=str)
+def test_the_distinct_rows_of_a_file_are_its_model(table, tmp_path, monkeypatch, options):
+    monkeypatch.setattr(source, "BATCH_ROWS", 250)
+    wide = table.append_column("half", pa.array(np.arange(N) % 2 * 0.5))
+    path = tmp_path / "wide.parquet"
+    pq.write_table(wide, path)
+    whole, cells = (
+        eg.GLM("count ~ g + C(k) + b", d, family="poisson", **options) for d in (wide, path)
+    )
+    cells = cells.compress()
+    assert cells.problem.row_count < N / 4 and cells.problem.n == N
+    cov = ["fisher", "HC0", "HC3"]
+    agree(*(m.fit(cov=cov, **TIGHT) for m in (whole, cells)))
+    applied = apply(whole.problem, "default")
+    z = np.full(whole.problem.X.shape[1], 0.1)
+    (value, slope), (same, own) = (LogPosterior(m.problem, applied)(z) for m in (whole, cells))
+    assert same == pytest.approx(value, rel=1e-11)
+    np.testing.assert_allclose(own, slope, rtol=1e-10)
+    with pytest.raises(DataError, match="read in batches"):
+        cells.fit(cov="CR0", groups="village")
+
+
+def test_too_many_distinct_rows_are_refused(file, monkeypatch):
+    monkeypatch.setattr(collapse, "_MOST_DOUBLES", 1000)
+    with pytest.raises(DataError, match="distinct rows among the first"):
+        eg.GLM("count ~ x", file, family="poisson").compress()
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match="no file or folder"):
+        eg.GLM("y ~ x", tmp_path / "none.parquet", family="poisson")
+    bad = tmp_path / "bad.parquet"
+    bad.write_bytes(b"not parquet at all")
+    with pytest.raises(DataError, match="cannot be read"):
+        eg.GLM("y ~ x", bad, family="poisson")
+    text = tmp_path / "data.csv"
+    text.write_text("y,x\n1,2\n")
+    with pytest.raises(DataError, match="not a Parquet file"):
+        eg.GLM("y ~ x", str(text), family="poisson")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="holds no Parquet file"):
+        eg.GLM("y ~ x", empty, family="poisson")
+    pq.write_table(pa.table({"y": pa.array([], pa.float64()), "x": pa.array([], pa.float64())}),
+                   tmp_path / "none.parquet")  # fmt: skip
+    with pytest.raises(DataError, match="no value"):
+        eg.GLM("y ~ x", tmp_path / "none.parquet", family="poisson")
