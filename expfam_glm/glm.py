@@ -52,7 +52,8 @@ class GLM:
         Under a log link its logarithm joins the offset; for the Poisson family under another link
         the response becomes y/exposure with weight exposure.
     missing : {"raise", "drop"}
-        What to do with rows that lack a value; dropped rows are counted in the result.
+        What to do with rows that lack a value; dropped rows are counted in the result, and its
+        `obs_id` are the numbers of the rows that are left, in the data as given, from 0.
     allow_code : bool
         Whether the formula may run Python code beyond the known transforms, as in `{x % 2}`; give
         False for the formulas of strangers.

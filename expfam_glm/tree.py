@@ -30,6 +30,8 @@ from expfam_glm.spec.scale import Scale
 
 _VERSIONS_OF = ("numpy", "scipy", "xarray", "arviz-base", "pytensor", "pymc", "nutpie")
 
+LARGEST_DRAWS = 10**9  # of chains × draws, for one coefficient
+
 type Variables = dict[str, tuple[Any, ...]]  # dims, values and, if need be, attributes
 
 
@@ -70,6 +72,8 @@ class Estimate:
         `X` (n, p), and what else is needed to refit and predict, each (n,).
     attrs : dict of str to str, float or int
         Attributes of the whole tree: family, link, formula, design and so on.
+    obs_id : sequence of int (n,), optional
+        The numbers of the rows in the data as given; 0 to n − 1 if not given.
     """
 
     kind: str
@@ -86,6 +90,7 @@ class Estimate:
     attrs: dict[str, str | float | int]
     shapes: dict[str, tuple[float, float, Scale]] = field(default_factory=dict)
     correlation: np.ndarray | None = None
+    obs_id: Sequence[int] | None = None
 
     @property
     def further(self) -> dict[str, tuple[float, float, Scale]]:
@@ -100,6 +105,11 @@ def check_options(ci_prob: float | None, chains: int, draws: int, random_seed: i
     for name, count in (("chains", chains), ("draws", draws)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
+    if chains * draws > LARGEST_DRAWS:
+        raise ArgumentError(
+            f"chains={chains} times draws={draws} are more than {LARGEST_DRAWS:.0e} draws, which "
+            "no memory holds; take fewer."
+        )
     if random_seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_seed, bool) or not isinstance(random_seed, Integral) or random_seed < 0:
@@ -181,7 +191,11 @@ def likelihood_tree(
         "coef2": estimate.labels,
         "cov_type": list(estimate.covariances),
         "ci_bound": ["lower", "upper"],
-        "obs_id": range(next((len(y) for y in estimate.observed.values()), 0)),
+        "obs_id": (
+            range(next((len(y) for y in estimate.observed.values()), 0))
+            if estimate.obs_id is None
+            else estimate.obs_id
+        ),
     }
     coords = coordinates(dims | estimate.fit_coords)
     groups = {

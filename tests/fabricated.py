@@ -21,7 +21,7 @@ CORRELATION = np.array(
         [0.1, 0.0, -0.6, 1.0],
     ]
 )
-DESIGN = json.dumps({"formula": "y ~ age * C(centre)", "levels": [["a", 0], ["b/ü", 1]]})
+DESIGN = json.dumps({"formula": None, "labels": LABELS, "levels": [["a", 0], ["b/ü", 1]]})
 
 
 def made_up(n: int = 12, **changes: object) -> Estimate:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.sparse import coo_array
 
 import expfam_glm as eg
 from expfam_glm.errors import (
@@ -19,6 +20,7 @@ from expfam_glm.errors import (
     DataError,
     ExpfamError,
     FitWarning,
+    FormulaError,
     SeparationError,
 )
 
@@ -730,6 +732,71 @@ def test_dropped_rows_are_counted_and_named_in_the_result():
             for name, values in data.items()}  # fmt: skip
     again = eg.GLM("y ~ x", kept, family="poisson").fit(cov="HC0")
     np.testing.assert_allclose(tree["fit"]["se"], again["fit"]["se"])
+
+
+# ---- what is no formula, no column, no option ----------------------------------------------------
+
+FRAME = {"y": COUNTS, "x": X1, "z": X1**2}
+
+
+@pytest.mark.parametrize("formula", [5, None, b"y ~ x", ["y ~ x"]])
+def test_what_is_no_text_is_no_formula(formula: Any) -> None:
+    with refused(FormulaError, "a formula is text"):
+        eg.GLM(formula, FRAME, family="poisson")
+
+
+@pytest.mark.parametrize(
+    "term",
+    ["I(x*9**9**9)", "I(x*(1<<10**9))", "I(x*(0 or 9)**(9**9))", "I([0]*10**10)", "I(-9**9**9.5)"],
+)
+def test_endless_constants_of_strangers_are_refused(term: str) -> None:
+    with refused(FormulaError, "without bounds"):
+        eg.GLM(f"y ~ x + {term}", FRAME, family="poisson", allow_code=False)
+
+
+def test_powers_of_variables_and_small_constants_are_allowed() -> None:
+    for term in ("I(x**2)", "I(x*2**10)", "I(x**(3**2))", "I(2*x)", "I(2.5**x)", "(x + z)**2"):
+        eg.GLM(f"y ~ {term}", FRAME, family="poisson", allow_code=False)
+
+
+@pytest.mark.parametrize("power", ["(x+z)**1000", "(x+z)^(21)", "(x+z+y)**20", "((x+z)**9)**20"])
+def test_interactions_without_end_are_refused(power: str) -> None:
+    with refused(FormulaError, "too many to multiply out"):
+        eg.GLM(f"y ~ {power}", FRAME, family="poisson")
+
+
+def test_columns_and_options_of_another_kind() -> None:
+    sparse = coo_array(X1[:, None])
+    with refused(DataError, "'x' is sparse"):
+        eg.GLM("y ~ x", FRAME | {"x": sparse}, family="poisson")
+    if np.finfo(np.longdouble).max > np.finfo(float).max:
+        big = X1.astype(np.longdouble)
+        big[3] = np.longdouble("1e1000")
+        with refused(DataError, "'x' holds numbers beyond the range of doubles .row 3"):
+            eg.GLM("y ~ x", FRAME | {"x": big}, family="poisson")
+        with refused(DataError, "beyond the range"):
+            model(design=big[:, None])
+    with refused(ArgumentError, "cov=5"):
+        model().fit(cov=5)  # type: ignore[arg-type]
+    with refused(ArgumentError, "cov=5"):
+        model().gee(GROUP, cov=5)  # type: ignore[arg-type]
+    for tiny in (1e-300, 1e300):
+        with refused(ArgumentError, "positive number, from 1e-100"):
+            model().fit(penalty=tiny)
+    with refused(ArgumentError, "no memory holds"):
+        model().fit(draws=10**12)
+    tree = eg.GLM("y ~ x", FRAME, family="poisson").fit()
+    with refused(ArgumentError, "is empty"):
+        eg.adjusted_predictions(tree, {"x": []})
+
+
+def test_names_in_two_unicode_normalisations() -> None:
+    data = {"y": COUNTS, "e\u0301": X1}
+    for formula in ("y ~ \u00e9", "y ~ I(\u00e9 + 1)"):
+        with refused(FormulaError, "Unicode normalisation"):
+            eg.GLM(formula, data, family="poisson")
+    with refused(DataError, "Unicode normalisation"):
+        eg.GLM("y ~ 1", data, family="poisson", offset="\u00e9")
 
 
 @pytest.mark.parametrize(

@@ -131,3 +131,41 @@ def test_an_option_that_no_figure_takes():
     table = eg.compare({"a": eg.GLM("y ~ x", DATA, family="poisson").fit()})
     with pytest.raises(ArgumentError, match="does not take one of ax"):
         eg.plot_comparison(table, ax=5)
+
+
+def test_counts_beyond_the_integers_stay_positive():
+    tree = eg.GLM("y ~ x", DATA, family="poisson").fit()
+    far = {"x": [20.0, 40.0]}
+    assert np.all(eg.predict(tree, far, interval="new")["interval"] >= 0)
+    drawn = eg.predict(tree, far, kind="draws")["predictions"]
+    assert drawn["y"].dtype.kind == "f" and np.all(drawn["y"] >= 0)
+    large = drawn["mu"].values > 1e10  # ten standard deviations of a count are 1e-4 of it
+    np.testing.assert_allclose(drawn["y"].values[large], drawn["mu"].values[large], rtol=1e-4)
+    counts = np.array([2.0**64, 2, 3, 1])
+    for y in (counts, counts / 2048):  # 2⁵³ is the first that stays a double
+        kept = eg.GLM("y ~ 1", {"y": np.floor(y)}, family="poisson").fit()["observed_data"]["y"]
+        np.testing.assert_array_equal(kept, np.floor(y))
+
+
+@pytest.mark.parametrize("text", ["x = 1e999", "x = 1e308", "1e308 * x = 1", "x = 1e60 * 1e60"])
+def test_a_hypothesis_of_huge_numbers_is_none(text):
+    tree = eg.GLM("y ~ x", DATA, family="poisson").fit()
+    with pytest.raises(ArgumentError, match=r"too large|beyond floating"):
+        eg.hypotheses(tree, text)
+    with pytest.raises(ArgumentError, match="none beyond 1e"):
+        eg.hypotheses(tree, [[0, 1]], rhs=[1e308])
+
+
+def test_all_columns_are_all_columns():
+    data = pd.DataFrame(DATA | {3: np.arange(12.0)})
+    with pytest.raises(DataError, match=r"not text \(3\); rename the columns to text"):
+        eg.GLM("y ~ .", data, family="poisson")
+    with pytest.raises(DataError, match="rename the columns to text"):
+        eg.GLM.from_arrays(Y, data[["x", 3]], family="poisson")
+    assert eg.GLM("y ~ I(x**2.0)", data, family="poisson")  # no `.` of its own
+
+
+def test_odds_of_counts_are_none():
+    tree = eg.GLM("y ~ x", DATA, family="poisson").fit()
+    with pytest.raises(ArgumentError, match=r"'poisson' must lie inside \(0, 1\) to have odds"):
+        eg.comparisons(tree, comparison="lnor")

@@ -41,7 +41,7 @@ def posterior_tree(
             "chain": range(chains),
             "draw": range(draws),
             "coef": problem.labels,
-            "obs_id": range(problem.row_count),
+            "obs_id": problem.obs_id,
         }
     )
     each = ("chain", "draw")

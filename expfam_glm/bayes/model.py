@@ -118,7 +118,7 @@ def _check_flat(problem: Problem, flat: np.ndarray) -> None:
 def build(problem: Problem, applied: Applied) -> pm.Model:
     """The model of a problem under priors that are known to be proper."""
     family, link = problem.family, problem.link
-    coords = {"coef": list(problem.labels), "obs_id": np.arange(problem.row_count)}
+    coords = {"coef": list(problem.labels), "obs_id": np.asarray(problem.obs_id)}
     with pm.Model(coords=coords) as model:
         beta = _coefficients(applied)
         phi = family.phi

@@ -58,7 +58,7 @@ def prior_predictive(
             "chain": range(chains),
             "draw": range(draws),
             "coef": problem.labels,
-            "obs_id": range(problem.row_count),
+            "obs_id": problem.obs_id,
         }
     )
     kind = "draws of the prior"

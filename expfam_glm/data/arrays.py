@@ -19,6 +19,8 @@ def read_matrix(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, Table]:
     """X (n, p), its labels if it has any, and its columns by name; no copy where none is needed."""
     if is_frame(X):
         table = open_table(X)
+        if table.names:
+            table.refuse_nameless("X")
         names = tuple(X.data_vars) if hasattr(X, "data_vars") else table.names
         return frame_matrix(table, names), names, table
     own = getattr(X, "name", None)
@@ -56,7 +58,8 @@ def plain_matrix(X: Any) -> np.ndarray:
         raise DataError(
             f"X has shape {array.shape}: no {'rows' if len(array) == 0 else 'columns'}."
         )
-    if array.dtype.kind in "fiub" and not isinstance(array, np.ma.MaskedArray):
+    plain = array.dtype.kind in "fiub" and array.dtype.itemsize <= 8
+    if plain and not isinstance(array, np.ma.MaskedArray):
         return np.ascontiguousarray(array, dtype=np.float64)
     return assemble([_numbers(read(array[:, j], f"X[:, {j}]")) for j in range(array.shape[1])])
 

@@ -8,6 +8,7 @@ the distinct responses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -89,6 +90,11 @@ class Compressed(Problem):
     def described_rows(self) -> str:
         """How many rows and cells there are, in words."""
         return f"{self.origin.source.row_count} rows in {self.row_count} cells"
+
+    @property
+    def obs_id(self) -> Sequence[int]:
+        """The numbers of the rows behind the cells."""
+        return self.origin.source.obs_id
 
     def observed_data(self) -> dict[str, np.ndarray]:
         """The responses of all rows."""

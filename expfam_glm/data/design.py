@@ -155,12 +155,16 @@ def from_formula(
     from expfam_glm.data.expression import required
     from expfam_glm.data.formula import parse
 
+    if not isinstance(formula, str):
+        raise FormulaError(f"a formula is text such as 'y ~ x', not {type(formula).__name__}.")
     table = open_table(data)
     given = given_roles(roles)
     named = {source for source in given.values() if isinstance(source, str)}
     available = [n for n in table.names if n not in named]
     fixed, bars = split_bars(formula)
     parsed = parse(fixed, available, allow_code=allow_code)
+    if parsed.wildcard:
+        table.refuse_nameless("the . in the formula")
     inner = [
         parse(f"{parsed.left} ~ {bar.effects}", available, allow_code=allow_code) for bar in bars
     ]

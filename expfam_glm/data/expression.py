@@ -9,6 +9,7 @@ import ast
 import builtins
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import log2
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ SAFE_ATTRIBUTES = {
     | {"clip", "where", "round"},
     "contr": {"helmert", "poly", "sum", "treatment", "SAS", "diff", "custom"},
 }
+MOST_BITS = 2.0**13  # of a constant; doubles end at 2**10
+
 SAFE_NODES = (
     *(ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Attribute, ast.Constant, ast.Load),
     *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.List, ast.Tuple, ast.Dict),
@@ -138,6 +141,11 @@ def refuse_code(code: str, written: str) -> None:
     if written.startswith("{"):
         raise FormulaError(f"{written} runs Python code, which is not allowed here.")
     for node in ast.walk(_tree(code)[0]):
+        if _is_endless(node):
+            raise FormulaError(
+                f"{written} computes a number or text without bounds ({ast.unparse(node)}), which "
+                "is not allowed here."
+            )
         match node:
             case ast.Attribute(value=ast.Name(id=owner), attr=name):
                 safe = name in SAFE_ATTRIBUTES.get(owner, ())
@@ -154,3 +162,42 @@ def refuse_code(code: str, written: str) -> None:
                 f"{written} runs code other than the known transforms ({ast.unparse(node)}), "
                 "which is not allowed here."
             )
+
+
+def _is_endless(node: ast.AST) -> bool:
+    """Whether constants alone make something huge: 9**9**9, 1 << 10**9, "a" * 10**9."""
+    match node:
+        case ast.BinOp(op=ast.Pow() | ast.LShift()):
+            return (_bits(node) or 0.0) > MOST_BITS
+        case ast.BinOp(op=ast.Mult(), left=left, right=right):
+            return any(
+                isinstance(side, ast.List | ast.Tuple)
+                or (isinstance(side, ast.Constant) and isinstance(side.value, str | bytes))
+                for side in (left, right)
+            )
+    return False
+
+
+def _bits(node: ast.AST) -> float | None:
+    """A bound of log2 of the size of what constants make; None where a variable takes part."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return log2(max(abs(value), 1))
+        case ast.UnaryOp(operand=operand):
+            return _bits(operand)
+        case ast.BoolOp(values=values):
+            sizes = [_bits(value) for value in values]
+            return max((size for size in sizes if size is not None), default=None)
+        case ast.BinOp(left=left, op=op, right=right):
+            first, second = _bits(left), _bits(right)
+            if first is None or second is None:
+                return None
+            match op:
+                case ast.Pow():
+                    return 2 ** min(second, 64.0) * first
+                case ast.LShift():
+                    return 2 ** min(second, 64.0) + first
+                case ast.Add() | ast.Sub():
+                    return max(first, second) + 1
+            return first + second
+    return None

@@ -9,7 +9,7 @@ before. Importing this module imports formulaic, hence pandas: do it inside func
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,9 @@ from formulaic.parser.types import Term, Token
 from expfam_glm.data.expression import Expression, arguments_of, expression_of, refuse_code
 from expfam_glm.errors import FormulaError
 
+LARGEST_POWER = 20  # of a sum of terms, as in (a + b)**2
+MOST_PRODUCTS = 10**6  # of terms, which take seconds
+
 
 @dataclass(frozen=True, eq=False)
 class Parsed:
@@ -31,6 +34,7 @@ class Parsed:
     text: str
     left: str
     names: tuple[str, ...]  # what `.` may stand for; empty where there is no `.`
+    wildcard: bool  # whether a `.` on the right stands for columns
     response: tuple[Expression, ...]
     terms: SimpleFormula
     factors: tuple[Expression, ...]
@@ -39,8 +43,6 @@ class Parsed:
 
 def parse(text: str, names: Iterable[str] = (), *, allow_code: bool = True) -> Parsed:
     """Take a formula apart; `names` are the columns that a `.` on the right stands for."""
-    if not isinstance(text, str):
-        raise FormulaError(f"a formula is text such as 'y ~ x', not {type(text).__name__}.")
     return _parse(text, tuple(names) if "." in text else (), allow_code)
 
 
@@ -56,6 +58,7 @@ def _parse(text: str, names: tuple[str, ...], allow_code: bool) -> Parsed:
     cut = text.index("~", tokens[middle].source_start)
     response = _response(text, left)
     offsets = {t.token: p for t in right if (p := _offset(t)) is not None}
+    _refuse_powers(text, right, names)
     used = {name for part in (*response, *offsets.values()) for name in part.variables}
     rest = [name for name in names if name not in used]
     try:
@@ -76,6 +79,7 @@ def _parse(text: str, names: tuple[str, ...], allow_code: bool) -> Parsed:
         text=text,
         left=text[:cut].strip(),
         names=names,
+        wildcard=any(token.token == "." for token in right),
         response=response,
         terms=SimpleFormula(terms, _ordering="none"),
         factors=tuple(
@@ -171,6 +175,38 @@ def _plain_terms(text: str, formula: Any, offsets: dict[str, Expression]) -> lis
     if not terms:
         raise FormulaError(f"{text!r} has no coefficient; keep the intercept or add a term.")
     return terms
+
+
+def _refuse_powers(text: str, right: list[Token], names: Sequence[str]) -> None:
+    """Refuse powers of a sum of terms that would take for ever to multiply out."""
+    for place, sign in enumerate(right):
+        if sign.kind is not Token.Kind.OPERATOR or sign.token not in ("**", "^"):
+            continue
+        power = next((t.token for t in right[place + 1 :] if t.token != "("), "")
+        if not power.isdecimal():
+            continue
+        products = _term_count(right[:place], len(names)) ** min(int(power), LARGEST_POWER)
+        if int(power) > LARGEST_POWER or products > MOST_PRODUCTS:
+            raise FormulaError(
+                f"{text!r} has the power {power[:20]} of terms, too many to multiply out; "
+                f"powers go up to {LARGEST_POWER}, and to {MOST_PRODUCTS:.0e} products. A power of "
+                "a number is written I(x**2)."
+            )
+
+
+def _term_count(before: list[Token], columns: int) -> int:
+    """A bound of the number of terms in the last operand: one, or what is in parentheses."""
+    depth, operands, crossed = 0, 0, False
+    for token in reversed(before):
+        depth += {")": 1, "(": -1}.get(token.token, 0)
+        crossed = crossed or token.token in ("*", "**", "^", "/", "%in%")
+        if token.kind is not Token.Kind.OPERATOR and token.token not in ("(", ")"):
+            operands += 1
+        elif token.token == ".":
+            operands += columns
+        if depth == 0:
+            break
+    return 2 ** min(operands, 64) if crossed else max(operands, 1)
 
 
 def _written(token: Token) -> str:

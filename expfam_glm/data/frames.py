@@ -16,6 +16,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, Literal
+from unicodedata import normalize
 
 import numpy as np
 
@@ -69,7 +70,16 @@ class Column:
             shown = show_rows(self.array(), np.arange(len(self.values)) < 3)
             message = f"{self.name!r} must be numeric, but holds {KINDS[self.kind]} ({shown})."
             raise DataError(f"{message} {advice}".rstrip())
-        return np.ascontiguousarray(self.values, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            numbers = np.ascontiguousarray(self.values, dtype=np.float64)
+        if self.values.dtype.itemsize > numbers.dtype.itemsize and not all_finite(numbers):
+            lost = np.isinf(numbers) & np.isfinite(self.values)
+            if lost.any():
+                raise DataError(
+                    f"{self.name!r} holds numbers beyond the range of doubles "
+                    f"({show_rows(self.values, lost)}); rescale it."
+                )
+        return numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +90,16 @@ class Table:
     native: Callable[[str], Any]
     length: int | None = None
     index: Any = None
+    nameless: tuple[Any, ...] = ()  # names of columns that are not text
+
+    def refuse_nameless(self, asked: str) -> None:
+        """Refuse to take all columns where some cannot be named."""
+        if self.nameless:
+            raise DataError(
+                f"{asked} stands for every column, but {len(self.nameless)} of the data have names "
+                f"that are not text ({', '.join(map(repr, self.nameless[:5]))}); rename the "
+                "columns to text."
+            )
 
     def column(self, name: str, role: str = "column") -> Column:
         """Read one column, or say which names are close to an unknown one."""
@@ -95,9 +115,10 @@ def open_table(data: Any) -> Table:
         return _open_dataset(data)
     if isinstance(data, Mapping):
         _check_same_rows(data)
-        lengths = [len(values) for values in data.values() if np.ndim(values)]
-        names = tuple(name for name in data if isinstance(name, str))
-        return Table(names, data.__getitem__, lengths[0] if lengths else None)
+        lengths = [len(v) for v in data.values() if not _is_sparse(v) and np.ndim(v)]
+        names, nameless = _split_names(data)
+        length = lengths[0] if lengths else None
+        return Table(names, data.__getitem__, length, nameless=nameless)
     import narwhals.stable.v2 as nw
     from narwhals.exceptions import NarwhalsError
 
@@ -111,9 +132,21 @@ def open_table(data: Any) -> Table:
             "data must be a pandas or polars DataFrame, a pyarrow Table, an xarray Dataset or a "
             f"dict of arrays, not {type(data).__name__}{hint}."
         )
-    names = tuple(name for name in frame.columns if isinstance(name, str))
+    names, nameless = _split_names(frame.columns)
     index = data.index if frame.implementation.is_pandas() else None
-    return Table(names, frame.get_column, len(frame), index)
+    return Table(names, frame.get_column, len(frame), index, nameless)
+
+
+def _split_names(names: Iterable[Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The names that are text, and those that are not."""
+    listed = tuple(names)
+    texts = tuple(name for name in listed if isinstance(name, str))
+    return texts, tuple(name for name in listed if not isinstance(name, str))
+
+
+def _is_sparse(values: Any) -> bool:
+    """Whether it is a sparse matrix or array of SciPy's."""
+    return hasattr(values, "toarray") and hasattr(values, "nnz")
 
 
 def _check_same_rows(data: Mapping[Any, Any]) -> None:
@@ -158,6 +191,13 @@ def close_to(name: str, names: Iterable[str]) -> str:
     names = list(names)
     if not names:
         return "no data frame was given, so pass an array."
+    twins = [one for one in names if normalize("NFKC", one) == normalize("NFKC", name)]
+    if twins:
+        return (
+            f"the column {twins[0]!r} is the same text in another Unicode normalisation "
+            f"({twins[0]!a}, not {name!a}). Normalise the names of the columns: "
+            'unicodedata.normalize("NFC", name).'
+        )
     close = get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(map(repr, close)) + "?"
@@ -176,6 +216,10 @@ def read(raw: Any, name: str) -> Column:
         raw = pandas.Series(raw)
     if pyarrow is not None and isinstance(raw, pyarrow.Array):
         raw = pyarrow.chunked_array([raw])
+    if _is_sparse(raw):
+        raise DataError(
+            f"{name!r} is sparse, and a column is dense; give .toarray().ravel() of it."
+        )
     import narwhals.stable.v2 as nw
 
     series = nw.from_native(raw, series_only=True, pass_through=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from expfam_glm.spec.link import Link
 
 # Rows checked at once: what is computed on the way stays in cache.
 _CHUNK = 1 << 14
+# From here on a double does not hold every integer.
+EXACT = 2.0**53
 # Sums of products of weights stay far inside the range of doubles.
 _LARGEST_WEIGHT = 1e100
 
@@ -102,6 +104,15 @@ class Problem:
         """An array over the rows of the frame, at the used rows."""
         return values if self.used is None else values[self.used]
 
+    @property
+    def obs_id(self) -> Sequence[int]:
+        """The numbers of the used rows in the data as given, from 0."""
+        kept = self.frame.kept
+        if kept is None and self.used is None:
+            return range(self.row_count)
+        numbers = np.arange(self.frame.y.size) if kept is None else np.flatnonzero(kept)
+        return self.restrict(numbers).tolist()
+
     def each(self, function: Callable[[np.ndarray], np.ndarray]) -> Problem:
         """The problem on some of its rows: a function of every array that has one entry a row."""
         names = ("y", "X", "w", "f", "offset", "sampling", "scatter")
@@ -115,8 +126,9 @@ class Problem:
 
     def observed_data(self) -> dict[str, np.ndarray]:
         """The response for the result tree, on the scale of the mean; counts as integers."""
-        whole = self.family.support.discrete and bool(np.all(self.y == np.floor(self.y)))
-        return {"y": self.y.astype(np.int64) if whole else self.y}
+        y = self.y
+        exact = (y == np.floor(y)) & (np.abs(y) < EXACT) if self.family.support.discrete else None
+        return {"y": y.astype(np.int64) if exact is not None and exact.all() else y}
 
     def constant_data(self) -> dict[str, np.ndarray]:
         """Design and columns for the result tree: enough to refit."""
@@ -137,6 +149,7 @@ class Problem:
             "formula": self.frame.formula or "",
             "design": self.frame.design,
             "rows_dropped": self.frame.n_dropped,
+            "rows_used": len(self.obs_id),
         }
         named.update({f"family_{key}": value for key, value in family.fixed.items()})
         return named

@@ -129,6 +129,11 @@ class Streamed(Problem):
         """Offending values, with their numbers among the rows that are used."""
         return show_rows(values, bad)
 
+    @property
+    def obs_id(self) -> Sequence[int]:
+        """The numbers of the rows that are used."""
+        return range(self.row_count)
+
     def observed_data(self) -> dict[str, np.ndarray]:
         """Nothing: the tree says where the rows are."""
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -113,7 +113,7 @@ class Covariances(NamedTuple):
 
 def check(cov: str | Sequence[str], df: str) -> tuple[str, ...]:
     """The types that are asked for, or what is wrong with them."""
-    listed = (cov,) if isinstance(cov, str) else tuple(cov)
+    listed = tuple(cov) if isinstance(cov, Iterable) and not isinstance(cov, str) else (cov,)
     for name in listed:
         if name not in TYPES:
             raise one_of("cov", name, TYPES)

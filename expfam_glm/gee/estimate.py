@@ -115,6 +115,7 @@ def gee(
             positive={},
             fit_stats=_statistics(fit, found.by_type),
             observed=problem.observed_data(),
+            obs_id=problem.obs_id,
             constant=constant,
             attrs=attrs,
         ),

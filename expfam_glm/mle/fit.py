@@ -198,6 +198,7 @@ def fit(
             positive=positive,
             fit_stats=stats,
             observed=given.observed_data(),
+            obs_id=given.obs_id,
             constant=given.constant_data() | arranged.columns,
             attrs=attrs,
             shapes={} if shapes is None else shapes.on_scales(information == "observed"),

@@ -23,6 +23,8 @@ from expfam_glm.spec.simplify import simplify
 ADJUSTMENTS = ("firth", "jeffreys")
 # h″ of two responses that differ by more, relative: the dispersion is not in a factor of its own.
 _PROPER = 1e-8
+# Scales whose squares are far inside the range of doubles.
+_LEAST = 1e-100
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,8 @@ def penalty_of(penalty: Any) -> Penalty | None:
 
 def _positive(name: str, value: Any) -> float:
     number = float(value) if isinstance(value, Real) else np.nan
-    if np.isfinite(number) and number > 0:
+    if _LEAST <= number <= 1 / _LEAST:
         return number
-    raise ArgumentError(f"{name}={value!r} must be a positive number.")
+    raise ArgumentError(
+        f"{name}={value!r} must be a positive number, from {_LEAST:g} to {1 / _LEAST:g}."
+    )

@@ -14,6 +14,7 @@ from expfam_glm.errors import ArgumentError, RankError
 
 _NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?")
 _DEPENDENT = 1e-9
+_LARGEST = 1e100  # squares and products of numbers in a hypothesis stay numbers
 
 
 class Contrasts(NamedTuple):
@@ -83,8 +84,8 @@ def _from_matrix(matrix: Any, labels: Sequence[str], rhs: Any) -> Contrasts:
             f"each of the {p} coefficients ({', '.join(labels)}) and rhs= of as many numbers as "
             "it has rows."
         )
-    if not (np.isfinite(C).all() and np.isfinite(r).all()):
-        raise ArgumentError("hypotheses and rhs must be finite numbers.")
+    if not (np.all(np.abs(C) <= _LARGEST) and np.all(np.abs(r) <= _LARGEST)):
+        raise ArgumentError(f"hypotheses and rhs must be finite numbers, none beyond {_LARGEST:g}.")
     return Contrasts(C, r, tuple(_written(c, v, labels) for c, v in zip(C, r, strict=True)))
 
 
@@ -172,6 +173,11 @@ class _Reader:
                 if label is None:  # "2 age" is 2·age
                     label = self._label()
             more = self._take("*")
+        if factor > _LARGEST:
+            raise ArgumentError(
+                f"hypothesis {self.text!r}: {factor:g} is too large; numbers may go up to "
+                f"{_LARGEST:g}."
+            )
         found = np.zeros(len(self.place) + 1)
         found[-1 if label is None else self.place[label]] = factor
         return found

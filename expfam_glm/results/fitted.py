@@ -13,7 +13,8 @@ from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import Table
 from expfam_glm.data.response import Problem, weights_and_offset
 from expfam_glm.data.rows import ROLES
-from expfam_glm.errors import ArgumentError, ResultError, one_of
+from expfam_glm.errors import ArgumentError, ResultError, one_of, show_rows
+from expfam_glm.results.door import check_whole
 from expfam_glm.spec import families, links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -71,18 +72,18 @@ class Rows:
         return replace(self, X=self.X[rows], **cut)
 
 
-def check_tree(tree: Any, function: str) -> None:
-    """Refuse what is not a result tree with a model that can be read back."""
-    if not isinstance(tree, xr.DataTree):
+def check_tree(tree: Any, function: str, *, rows: bool = False) -> None:
+    """Refuse what is not a whole result tree with a model that can be read back."""
+    check_whole(tree, function, rows=rows)
+    family = family_of(tree, None)
+    if family is None or "observed_data" not in tree.children:
+        return
+    y = response_of(tree)
+    outside = ~replace(family.support, discrete=False).contains(y)
+    if outside.any():
         raise ResultError(
-            f"{function} takes a DataTree, not a {type(tree).__name__}; "
-            "pass what fit(), gee() or sample() returned."
-        )
-    lacking = [name for name in ("family", "link", "design") if name not in tree.attrs]
-    if lacking or not ({"fit", "posterior"} & set(tree.children)):
-        raise ResultError(
-            f"{function} needs a tree of fit(), gee() or sample(); this one lacks "
-            f"{', '.join([*lacking, *([] if lacking else ['the groups fit and posterior'])])}."
+            f"observed_data['y'] lies outside the support {family.support} of {family.name!r} "
+            f"({show_rows(y, outside)}), which no fit takes; the tree was changed."
         )
 
 
@@ -131,6 +132,11 @@ def at_estimate(tree: xr.DataTree, family: Family) -> Family:
     if "limit_family" in tree.attrs:
         return families.named(str(tree.attrs["limit_family"]))
     group = tree["fit" if "fit" in tree.children else "posterior"].to_dataset()
+    lost = [name for name in family.shape if name not in group]
+    if lost:
+        raise ResultError(
+            f"the tree has lost the estimate of the shape parameter {lost[0]!r} of its family."
+        )
     return family.fix(**{name: float(group[name].mean()) for name in family.shape})
 
 
@@ -212,6 +218,12 @@ def coefficients_of(tree: xr.DataTree, cov_type: str | None = None) -> Coefficie
     beta = fit["beta"].values
     kept = np.isfinite(beta)
     V = fit["covariance"].sel(cov_type=chosen).values[np.ix_(kept, kept)]
+    negative = np.diagonal(V) < 0
+    if negative.any():
+        raise ResultError(
+            f"the {chosen} covariance of the tree has negative variances "
+            f"({', '.join(fit['coef'].values[kept][negative].astype(str))}); use another cov_type."
+        )
     return Coefficients(
         labels=tuple(str(label) for label in fit["coef"].values),
         kept=kept,

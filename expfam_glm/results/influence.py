@@ -138,7 +138,7 @@ def influence(
     refit = check_flag("refit", refit)
     if refit and residual != "pearson":
         raise ArgumentError("residual= is for the one step; leave it out with refit=True.")
-    check_tree(tree, "influence")
+    check_tree(tree, "influence", rows=True)
     if by_equations(tree):
         if residual != "pearson":
             raise ArgumentError("residual= is for single rows of fit(); leave it out for a GEE.")

@@ -75,7 +75,7 @@ def loo(
     >>> eg.loo(bayes).n_data_points
     23
     """
-    check_tree(tree, "loo")
+    check_tree(tree, "loo", rows=True)
     if "calibrated" in tree.attrs:
         raise ResultError(
             "a recalibrated posterior has no log-likelihood of its own draws; use the tree from "
@@ -103,6 +103,7 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
     found = coefficients_of(tree)
     g = link_of(tree, declared, link)
     rows, y = rows_of(tree, g), response_of(tree)
+    obs_id = tree["constant_data"].to_dataset()["obs_id"].values
     posterior = tree["posterior"].to_dataset()
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
     assert found.draws is not None
@@ -123,14 +124,14 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
         block = xr.DataTree()
         block.children = {
             "posterior": xr.DataTree(posterior),
-            "log_likelihood": xr.DataTree(one.assign_coords(obs_id=part)),
+            "log_likelihood": xr.DataTree(one.assign_coords(obs_id=obs_id[part])),
         }
         parts.append(azs.loo(block, pointwise=True))
     whole = parts[0]
 
     def every(name: str) -> xr.DataArray:
         together = xr.concat([getattr(part, name) for part in parts], "obs_id")
-        return together[alike.codes].assign_coords(obs_id=np.arange(y.size))
+        return together[alike.codes].assign_coords(obs_id=obs_id)
 
     elpd_i = every("elpd_i")
     whole.elpd_i, whole.pareto_k, whole.n_data_points = elpd_i, every("pareto_k"), y.size

@@ -52,12 +52,12 @@ def compared(
     found = []
     for text, low, high in pairs:
         label, above, below = text.format(sign=sign), averages(high), averages(low)
-        _check(comparison, f"{name}: {label}", above, below)
+        _check(setting, comparison, f"{name}: {label}", above, below)
         found.append((name, label, above.combine(below, function, partial, null)))
     return found
 
 
-def _check(comparison: str, label: str, high: Quantity, low: Quantity) -> None:
+def _check(setting: Setting, comparison: str, label: str, high: Quantity, low: Quantity) -> None:
     """Refuse predictions of which the comparison is not defined."""
     if comparison == "difference":
         return
@@ -67,12 +67,13 @@ def _check(comparison: str, label: str, high: Quantity, low: Quantity) -> None:
         "lift": (values[1] != 0, "differ from zero below the line"),
         "lnratio": ((values[0] > 0) & (values[1] > 0), "be positive"),
         "lnor": (
-            np.all([(v > 0) & (v < 1) for v in values], axis=0), "be probabilities inside (0, 1)"
+            np.all([(v > 0) & (v < 1) for v in values], axis=0), "lie inside (0, 1) to have odds"
         ),
     }[comparison]  # fmt: skip
     if not np.all(inside):
         raise ArgumentError(
-            f"comparison={comparison!r} of {label}: the average predictions must {needed}; found "
+            f"comparison={comparison!r} of {label}: the average means of the family "
+            f"{setting.grid.tree.attrs['family']!r} must {needed}; found "
             f"{values[0].min():.4g} to {values[0].max():.4g} and {values[1].min():.4g} to "
             f"{values[1].max():.4g}. Use comparison='difference'."
         )
@@ -137,7 +138,10 @@ def values_of(grid: Grid, name: str, given: Any) -> list[Any]:
                 f"variables={{{name!r}: [0, 1]}}."
             )
         return levels
-    return [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
+    values = [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
+    if not values:
+        raise ArgumentError(f"variables[{name!r}] is empty; give at least one value to set it to.")
+    return values
 
 
 def _text(level: Any) -> str:

@@ -84,7 +84,7 @@ def population_average(
     Traceback (most recent call last):
     expfam_glm.errors.ResultError: the tree has no group effects to average over...
     """
-    check_tree(tree, "population_average")
+    check_tree(tree, "population_average", rows=True)
     posterior, data = tree["posterior"].to_dataset(), tree["constant_data"].to_dataset()
     groups = [str(name)[3:] for name in posterior.data_vars if str(name).startswith("sd_")]
     if not groups:

@@ -138,7 +138,7 @@ def refit_of(
     ArgumentError
         If the family or link was declared and is not given.
     """
-    check_tree(tree, function)
+    check_tree(tree, function, rows=True)
     if refits and "penalty" in tree.attrs:
         raise ResultError(
             f"{function} needs a fit without a penalty: the deviance of a penalised one is not the "
@@ -179,7 +179,7 @@ def recalled_from(
     ArgumentError
         If the family, the link or the working correlation is needed and not given.
     """
-    check_tree(tree, function)
+    check_tree(tree, function, rows=True)
     if not by_equations(tree):
         raise ResultError(f"{function} needs a tree of gee(); this one has no working correlation.")
     declared = need_family(tree, family_of(tree, family), function)

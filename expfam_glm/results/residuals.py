@@ -73,7 +73,7 @@ def row_fit(
     tree: xr.DataTree, function: str, family: str | Family | None, link: str | Link | None
 ) -> RowFit:
     """A tree at each of its rows; draws at their posterior mean."""
-    check_tree(tree, function)
+    check_tree(tree, function, rows=True)
     refuse_group_effects(tree, function)
     declared = need_family(tree, family_of(tree, family), function)
     g = link_of(tree, declared, link)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from scipy import stats
 import expfam_glm as eg
 from expfam_glm.errors import AliasWarning, ArgumentError, FitWarning, ResultError
 from tests.declared import zero_truncated_poisson
-from tests.fabricated import sampled
+from tests.fabricated import LABELS, sampled
 from tests.references import array, cases, model_of
 from tests.tolerances import DEFAULT, RELATIVE
 
@@ -128,7 +129,7 @@ def test_draws_are_taken_at_their_mean() -> None:
     tree = sampled()
     x = np.array([[1.0, 20.0, 1.0, 20.0], [1.0, 40.0, 0.0, 0.0]])
     tree.attrs |= {
-        "design": "{}",
+        "design": json.dumps({"labels": LABELS}),
         "family_digest": eg.families.poisson.digest,
         "link_digest": eg.links.log.link.digest,
     }
