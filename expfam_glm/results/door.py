@@ -69,7 +69,7 @@ def check_whole(tree: Any, function: str, *, rows: bool = False) -> None:
         need_rows(tree, function, "constant_data", "observed_data")
     if "constant_data" in tree.children:
         _check_rows(tree, labels, rows)
-    if "observed_data" in tree.children:
+    if "observed_data" in tree.children and "data_source" not in tree.attrs:
         _check_response(tree)
     if rows and tree.attrs.get("estimator") == "GEE":
         _present(_OF_GEE, tree.attrs, "the attributes")
@@ -78,6 +78,11 @@ def check_whole(tree: Any, function: str, *, rows: bool = False) -> None:
 
 def need_rows(tree: xr.DataTree, function: str, *groups: str) -> None:
     """Refuse a tree without the rows of the fit, or without one of these groups of them."""
+    if "data_source" in tree.attrs:
+        raise ResultError(
+            f"{function} needs the rows of the fit, which stayed in {tree.attrs['data_source']!r}; "
+            "fit the data in memory, or model.compress() where rows repeat."
+        )
     for name in groups or ("constant_data",):
         if name not in tree.children:
             raise ResultError(

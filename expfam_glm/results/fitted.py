@@ -76,7 +76,7 @@ def check_tree(tree: Any, function: str, *, rows: bool = False) -> None:
     """Refuse what is not a whole result tree with a model that can be read back."""
     check_whole(tree, function, rows=rows)
     family = family_of(tree, None)
-    if family is None or "observed_data" not in tree.children:
+    if family is None or "observed_data" not in tree.children or "data_source" in tree.attrs:
         return
     y = response_of(tree)
     outside = ~replace(family.support, discrete=False).contains(y)

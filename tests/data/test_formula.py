@@ -134,11 +134,6 @@ def test_what_cannot_be_read(text: str, message: str) -> None:
     assert "⧛" not in str(caught.value)
 
 
-def test_a_formula_is_text() -> None:
-    with pytest.raises(FormulaError, match="not int"):
-        parse(5)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("text", ["y ~ (1 | g)", "y ~ x + (1 + x || g)", "y ~ x | g"])
 def test_group_effects_are_refused_with_advice(text: str) -> None:
     with pytest.raises(FormulaError, match=r"group effect .*\.gee\(groups=\.\.\.\)"):

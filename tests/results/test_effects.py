@@ -385,5 +385,5 @@ def test_ratios_are_tested_against_one() -> None:
 def test_comparisons_that_do_not_exist(comparison: str) -> None:
     data = {"y": [-5.0, -3, -1.5, 0, -1, 2], "x": [0.0, 1, 2, 3, 4, 5]}
     tree = eg.GLM("y ~ x", data, family="normal").fit()
-    with pytest.raises(ArgumentError, match=r"x: \+1: the average predictions must be"):
+    with pytest.raises(ArgumentError, match=r"x: \+1: the average means of the family 'normal'"):
         eg.comparisons(tree, {"x": 1}, comparison=comparison)

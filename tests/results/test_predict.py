@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from expfam_glm.errors import AliasWarning, ArgumentError, DataError, FormulaErr
 from expfam_glm.numerics.wald import wald_interval
 from expfam_glm.tree import likelihood_tree
 from tests.declared import zero_truncated_poisson
-from tests.fabricated import made_up, made_up_gee, sampled
+from tests.fabricated import LABELS, made_up, made_up_gee, sampled
 from tests.references import array, cases, model_of
 from tests.tolerances import DEFAULT, RELATIVE
 
@@ -136,7 +137,7 @@ def test_arrays_for_a_model_of_arrays() -> None:
 def linear_tree(**changes: Any) -> xr.DataTree:
     """A made-up fit with two covariances and a design of its own."""
     estimate = made_up(**changes)
-    estimate.attrs["design"] = '{"formula": null, "roles": {}, "labels": ["a", "b", "c", "d"]}'
+    estimate.attrs["design"] = json.dumps({"formula": None, "roles": {}, "labels": LABELS})
     estimate.attrs["link_digest"] = eg.links.log.link.digest
     estimate.attrs["family_digest"] = eg.families.poisson.digest
     del estimate.constant["weights"]
