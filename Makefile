@@ -48,11 +48,11 @@ demo: env
 
 test: env
 	@echo "== Fast tests and docstring examples"
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal -m "not slow" $(PYTEST_ARGS)
 
 slow: env
 	@echo "== Slow tests: sampling, whole documentation pages"
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto -m slow --durations=10 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal -m slow --durations=10 $(PYTEST_ARGS)
 
 lint: env
 	@echo "== Static checks: ruff, mypy"
