@@ -44,12 +44,21 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
     deepest = int(stats["maxdepth_reached"].sum()) if "maxdepth_reached" in stats else 0
     enough = posterior.sizes["draw"] >= 4
     rhat, bulk, tail = np.nan, np.nan, np.nan
+    still: list[str] = []
     if enough:
-        if posterior.sizes["chain"] > 1:
-            rhat = _extreme(azs.rhat(posterior), np.nanmax)
-        bulk = _extreme(azs.ess(posterior, method="bulk"), np.nanmin)
-        tail = _extreme(azs.ess(posterior, method="tail"), np.nanmin)
+        with np.errstate(invalid="ignore", divide="ignore"):  # of what is constant
+            if posterior.sizes["chain"] > 1:
+                rhat = _extreme(azs.rhat(posterior), np.nanmax)
+            bulk = _extreme(azs.ess(posterior, method="bulk"), np.nanmin)
+            tail = _extreme(azs.ess(posterior, method="tail"), np.nanmin)
+        still = [
+            str(name)
+            for name, values in posterior.data_vars.items()
+            if not str(name).startswith("corr_") and bool((values.std("draw") == 0).any())
+        ]
     said = []
+    if still:
+        said.append(f"a chain never moved (its draws of {', '.join(still)} are all equal)")
     if divergences:
         said.append(
             f"{divergences} of {n_draws} draws diverged: the posterior bends too sharply for the "

@@ -60,3 +60,18 @@ def test_one_chain_has_no_rhat() -> None:
     found = diagnose(tree(RNG.normal(size=(1, 2000))))
     assert np.isnan(found["max_rhat"])
     assert "not assessed" in str(found["diagnosis"])
+
+
+def test_a_chain_that_never_moved_is_told() -> None:
+    draws = RNG.normal(size=(4, 500))
+    draws[2] = 0.1
+    with pytest.warns(SamplingWarning, match=r"A chain never moved \(its draws of beta are all eq"):
+        diagnose(tree(draws))
+
+
+def test_the_diagonal_of_a_correlation_may_stand_still() -> None:
+    own = tree(RNG.normal(size=(4, 500)))
+    pairs = np.stack([np.ones((4, 500)), 0.5 + 0.1 * RNG.normal(size=(4, 500))], axis=-1)
+    posterior = own["posterior"].to_dataset()
+    own["posterior"] = xr.DataTree(posterior.assign(corr_g=(("chain", "draw", "pair"), pairs)))
+    assert diagnose(own)["diagnosis"] == "nothing to report"

@@ -247,21 +247,6 @@ def test_whitened_coordinates(formula: str) -> None:
 
 
 @pytest.mark.slow
-def test_both_roads_draw_from_one_posterior() -> None:
-    columns = eg.load_data("seizures")
-    model = eg.GLM("seizures ~ lbase + (1 + visit | patient)", columns, family="poisson")
-    options = {"random_seed": 1, "progressbar": False, "posterior_predictive": False}
-    trees = [model.sample(draws=700, road=road, **options) for road in ("kernels", "graph")]
-    for name in ("beta", "sd_patient", "corr_patient", "b_patient"):
-        first, second = (tree["posterior"][name] for tree in trees)
-        pull = np.abs(first.mean(("chain", "draw")) - second.mean(("chain", "draw")))
-        assert float((pull / second.std(("chain", "draw")).clip(1e-9)).max()) < 0.25, name
-    assert trees[0].attrs["road"] == "row kernels"
-    assert trees[0].attrs["n_divergences"] == 0
-    assert trees[0]["log_prior"]["corr_patient"].dims == ("chain", "draw")
-
-
-@pytest.mark.slow
 def test_variances_of_normal_responses_by_integration() -> None:
     rng = np.random.default_rng(3)
     g = np.repeat(np.arange(12), 5)
