@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -147,23 +145,3 @@ def test_what_cannot_be() -> None:
     grouped = eg.GLM("y ~ x + (1 | g)", columns, family="poisson").problem
     with pytest.raises(ArgumentError, match="without group effects"):
         to_pymc(grouped, eg.Prior("Horseshoe", nonzero=0.5))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::expfam_glm.errors.SamplingWarning")  # a funnel diverges
-def test_it_shrinks_what_does_not_matter() -> None:
-    rng = np.random.default_rng(8)
-    X = rng.normal(size=(100, 25))
-    y = X[:, 0] * 2 - X[:, 1] + rng.normal(size=100)
-    model = eg.GLM.from_arrays(y, np.column_stack([np.ones(100), X]), family="normal")
-    tree = model.sample(
-        draws=400, random_seed=1, priors=eg.Prior("Horseshoe", nonzero=3), progressbar=False
-    )
-    assert tree.attrs["road"] == "row kernels"
-    sd = np.abs(tree["posterior"]["beta"].mean(("chain", "draw"))).values
-    usual = np.abs(model.fit()["fit"]["beta"].values)
-    assert np.sum(sd[3:]) < 0.5 * np.sum(usual[3:])
-    np.testing.assert_allclose(sd[1:3], usual[1:3], atol=0.2)
-    assert tree["posterior"]["lambda_beta"].dims == ("chain", "draw", "shrunk")
-    assert tree["log_prior"]["beta"].dims == ("chain", "draw", "coef")
-    assert "Horseshoe" in json.dumps(json.loads(tree.attrs["priors"])["applied"])
