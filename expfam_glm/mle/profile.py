@@ -8,6 +8,7 @@ import numpy as np
 
 from expfam_glm.errors import ConvergenceError, DataError, SeparationError
 from expfam_glm.mle.constrained import Peak
+from expfam_glm.mle.penalised_peak import PenalisedPeak
 
 # Strides to the other side of a level, each twice the one before where it can be made; after so
 # many of them the profile has levelled off.
@@ -23,13 +24,13 @@ class Profile:
 
     Parameters
     ----------
-    peak : Peak
+    peak : Peak or PenalisedPeak
         The maximum.
     position : int
         Of the coefficient.
     """
 
-    peak: Peak
+    peak: Peak | PenalisedPeak
     position: int
     _near: dict[float, np.ndarray] = field(default_factory=dict)
 

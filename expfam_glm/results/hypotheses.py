@@ -148,13 +148,18 @@ def hypotheses(
     χ². CR2: Hotelling's T²
     with the degrees of freedom of the nearest Wishart distribution, Satterthwaite's for q = 1.
 
+    Under a penalty LR is 2{ℓ*(β̂) − ℓ*(β̃)} with ℓ* = ℓ + log prior at φ̂, the penalty being that of
+    all coefficients (for Jeffreys ½ log det I of the full model: the test of R's `logistf`);
+    Firth's has an ℓ* under the canonical link alone, where it is Jeffreys'.
+
     GEE: I is B at φ̂, and α is estimated again under the hypotheses unless it was given. Wald
     statistics are χ², F(q, K − p) where the fit asked for df="t", and T² as above where it asked
     for df="satterthwaite".
 
     References
     ----------
-    Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Rotnitzky and
+    Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Heinze and
+    Schemper (2002), A solution to the problem of separation, Statistics in Medicine 21, 2409-2419; Rotnitzky and
     Jewell (1990), Biometrika 77, 485-497; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36,
     672-683.
 
@@ -181,9 +186,9 @@ def hypotheses(
     found = coefficients_of(tree, cov_type)
     contrasts = contrasts_of(hypothesis, found.labels, rhs, _levels(tree))
     C, r = _determined(contrasts, found.labels, found.kept), contrasts.r
-    if test != "wald" and "penalty" in tree.attrs:
-        raise ResultError(f"test={test!r} needs a fit without a penalty; use test='wald'.")
-    if test == "lr" and by_likelihood(tree) and found.cov_type not in MODEL_BASED:
+    if test == "score" and "penalty" in tree.attrs:
+        raise ResultError("test='score' needs a fit without a penalty; use test='lr' or 'wald'.")
+    if test == "lr" and not by_equations(tree) and found.cov_type not in MODEL_BASED:
         raise ArgumentError(
             f"a likelihood ratio has no {found.cov_type} covariance; use test='wald' or 'score', "
             "or a tree with cov='fisher'."
@@ -287,7 +292,7 @@ def _refitted(
     link: str | Link | None,
 ) -> tuple[float, float]:
     """The likelihood-ratio or score statistic, and its denominator degrees of freedom."""
-    refit = refit_of(tree, f"test={test!r}", family, link)
+    refit = refit_of(tree, f"test={test!r}", family, link, penalised=test == "lr")
     null = refit.peak.under(C, r)
     if test == "lr":
         return refit.peak.cost(null), refit.df

@@ -87,7 +87,7 @@ def profile(
     [-0.2122, -0.0245]
     """
     prob = default_ci_prob(ci_prob)
-    refit = refit_of(tree, "profile", family, link)
+    refit = refit_of(tree, "profile", family, link, penalised=True)
     peak, df = refit.peak, refit.df
     level = float(-stdtrit(df, (1 - prob) / 2))
     chosen = _chosen(refit, coefs)
