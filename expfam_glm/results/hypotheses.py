@@ -20,7 +20,6 @@ from expfam_glm.results.degrees import degrees_of_freedom
 from expfam_glm.results.fitted import (
     MODEL_BASED,
     by_equations,
-    by_likelihood,
     check_tree,
     coefficients_of,
 )
@@ -159,9 +158,8 @@ def hypotheses(
     References
     ----------
     Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Heinze and
-    Schemper (2002), A solution to the problem of separation, Statistics in Medicine 21, 2409-2419; Rotnitzky and
-    Jewell (1990), Biometrika 77, 485-497; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36,
-    672-683.
+    Schemper (2002), Statistics in Medicine 21, 2409-2419; Rotnitzky and Jewell (1990), Biometrika
+    77, 485-497; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36, 672-683.
 
     Examples
     --------
