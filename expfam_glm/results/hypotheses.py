@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TESTS = ("wald", "lr", "score")
+# A variance below this part of what its terms add up to is their rounding.
+_VANISHED = 1e-13
 _TITLES = {"wald": "Wald", "lr": "Likelihood-ratio", "score": "Score"}
 
 
@@ -195,6 +197,7 @@ def hypotheses(
         raise ArgumentError("correlation= is for trees of gee(), which have one.")
     declared = family, link, correlation
     own_df, joint_df, hotelling = degrees_of_freedom(tree, C, found, *declared)
+    _refuse_vanished(C, found.V, contrasts.names, found.cov_type)
     table = _table(C, r, contrasts.names, found.beta, found.V, own_df)
     q, denominator = len(r), joint_df - len(r) + 1 if hotelling else joint_df
     if test == "wald":
@@ -211,6 +214,20 @@ def hypotheses(
         test, found.cov_type, table, float(statistic), q, float(denominator),
         quadratic_p_value(statistic, q, denominator),
     )  # fmt: skip
+
+
+def _refuse_vanished(C: np.ndarray, V: np.ndarray, names: tuple[str, ...], cov_type: str) -> None:
+    """Refuse hypotheses about what has no variance but that of rounding."""
+    variance = np.einsum("ij,jk,ik->i", C, V, C)
+    size = np.abs(C) @ np.sqrt(V.diagonal())
+    gone = variance <= _VANISHED * size**2
+    if gone.any():
+        named = ", ".join(name for name, bad in zip(names, gone, strict=True) if bad)
+        raise ResultError(
+            f"the {cov_type} covariance is zero in a direction that is tested ({named}): the "
+            "scores of every row or cluster cancel there, as where one cluster alone determines "
+            "it. Use another cov_type."
+        )
 
 
 def _levels(tree: xr.DataTree) -> dict[str, list[str]]:
