@@ -84,10 +84,15 @@ def check_whole(tree: Any, function: str, *, rows: bool = False) -> None:
         _present(("groups",), tree["constant_data"].data_vars, "the group constant_data")
 
 
-def check_readable(tree: Any, function: str) -> None:
+def check_readable(tree: Any, function: str) -> xr.DataTree:
     """The same for what reads estimates or draws alone, also of a tree of another program.
 
     A tree that bears the marks of a fit must be whole; of another one the coefficients are read.
+
+    Returns
+    -------
+    DataTree
+        The tree.
 
     Raises
     ------
@@ -101,7 +106,7 @@ def check_readable(tree: Any, function: str) -> None:
         )
     if set(_MARKS) & set(tree.attrs):
         check_whole(tree, function)
-        return
+        return tree
     if not {"fit", "posterior"} & set(tree.children):
         raise ResultError(
             f"{function} needs a tree with a group 'fit' or 'posterior'; it has "
@@ -116,6 +121,7 @@ def check_readable(tree: Any, function: str) -> None:
             raise ResultError(
                 f"{function} needs labels along the dimension 'coef' of posterior['beta']."
             )
+    return tree
 
 
 def need_rows(tree: xr.DataTree, function: str, *groups: str) -> None:
@@ -209,7 +215,7 @@ def _check_fit(tree: xr.DataTree, labels: list[str]) -> None:
         raise ResultError(
             f"fit['se'] is not the root of the diagonal of the first covariance; {_AGAIN}."
         )
-    for name in fit.data_vars:
+    for name in map(str, fit.data_vars):
         if fit[name].dtype.kind not in "fiub":
             raise ResultError(f"fit[{name!r}] holds no numbers, but {fit[name].dtype}; {_AGAIN}.")
 

@@ -160,7 +160,7 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
             raise ArgumentError("these estimates have their own intervals; give ci_prob= there.")
         return estimates_sheet(tree)
     prob = default_ci_prob(ci_prob)
-    check_readable(tree, "summary")
+    tree = check_readable(tree, "summary")
     if "fit" in tree.children:
         table, below = _table_of_fit(tree, prob), [*_parameters(tree), *_statistics(tree)]
     else:

@@ -115,7 +115,7 @@ def _likelihood(
     """The likelihood of each coefficient, and what it is called."""
     if tree is None:
         return {}, ""
-    check_readable(tree, "plot_prior_posterior (likelihood=)")
+    tree = check_readable(tree, "plot_prior_posterior (likelihood=)")
     if "fit" not in tree.children:
         raise ResultError("likelihood= takes what fit() or gee() returned.")
     fit = tree["fit"].to_dataset()
