@@ -12,7 +12,6 @@ from expfam_glm.gee.lags import Lags, lags_of, unit_of
 from expfam_glm.gee.patterned import SINGULAR, Batch, Patterned
 from expfam_glm.gee.structures import SHOWN, Shown, average
 
-
 # From this many equally spaced rows on a recursion is faster than a factorisation.
 _RECURSION_FROM = 128
 
