@@ -10,7 +10,7 @@ from expfam_glm.errors import CorrelationError, DataError
 from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.lags import Lags, lags_of, unit_of
 from expfam_glm.gee.patterned import SINGULAR, Batch, Patterned
-from expfam_glm.gee.structures import SHOWN, Shown, average
+from expfam_glm.gee.structures import Shown, average
 
 # From this many equally spaced rows on a recursion is faster than a factorisation.
 _RECURSION_FROM = 128
@@ -111,14 +111,10 @@ class Lagged(Patterned):
         return f" A row and its neighbours need |alpha| < {bound:.6g} in the largest cluster."
 
     def shown(self, parameter: np.ndarray) -> Shown:
-        clusters = self.clusters
-        assert clusters.waves is not None and clusters.time is not None
-        _, rows = np.unique(clusters.waves.codes, return_index=True)
-        if rows.shape[0] > SHOWN:
-            rows = np.arange(min(clusters.largest, SHOWN))
-        steps = np.rint(clusters.instants[rows] / self._unit).astype(np.intp)
+        rows, times = self._by_time()
+        steps = np.rint(self.clusters.instants[rows] / self._unit).astype(np.intp)
         apart = np.abs(steps[:, None] - steps)
-        return Shown(clusters.time[rows], self._at(parameter, apart))
+        return Shown(times, self._at(parameter, apart))
 
 
 def inverse_factor(correlations: np.ndarray) -> tuple[np.ndarray, int]:
