@@ -67,6 +67,8 @@ def _lowered(variable: Variable, symbols: list[Variable], bend: bool) -> Kernel 
         outputs = [derivative(slope, x)] if bend else [value, slope]
         return lower(variables, simplify(outputs, variables), rows=(x,))
     except (DeclarationError, NotImplementedError):
+        # ours for what NumPy cannot compute; PyMC's and PyTensor's for a distribution without a
+        # density or an operation without a derivative
         return None
 
 

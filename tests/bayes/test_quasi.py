@@ -140,7 +140,7 @@ def test_what_has_no_dispersion_or_gives_it_a_prior_is_refused():
 def test_quasi_posterior_covers_where_poisson_does_not() -> None:
     """Counts with variance 4μ: the quasi-posterior covers nominally, the Poisson posterior not."""
     rng = np.random.default_rng(6)
-    rounds, n, slope, nominal = 80, 120, 0.5, 0.9
+    rounds, n, slope, nominal = 240, 120, 0.5, 0.9
     covered = {"poisson": 0, "quasi_poisson": 0}
     for seed in range(rounds):
         x = rng.uniform(-1, 1, n)

@@ -16,7 +16,13 @@ from scipy import optimize, special, stats
 
 import expfam_glm as eg
 from tests import exact
-from tests.declared import DECLARED, continuous_bernoulli, logarithmic, zero_truncated_poisson
+from tests.declared import (
+    DECLARED,
+    continuous_bernoulli,
+    counts_with_alpha,
+    logarithmic,
+    zero_truncated_poisson,
+)
 from tests.tolerances import DEFAULT, ROUNDING
 
 EPS = np.finfo(float).eps
@@ -340,16 +346,7 @@ def test_a_dispersion_function_of_ones_own():
 
 
 def test_a_free_shape_is_fixed_before_use():
-    tilted = eg.Family(
-        "counts_with_alpha",
-        b=lambda theta, alpha: -pt.log1mexp(theta) / alpha,
-        c=lambda y, a, alpha: pt.gammaln(y + 1 / alpha) - pt.gammaln(1 / alpha) - pt.gammaln(y + 1),
-        support=eg.Integers(0, None),
-        theta_domain=eg.Interval(None, 0),
-        phi=1.0,
-        shape={"alpha": eg.Positive},
-        link="log",
-    )
+    tilted = counts_with_alpha
     known = tilted.fix(alpha=0.5)
     reference = eg.families.negative_binomial(0.5)
     y, mu = np.array([0.0, 3, 12]), np.array([0.5, 3, 20])
