@@ -50,6 +50,7 @@ def quasi_likelihood(name: str, beta: np.ndarray, phi: float) -> float:
     return float(np.sum(rows * w * f) / phi)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_model_is_prior_times_quasi_likelihood(name):
     model = model_of(name)
@@ -68,6 +69,7 @@ def test_the_model_is_prior_times_quasi_likelihood(name):
     assert rise == pytest.approx(expected, rel=1e-7)  # φ̂ is that near to its limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_row_kernels_and_graph_are_the_same_function(name):
     own = hold_dispersion(model_of(name).problem)
