@@ -445,3 +445,5 @@ def test_a_cumulant_that_is_the_log_of_a_sum():
     np.testing.assert_allclose(
         np.exp(truncated.logpdf(np.arange(5), mu[inner, None])), p[inner], rtol=1e-10
     )
+    at_ends = truncated.deviance(np.array([0.0, 4.0]), mu[inner, None])  # where b* is a limit
+    np.testing.assert_allclose(at_ends, -2 * np.log(p[inner][:, [0, 4]]), rtol=1e-10, atol=1e-13)
