@@ -14,6 +14,7 @@ from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.criteria import as_variables, criteria_of
+from expfam_glm.results.door import check_readable
 from expfam_glm.results.marginals import Marginals, marginals, overlap
 
 INNER_PROB = 0.5
@@ -152,6 +153,8 @@ def _models(
     if not trees:
         raise ResultError("compare was given no trees; pass at least one, by name.")
     pairs = {str(name): _pair(str(name), given) for name, given in trees.items()}
+    for name, (tree, _) in pairs.items():
+        check_readable(tree, f"compare ({name!r})")
     check_comparable(
         {name: tree for name, (tree, _) in pairs.items()}, mixed_families=mixed_families
     )
@@ -160,7 +163,6 @@ def _models(
     names: dict[str, str | None]
     for name, (tree, cov_type) in pairs.items():
         if cov_type == ALL and isinstance(tree, xr.DataTree) and "fit" in tree.children:
-            marginals(tree, name)  # refuses a group without coefficients
             types = tree["fit"].to_dataset()["cov_type"].values.astype(str).tolist()
             names = {f"{name} ({one})" if len(types) > 1 else name: one for one in types}
         else:
