@@ -9,7 +9,7 @@ import pytest
 from pytensor.tensor.elemwise import Elemwise
 
 import expfam_glm as eg
-from expfam_glm.bayes.dispatch import scalar_graph
+from expfam_glm.bayes.scalars import scalar_graph
 from tests.declared import DECLARED, zero_truncated_poisson
 
 # Newton stops when a step doubles its digits; f itself is flat near the edge of the mean space.
