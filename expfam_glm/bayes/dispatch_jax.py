@@ -1,4 +1,4 @@
-"""What JAX must know of declared families: θ(μ) by iteration. Imported only where JAX is used."""
+"""What JAX must know: θ(μ) by iteration, sums over rows. Imported only where JAX is used."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.dispatch import jax_funcify
 
+from expfam_glm.bayes.row_sum import RowSum
 from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
 
 
@@ -107,3 +108,11 @@ def jax_inverse(op: Inverse, node: Any = None, **keywords: Any) -> Callable[...,
         return jnp.reshape(found, spread[0].shape)
 
     return inverse
+
+
+@jax_funcify.register(RowSum)
+def jax_row_sum(op: RowSum, node: Any, **keywords: Any) -> Callable[..., Any]:
+    """The ordinary graph, which JAX fuses itself; what is not used it leaves out."""
+    inputs = [v.type() for v in node.inputs]
+    function = jax_funcify(FunctionGraph(inputs, op.written_out(inputs), clone=False))
+    return function if op.slopes else lambda *values: function(*values)[0]

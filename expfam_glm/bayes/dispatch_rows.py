@@ -18,10 +18,10 @@ from pytensor.link.numba.dispatch.basic import (
 )
 
 from expfam_glm.bayes.row_sum import RowSum
-from expfam_glm.bayes.scalars import scalar_graph
+from expfam_glm.bayes.scalars import SHARED, scalar_graph
 from expfam_glm.spec.expression import digest_of, scalar, substitute
 
-_VERSION = 1  # of the code below: compiled functions of other versions are not reused
+_VERSION = 4  # of the code below: compiled functions of other versions are not reused
 _BLOCK = 256  # rows at a time
 
 
@@ -48,7 +48,7 @@ def _numba_row_sum(op: RowSum, node: Any, **keywords: Any) -> tuple[Callable[...
 
 def _compiled(variables: list[Variable], outputs: list[Variable]) -> tuple[Any, Any]:
     """A scalar function that returns a tuple, and its key in the cache."""
-    composite = scalar_graph(variables, outputs)
+    composite = scalar_graph(variables, outputs, SHARED)
     call = composite.make_node(*(ps.float64() for _ in variables))
     return numba_funcify_and_cache_key(composite, call)
 

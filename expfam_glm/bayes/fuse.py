@@ -26,7 +26,7 @@ from pytensor.scalar.basic import Mul
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
 
-from expfam_glm.bayes.membership import in_support, possible_parameters
+from expfam_glm.bayes.membership import holds, in_support, possible_parameters
 from expfam_glm.bayes.row_sum import RowSum
 from expfam_glm.spec.expression import Expression, derivative, digest_of, scalar, substitute
 from expfam_glm.spec.family import Family
@@ -203,17 +203,21 @@ def _fused(node: Apply, times: Sequence[Variable]) -> Variable | None:
         derivative(value, s) if s in beside else (y - mu) * derivative(theta, s) / a  # the score
         for s in free
     ]
-    outputs = simplify([value, *slopes], list(leaves.meaning))
     tests = possible_parameters(family, mu, theta, a, named)
     tests += in_support(family, y, a, node.op.on_unit_lattice)
+    first = 1 + len(slopes)
+    simple = simplify([value, *slopes, *tests], list(leaves.meaning))
+    outputs, tests = simple[:first], simple[first:]
+    positive = [a, *(v for name, v in named.items() if family.shape[name].low >= 0)]
     outer = []
     for test in tests:
-        if set(free) & set(graph_inputs([test])):
-            if not any(isinstance(v, Constant) and np.isinf(v.data) for v in test.owner.inputs):
-                outputs = [pt.switch(test, outputs[0], -np.inf),
-                           *(pt.switch(test, slope, 0.0) for slope in outputs[1:])]  # fmt: skip
-        elif not isinstance(test, Constant):
+        rows = [s for s in graph_inputs([test]) if s in free and leaves.meaning[s].type.ndim]
+        if isinstance(test, Constant) and test.data:
+            continue
+        if not rows:  # of all rows together, or folded to a constant
             outer.append(pt.all(substitute(test, leaves.meaning)))
+        elif not holds(test, positive):
+            outputs[0] = pt.switch(test, outputs[0], -np.inf)
     for v in times:
         outputs = [substitute(v, leaves.symbols) * output for output in outputs]
     total = _row_sum(outputs, free, leaves, (eta, X, beta))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant, Variable
+from pytensor.scalar import math as psm
 
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.family import Family
@@ -54,3 +57,46 @@ def possible_parameters(
         a < np.inf,
         *(test for name, value in shapes.items() for test in between(value, family.shape[name])),
     ]
+
+
+_POSITIVE = (ps.Exp, ps.Cosh, ps.Sqr, ps.Abs, psm.Sigmoid, psm.Softplus, psm.Erfc, psm.Erfcx)
+_ODD = (ps.Log1p, ps.Expm1, ps.Sqrt, ps.Identity, ps.Reciprocal, ps.ArcTan, ps.Sinh, ps.Tanh)
+
+
+def sign_of(v: Variable, positive: Collection[Variable]) -> int:
+    """1 or −1 where v > 0 or v < 0 whenever the variables `positive` are, 0 where that is open."""
+    if v in positive:
+        return 1
+    if isinstance(v, Constant):
+        return int(np.sign(np.nan_to_num(v.data)))
+    op = getattr(v.owner, "op", None)
+    op = getattr(op, "scalar_op", op)
+    if isinstance(op, _POSITIVE):
+        return 1
+    signs = [sign_of(w, positive) for w in v.owner.inputs] if v.owner is not None else [0]
+    if isinstance(op, _ODD):
+        return signs[0]
+    if isinstance(op, ps.Neg):
+        return -signs[0]
+    if isinstance(op, ps.Mul | ps.TrueDiv):
+        return int(np.prod(signs))
+    if isinstance(op, ps.Add):
+        return signs[0] if len(set(signs)) == 1 else 0
+    return 0
+
+
+def holds(test: Variable, positive: Collection[Variable]) -> bool:
+    """Whether a comparison is true by the sign of its left side, or because its bound is ∞."""
+    if test.owner is None or len(test.owner.inputs) != 2:
+        return False
+    left, right = test.owner.inputs
+    if not isinstance(right, Constant):
+        return False
+    bound, op = float(right.data), test.owner.op.scalar_op
+    if np.isinf(bound):
+        return True
+    if isinstance(op, ps.GT | ps.GE):
+        return bound <= 0 and sign_of(left, positive) == 1
+    if isinstance(op, ps.LE | ps.LT) and bound == 1 and left.owner is not None:
+        return isinstance(getattr(left.owner.op, "scalar_op", None), psm.Sigmoid)
+    return bound >= 0 and sign_of(left, positive) == -1

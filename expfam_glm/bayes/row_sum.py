@@ -20,7 +20,7 @@ from pytensor.graph.op import Op
 from expfam_glm.spec.expression import Expression, substitute
 from expfam_glm.spec.lower import lower
 
-_BLOCK = 1 << 16  # numbers of X at a time, so that a block stays in a cache
+_BLOCK = 1 << 17  # numbers of X at a time, so that a block stays in a cache
 
 
 class RowSum(Op):
@@ -74,7 +74,7 @@ class RowSum(Op):
         kernel, n = _kernel(self), X.shape[0]
         rows, scalars = rest[: self.n_rows], rest[self.n_rows :]
         results = [np.zeros(()), *(np.zeros(inputs[k + 1].shape) for k, _ in self.slopes)]
-        size = max(256, _BLOCK // max(1, X.shape[1]))
+        size = max(512, _BLOCK // max(1, X.shape[1]))
         for first in range(0, n, size):
             block = slice(first, min(first + size, n))
             eta = X[block] @ beta
