@@ -1,4 +1,7 @@
-"""What JAX must know: θ(μ) by iteration, sums over rows. Imported only where JAX is used."""
+"""What JAX must know: θ(μ) by iteration, log Γ(u + iv), sums over rows.
+
+Imported only where JAX is used.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.dispatch import jax_funcify
 
 from expfam_glm.bayes.row_sum import RowSum
+from expfam_glm.spec.complex_gamma import ComplexGamma
 from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
 
 
@@ -108,6 +112,14 @@ def jax_inverse(op: Inverse, node: Any = None, **keywords: Any) -> Callable[...,
         return jnp.reshape(found, spread[0].shape)
 
     return inverse
+
+
+@jax_funcify.register(ComplexGamma)
+def jax_complex_gamma(op: ComplexGamma, node: Any = None, **keywords: Any) -> Callable[..., Any]:
+    """The lines that NumPy runs, with JAX's logarithm."""
+    function = op.written_with(jnp.log)
+    part = jnp.real if op.part == "real" else jnp.imag
+    return lambda u, v: part(function(u + 1j * v))
 
 
 @jax_funcify.register(RowSum)

@@ -76,7 +76,6 @@ def _of_numbers(outputs: list[Variable], numbers: list[Variable]) -> dict[Variab
 
 def _source(op: RowSum, n_numbers: int, n_ahead: int) -> str:
     """The loop as text, for its numbers of vectors, scalars and derivatives."""
-    single = not op.slopes
     rows = [f"r{k}" for k in range(op.n_rows)]
     numbers = [f"s{k}" for k in range(n_numbers)]
     ahead = [f"c{k}" for k in range(n_ahead)]
@@ -105,7 +104,7 @@ def _source(op: RowSum, n_numbers: int, n_ahead: int) -> str:
     ]
     arguments = ["eta[k]", *(f"{v}[first + k]" for v in rows), *inner, *ahead]
     call = f"row({', '.join(arguments)})"
-    body.append(f"        {'f' if single else ', '.join(['f', *(f'd{k}' for k in places)])} = {call}")
+    body.append(f"        {', '.join(['f', *(f'd{k}' for k in places)])} = {call}")
     body.append("        value += f")
     for k in places:
         target = (

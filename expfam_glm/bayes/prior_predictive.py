@@ -57,7 +57,7 @@ def prior_predictive(
     shapes = {name: draw(own, chains * draws, rng) for name, own in applied.shapes.items()}
     prior |= {name: (each, values.reshape(chains, draws)) for name, values in shapes.items()}
     y = predictive(problem, beta, phi, rng, effects=effects, **shapes).reshape(chains, draws, -1)
-    constant, named = by_row(problem.constant_data()), {}
+    constant, named = by_row(problem.constant_data()), dict[str, list[str]]()
     for part in problem.frame.effects:
         prior |= {
             name: ((*each, *dims), effects[name].reshape(chains, draws, *effects[name].shape[1:]))
@@ -138,7 +138,7 @@ def _coefficients(
         for k, row in enumerate(beta):
             eta = problem.X @ row + (0.0 if problem.offset is None else problem.offset)
             if effects:
-                eta = eta + shift(problem, effects, slice(k, k + 1))[0]
+                eta = eta + np.ravel(shift(problem, effects, slice(k, k + 1)))
             low[k], high[k] = eta.min(), eta.max()
         inside = (image.low < low) & (high < image.high)
         kept.append((beta[inside], {name: v[inside] for name, v in effects.items()}))

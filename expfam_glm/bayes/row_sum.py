@@ -73,6 +73,11 @@ class RowSum(Op):
         X, beta, *rest = inputs
         kernel, n = _kernel(self), X.shape[0]
         rows, scalars = rest[: self.n_rows], rest[self.n_rows :]
+        if any(row.shape[0] != n for row in rows):
+            raise ValueError(
+                f"the design has {n} rows, and the vectors beside it "
+                f"{', '.join(str(row.shape[0]) for row in rows)}."
+            )
         results = [np.zeros(()), *(np.zeros(inputs[k + 1].shape) for k, _ in self.slopes)]
         size = max(512, _BLOCK // max(1, X.shape[1]))
         for first in range(0, n, size):
