@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.tensor.elemwise import Elemwise
 
-from expfam_glm.bayes.dispatch import scalar_graph
+from expfam_glm.bayes.scalars import scalar_graph
 from tests.declared import DECLARED, counts_with_alpha, zero_truncated_poisson
 
 # Newton stops when a step doubles its digits; f itself is flat near the edge of the mean space.
