@@ -224,15 +224,19 @@ class LogPosterior:
         """Length of z."""
         return self.p + len(self.scales) + self.free
 
-    def shapes_at(self, z: np.ndarray) -> dict[str, float]:
-        """The free shapes at z."""
-        values = zip(self.scales.items(), z[self.p :], strict=False)
-        return {name: float(scale.back(u)) for (name, scale), u in values}
+    def shapes_at(self, z: np.ndarray) -> dict[str, np.ndarray]:
+        """The free shapes at z (…, d)."""
+        values = zip(self.scales.items(), np.moveaxis(z, -1, 0)[self.p :], strict=False)
+        return {name: np.asarray(scale.back(u)) for (name, scale), u in values}
+
+    def values(self, z: np.ndarray) -> np.ndarray:
+        """The values alone at many points (m, d)."""
+        return np.array([self(row)[0] for row in z])
 
     def expand(self, z: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters at z by name."""
         found = {"beta": z[: self.p]}
-        found |= {name: np.array(value) for name, value in self.shapes_at(z).items()}
+        found |= self.shapes_at(z)
         return found | ({"phi": np.array(np.exp(z[-1]))} if self.free else {})
 
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
