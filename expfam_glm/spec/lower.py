@@ -100,7 +100,8 @@ def lower(
         Takes arrays (or numbers) in the order of `inputs`. Its attribute `buffers` says how many
         arrays of the common length it can be lent as `out=`; it then writes everything there,
         results included, and these last until the next call. On fresh memory the same calls can
-        take several times longer.
+        take several times longer. Its attribute `bare` is the same function with these arrays as
+        further arguments, for callers that silence NumPy themselves.
 
     Raises
     ------
@@ -204,5 +205,5 @@ def lower(
         with np.errstate(all="ignore"):
             return function(*arrays, *(out or fresh))
 
-    quiet.source, quiet.buffers = source, count  # type: ignore[attr-defined]
+    quiet.source, quiet.buffers, quiet.bare = source, count, function  # type: ignore[attr-defined]
     return quiet
