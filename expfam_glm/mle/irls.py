@@ -104,11 +104,13 @@ class Scoring:
 
     @cached_property
     def _kernel(self) -> RowKernel:
-        """(η, y, w) → u, W and the terms of the objective."""
-        objective = "weighted_deviance" if self._closed else "kernel"
+        """(η, y, w) → u, W and the terms of the objective; NumPy is silenced by the caller."""
+        problem, objective = self.problem, "weighted_deviance" if self._closed else "kernel"
+        unit = problem.w is None and not isinstance(problem, Streamed)
         outputs = ("score", "weight", objective)
-        kernel = row_kernel(self.problem.family, self.problem.link, outputs)
-        return lambda eta, y, w: kernel(eta, y, w, *self.shapes)
+        kernel = row_kernel(problem.family, problem.link, outputs, unit)
+        run, rest = kernel.bare, (*self.shapes, *(None,) * kernel.buffers)
+        return lambda eta, y, w: run(eta, y, w, *rest)
 
     @cached_property
     def _variance(self) -> RowKernel:
