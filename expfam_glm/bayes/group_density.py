@@ -8,13 +8,13 @@ logarithms, where effects correlate) and by z.
 
 from __future__ import annotations
 
-from copy import copy
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln
 
-from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.density import LogPosterior
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.group_effects import LKJ, correlates
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.data.bars import GroupEffects
@@ -125,12 +125,6 @@ class GroupPosterior(LogPosterior):
         """Length of z."""
         return self.parts[-1].z.stop
 
-    def for_another_thread(self) -> GroupPosterior:
-        """The same function with memory of its own."""
-        twin = copy(self)
-        twin._lend()
-        return twin
-
     def expand(self, z: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters at z by name, the effects themselves among them."""
         found = super().expand(z[: self.base])
@@ -154,9 +148,9 @@ class GroupPosterior(LogPosterior):
         value, gradient[: self.base] = self.shifted(z[: self.base], np.asarray(shift))
         if not np.isfinite(value):
             return -np.inf, np.zeros(z.size)
-        assert self.scores is not None
+        scores = self.scores
         for part, R, own in zip(self.parts, roots, standard, strict=True):
-            totals = part.totals(self.scores)
+            totals = part.totals(scores)
             flat = z[part.z]
             value += -0.5 * float(flat @ flat) - 0.5 * flat.size * np.log(2 * np.pi)
             gradient[part.z] = (totals @ R - own).ravel()

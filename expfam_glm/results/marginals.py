@@ -138,12 +138,15 @@ def wald_density(centre: float, se: float, df: float) -> Curve:
     """The density that belongs to a Wald interval: normal, or t moved and scaled."""
     if not (np.isfinite(centre) and np.isfinite(se) and se > 0):
         return np.full(2, np.nan), np.full(2, np.nan)
+    return centre + se * STANDARD, standard_density(STANDARD, df) / se
+
+
+def standard_density(z: np.ndarray, df: float) -> np.ndarray:
+    """The density of the normal distribution, or of t with finite degrees of freedom."""
     if np.isinf(df):
-        log_density = -0.5 * STANDARD**2 - 0.5 * np.log(2 * np.pi)
-    else:
-        constant = gammaln(0.5 * (df + 1)) - gammaln(0.5 * df) - 0.5 * np.log(df * np.pi)
-        log_density = constant - 0.5 * (df + 1) * np.log1p(STANDARD**2 / df)
-    return centre + se * STANDARD, np.exp(log_density) / se
+        return np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    constant = gammaln(0.5 * (df + 1)) - gammaln(0.5 * df) - 0.5 * np.log(df * np.pi)
+    return np.exp(constant - 0.5 * (df + 1) * np.log1p(z**2 / df))
 
 
 def _fitted_parameter(fit: xr.Dataset, name: str) -> Parameter:

@@ -173,7 +173,7 @@ def information_factor(rows: RowFit) -> Factor:
 def hat_values(rows: RowFit) -> np.ndarray:
     """h_i = W_i x_iᵀ I⁻¹ x_i, with frequency weights of one of the rows that it stands for."""
     factor = information_factor(rows)
-    half = (rows.X / factor.scale) @ np.linalg.inv(factor.R)
+    half = (rows.X / factor.scale) @ factor.unscaled_root
     return rows.W * np.einsum("ij,ij->i", half, half)
 
 

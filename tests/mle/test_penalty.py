@@ -190,6 +190,7 @@ def test_a_penalty_is_the_mode_of_its_prior(kind, name):
     assert np.max(np.abs(found.x)) < 3e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ridge", "jeffreys", "conjugate"])
 @pytest.mark.parametrize("name", ["poisson", "binomial-probit", "negative_binomial", "gamma-log"])
 def test_a_penalty_is_the_mode_of_the_other_road(name, kind):

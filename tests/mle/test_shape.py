@@ -160,6 +160,7 @@ def test_gee_asks_for_a_value():
 # ---- Tweedie -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_tweedie_density():
     """First and second derivatives in (ξ, log a) against mpmath's in (ξ, φ)."""
     slopes = read("tweedie")["slopes"]

@@ -48,15 +48,11 @@ cases <- list()
 case <- function(data, formula, family, link, text, C, r, alpha = NULL, trials = NULL, weights = NULL,
                  exposure = NULL, groups = NULL, profile = TRUE, note = NULL) {
   raw <- if (data %in% names(embedded)) embedded[[data]] else shipped(data)
-  frame <- as_factors(raw, formula)
+  made <- as_case(raw, formula, trials, weights, exposure)
+  frame <- made$frame
   n <- nrow(frame)
-  y <- as.numeric(eval(r_formula(formula)[[2]], frame))
-  w <- if (is.null(weights)) rep(1, n) else frame[[weights]]
-  o <- if (is.null(exposure)) rep(0, n) else log(frame[[exposure]])
-  if (!is.null(trials)) { y <- y / frame[[trials]]; w <- w * frame[[trials]] }
-  frame$.y <- y; frame$.w <- w; frame$.o <- o
-  as_fitted <- r_formula(formula)
-  as_fitted[[2]] <- quote(.y)
+  y <- frame$.y; w <- frame$.w; o <- frame$.o
+  as_fitted <- made$formula
   spec <- family_of(family, link, alpha)
   fit <- glm(as_fitted, spec, frame, weights = .w, offset = .o,
              control = glm.control(epsilon = 1e-14, maxit = 400))

@@ -22,23 +22,13 @@ warpbreaks <- data.frame(lapply(datasets::warpbreaks, function(v)
 embedded <- list(endometrial = endometrial, lizards = lizards, coalition = coalition,
                  birthwt = birthwt, trees = trees, warpbreaks = warpbreaks)
 
-family_of <- function(name, link) switch(name, normal = gaussian(link), poisson = poisson(link),
-  binomial = binomial(link), gamma = Gamma(link), inverse_gaussian = inverse.gaussian(link))
-
 cases <- list()
 case <- function(data, formula, family, link, penalty, trials = NULL, weights = NULL, exposure = NULL) {
   raw <- if (data %in% names(embedded)) embedded[[data]] else shipped(data)
-  frame <- as_factors(raw, formula)
-  n <- nrow(frame)
-  y <- as.numeric(eval(r_formula(formula)[[2]], frame))
-  w <- if (is.null(weights)) rep(1, n) else frame[[weights]]
-  o <- if (is.null(exposure)) rep(0, n) else log(frame[[exposure]])
-  if (!is.null(trials)) { y <- y / frame[[trials]]; w <- w * frame[[trials]] }
-  frame$.y <- y; frame$.w <- w; frame$.o <- o
-  as_fitted <- r_formula(formula)
-  as_fitted[[2]] <- quote(.y)
+  made <- as_case(raw, formula, trials, weights, exposure)
+  frame <- made$frame
   type <- c(firth = "AS_mean", jeffreys = "MPL_Jeffreys")[[penalty]]
-  fit <- suppressWarnings(glm(as_fitted, family_of(family, link), frame, weights = .w, offset = .o,
+  fit <- suppressWarnings(glm(made$formula, family_of(family, link), frame, weights = .w, offset = .o,
     method = "brglmFit", type = type, epsilon = 1e-13, maxit = 20000))
   s <- summary(fit)
   left <- max(abs(fit$grad[seq_along(coef(fit))] * s$coefficients[, 2]), na.rm = TRUE)
