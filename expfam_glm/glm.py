@@ -717,7 +717,8 @@ class GLM:
         Returns
         -------
         xarray.DataTree
-            Groups prior, prior_predictive, observed_data and constant_data.
+            Groups prior (group effects with their standard deviations and correlations too),
+            prior_predictive, observed_data and constant_data.
 
         Raises
         ------

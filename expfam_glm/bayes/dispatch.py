@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytensor.scalar as ps
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from pytensor.compile.mode import optdb
-from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.traversal import toposort
@@ -23,9 +22,9 @@ from pytensor.link.numba.dispatch.basic import (
     register_funcify_and_cache_key,
 )
 from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_op_cache_key
-from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.bayes.draws import FamilyDraw
+from expfam_glm.bayes.scalars import scalar_graph
 from expfam_glm.spec.complex_gamma import ComplexGamma
 from expfam_glm.spec.integral import Integral
 from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
@@ -68,23 +67,6 @@ class _TeachJAX(GraphRewriter):
 
 
 optdb.register("expfam_glm_teach_jax", _TeachJAX(), "jax", position=99)
-
-
-def scalar_graph(variables: Sequence[Variable], outputs: Sequence[Variable]) -> ps.Composite:
-    """A graph of 0-d elementwise operations as one scalar operation."""
-    known: dict[Variable, Any] = {v: ps.float64(v.name) for v in variables}
-
-    def scalar(v: Variable) -> Any:
-        if v not in known:
-            assert isinstance(v, Constant)
-            known[v] = ps.constant(v.data.item(), dtype=v.type.dtype)
-        return known[v]
-
-    for node in toposort(outputs, blockers=variables):
-        assert isinstance(node.op, Elemwise), node.op
-        made = node.op.scalar_op.make_node(*(scalar(v) for v in node.inputs))
-        known.update(zip(node.outputs, made.outputs, strict=True))
-    return ps.Composite([known[v] for v in variables], [scalar(v) for v in outputs])
 
 
 @register_funcify_and_cache_key(Inverse)

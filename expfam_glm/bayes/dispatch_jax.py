@@ -1,4 +1,7 @@
-"""What JAX must know of declared families: θ(μ) by iteration. Imported only where JAX is used."""
+"""What JAX must know: θ(μ) by iteration, log Γ(u + iv), sums over rows.
+
+Imported only where JAX is used.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import numpy as np
 from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.dispatch import jax_funcify
 
+from expfam_glm.bayes.row_sum import RowSum
+from expfam_glm.spec.complex_gamma import ComplexGamma
 from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
 
 
@@ -107,3 +112,19 @@ def jax_inverse(op: Inverse, node: Any = None, **keywords: Any) -> Callable[...,
         return jnp.reshape(found, spread[0].shape)
 
     return inverse
+
+
+@jax_funcify.register(ComplexGamma)
+def jax_complex_gamma(op: ComplexGamma, node: Any = None, **keywords: Any) -> Callable[..., Any]:
+    """The lines that NumPy runs, with JAX's logarithm."""
+    function = op.written_with(jnp.log)
+    part = jnp.real if op.part == "real" else jnp.imag
+    return lambda u, v: part(function(u + 1j * v))
+
+
+@jax_funcify.register(RowSum)
+def jax_row_sum(op: RowSum, node: Any, **keywords: Any) -> Callable[..., Any]:
+    """The ordinary graph, which JAX fuses itself; what is not used it leaves out."""
+    inputs = [v.type() for v in node.inputs]
+    function = jax_funcify(FunctionGraph(inputs, op.written_out(inputs), clone=False))
+    return function if op.slopes else lambda *values: function(*values)[0]

@@ -20,10 +20,11 @@ from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
 from pytensor.tensor.random.utils import normalize_size_param
 
-from expfam_glm.bayes import dispatch, dispatch_compound  # noqa: F401 - they teach numba
+from expfam_glm.bayes import dispatch, dispatch_compound, dispatch_rows  # noqa: F401 - for numba
 from expfam_glm.bayes.draws import FamilyDraw
+from expfam_glm.bayes.fuse import FamilyDensity
+from expfam_glm.bayes.membership import in_support, possible_parameters
 from expfam_glm.errors import ArgumentError, DataError, show_rows
-from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.family import Family
 
 # What PyMC itself understands when a distribution is registered or made.
@@ -90,19 +91,14 @@ def _family_logprob(
     on_unit_lattice = np.dtype(y.type.dtype).kind in "iu"
     y = pt.cast(y, "float64")
     density = family.logpdf_at(y, mu, theta, a, **named)
-    for inside in _in_support(family, y, a, on_unit_lattice):
+    for inside in in_support(family, y, a, on_unit_lattice):
         density = pt.switch(inside, density, -np.inf)
-    domain = family.theta_domain
-    return check_parameters(
+    density = check_parameters(
         density,
-        theta > domain.low,
-        theta < domain.high,
-        *_between(mu, Domain(family.mean_space.low, family.mean_space.high, "both", False)),
-        a > 0,
-        a < np.inf,
-        *(test for name, value in named.items() for test in _between(value, family.shape[name])),
-        msg=f"theta in {domain}, mu in {family.mean_space}, phi and weights positive",
+        *possible_parameters(family, mu, theta, a, named),
+        msg=f"theta in {family.theta_domain}, mu in {family.mean_space}, phi and weights positive",
     )
+    return FamilyDensity(family, on_unit_lattice)(density, y, mu, theta, a, *shapes)
 
 
 @_support_point.register(FamilyRV)
@@ -129,35 +125,6 @@ def _family_transform(op: FamilyRV, rv: Any) -> Any:
         return transforms.logodds
     bounds = (None if np.isinf(bound) else np.float64(bound) for bound in (low, high))
     return transforms.Interval(*bounds)
-
-
-def _between(value: Any, domain: Domain) -> list[Any]:
-    """Symbolic membership in an interval, one condition for each finite bound."""
-    tests = []
-    if np.isfinite(domain.low):
-        tests.append(value >= domain.low if domain.closed in ("left", "both")
-                     else value > domain.low)  # fmt: skip
-    if np.isfinite(domain.high):
-        tests.append(value <= domain.high if domain.closed in ("right", "both")
-                     else value < domain.high)  # fmt: skip
-    return tests
-
-
-def _in_support(family: Family, y: Any, a: Any, on_unit_lattice: bool) -> list[Any]:
-    """`Family.contains` in symbols."""
-    if not family.support.discrete or on_unit_lattice:
-        return _between(y, family.support)
-    tests = [_near_integer(y / a)]
-    for bound, sign in ((family.support.low, 1.0), (family.support.high, -1.0)):
-        if np.isfinite(bound):
-            tests.append(sign * (pt.round(y / a) - pt.round(bound / a)) >= 0)
-            if bound != 0:
-                tests.append(_near_integer(bound / a))
-    return tests
-
-
-def _near_integer(count: Any) -> Any:
-    return pt.abs(count - pt.round(count)) <= 1e-9 * pt.maximum(1.0, pt.abs(count))
 
 
 # ---- the door ----------------------------------------------------------------------------------

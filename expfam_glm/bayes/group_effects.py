@@ -10,7 +10,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.prior import Prior, draw
 from expfam_glm.bayes.scaling import WIDTH
 from expfam_glm.data.bars import GroupEffects
 from expfam_glm.data.response import Problem
@@ -33,6 +33,15 @@ def names_of(part: GroupEffects) -> dict[str, tuple[str, ...]]:
     return names | ({f"corr_{g}": (effect, f"{effect}2")} if correlates(part) else {})
 
 
+def constants_of(part: GroupEffects, problem: Problem) -> dict[str, Any]:
+    """What the group `constant_data` of a tree keeps of them."""
+    effect = ("obs_id", f"effect_{part.name}")
+    return {
+        f"Z_{part.name}": (effect, problem.restrict(part.Z)),
+        f"index_{part.name}": (("obs_id",), problem.restrict(part.codes)),
+    }
+
+
 def correlates(part: GroupEffects) -> bool:
     """Whether there are several effects, with correlations."""
     return part.correlated and len(part.labels) > 1
@@ -43,6 +52,36 @@ def coordinates_of(part: GroupEffects) -> dict[str, list[str]]:
     effect = f"effect_{part.name}"
     coords = {part.name: list(part.levels), effect: list(part.labels)}
     return coords | ({f"{effect}2": list(part.labels)} if correlates(part) else {})
+
+
+def draw_effects(
+    part: GroupEffects, priors: tuple[Prior, ...], size: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Draws (size, …) of the variables of `names_of` from their priors."""
+    g, q = part.name, len(part.labels)
+    sd = np.column_stack([draw(prior, size, rng) for prior in priors])
+    b = rng.standard_normal((size, len(part.levels), q))
+    found = {f"sd_{g}": sd}
+    if correlates(part):
+        root = draw_root(q, size, rng)
+        found[f"corr_{g}"] = root @ root.mT
+        b = b @ root.mT
+    return {f"b_{g}": b * sd[:, None, :]} | found
+
+
+def draw_root(q: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws (size, q, q) of the Cholesky factor of an LKJ correlation, row by row.
+
+    References: Lewandowski, Kurowicka and Joe (2009), J. Multivariate Analysis 100, section 3.2.
+    """
+    root = np.zeros((size, q, q))
+    root[:, 0, 0] = 1.0
+    for k in range(1, q):
+        along = rng.standard_normal((size, k))
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        part = rng.beta(k / 2, LKJ + (q - 1 - k) / 2, size=(size, 1))
+        root[:, k, :k], root[:, k, k] = np.sqrt(part) * along, np.sqrt(1 - part[:, 0])
+    return root
 
 
 def add_effects(problem: Problem, priors: Mapping[str, tuple[Prior, ...]]) -> Variable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from expfam_glm.bayes.group_effects import coordinates_of, names_of
+from expfam_glm.bayes.group_effects import constants_of, coordinates_of, names_of
 from expfam_glm.bayes.horseshoe import NAMES
 from expfam_glm.bayes.pointwise import log_likelihood as log_likelihood_of
 from expfam_glm.bayes.pointwise import predictive
@@ -57,9 +57,7 @@ def posterior_tree(
     for part in problem.frame.effects:
         dims = names_of(part)
         posterior |= {name: ((*each, *own), found.effects[name]) for name, own in dims.items()}
-        effect = ("obs_id", f"effect_{part.name}")
-        constant[f"Z_{part.name}"] = (effect, problem.restrict(part.Z))
-        constant[f"index_{part.name}"] = (("obs_id",), problem.restrict(part.codes))
+        constant |= constants_of(part, problem)
     groups = {
         "posterior": group(posterior, coords, kind=attrs["kind"]),
         "sample_stats": found.stats,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 from pymc.distributions.distribution import Distribution, support_point
+from pymc.distributions.shape_utils import change_dist_size
 from pymc.distributions.transforms import _default_transform
 from pymc.printing import str_for_dist
 from pytensor.compile.mode import Mode
@@ -215,6 +216,13 @@ def recorded_density(record: Any, places: np.ndarray) -> np.ndarray | None:
 def variable_of(prior: Prior | Variable) -> Variable:
     """An unregistered PyMC variable with the distribution of a prior."""
     return prior.variable() if isinstance(prior, Prior) else prior
+
+
+def draw(prior: Prior | Variable, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws (size,) of a univariate prior."""
+    variable = change_dist_size(variable_of(prior), (size,))
+    seed = int(rng.integers(2**31))
+    return np.asarray(pm.draw(variable, random_seed=seed, mode=QUICK), dtype=float)
 
 
 def space_of(prior: Prior | Variable) -> str:

@@ -8,13 +8,18 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 from pymc.distributions.shape_utils import change_dist_size
-from pytensor.graph.basic import Variable
 
+from expfam_glm.bayes.effects import shift
+from expfam_glm.bayes.group_effects import (
+    constants_of,
+    coordinates_of,
+    draw_effects,
+    names_of,
+)
 from expfam_glm.bayes.horseshoe import draw as draw_shrunk
 from expfam_glm.bayes.pointwise import predictive
-from expfam_glm.bayes.prior import QUICK, Prior, variable_of
+from expfam_glm.bayes.prior import QUICK, Prior, draw
 from expfam_glm.bayes.priors import Applied, apply
-from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import need_rows
 from expfam_glm.errors import ArgumentError, SamplingError
@@ -32,7 +37,6 @@ def prior_predictive(
     priors: Any = "default",
 ) -> xr.DataTree:
     """Draw parameters from the priors, and responses; see `GLM.prior_predictive`."""
-    refuse_effects(problem.frame.effects, "prior_predictive()")
     need_rows(problem, "prior_predictive()")
     if problem.family.is_quasi:
         raise ArgumentError(
@@ -43,18 +47,27 @@ def prior_predictive(
     _refuse_improper(applied)
     random_seed = check_options(None, chains, draws, random_seed)
     rng = np.random.default_rng(random_seed)
-    beta = _coefficients(problem, applied, chains * draws, rng)
+    beta, effects = _coefficients(problem, applied, chains * draws, rng)
     phi: np.ndarray | float = float(problem.family.phi or 1.0)
     each = ("chain", "draw")
     prior: Variables = {"beta": ((*each, "coef"), beta.reshape(chains, draws, -1))}
     if applied.phi is not None:
-        phi = _draw(applied.phi, chains * draws, rng) ** (1 / applied.phi_power)
+        phi = draw(applied.phi, chains * draws, rng) ** (1 / applied.phi_power)
         prior["phi"] = (each, phi.reshape(chains, draws))
-    shapes = {name: _draw(own, chains * draws, rng) for name, own in applied.shapes.items()}
+    shapes = {name: draw(own, chains * draws, rng) for name, own in applied.shapes.items()}
     prior |= {name: (each, values.reshape(chains, draws)) for name, values in shapes.items()}
-    y = predictive(problem, beta, phi, rng, effects=None, **shapes).reshape(chains, draws, -1)
+    y = predictive(problem, beta, phi, rng, effects=effects, **shapes).reshape(chains, draws, -1)
+    constant, named = by_row(problem.constant_data()), dict[str, list[str]]()
+    for part in problem.frame.effects:
+        prior |= {
+            name: ((*each, *dims), effects[name].reshape(chains, draws, *effects[name].shape[1:]))
+            for name, dims in names_of(part).items()
+        }
+        constant |= constants_of(part, problem)
+        named |= coordinates_of(part)
     coords = coordinates(
-        {
+        named
+        | {
             "chain": range(chains),
             "draw": range(draws),
             "coef": problem.labels,
@@ -66,7 +79,7 @@ def prior_predictive(
         "prior": group(prior, coords, kind=kind),
         "prior_predictive": group({"y": ((*each, "obs_id"), y)}, coords),
         "observed_data": group(by_row(problem.observed_data()), coords),
-        "constant_data": group(by_row(problem.constant_data()), coords),
+        "constant_data": group(constant, coords),
     }
     attrs = common_attrs(
         kind=kind,
@@ -101,19 +114,13 @@ def _refuse_improper(applied: Applied) -> None:
         )
 
 
-def _draw(prior: Prior | Variable, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws (size,) of a univariate prior."""
-    variable = change_dist_size(variable_of(prior), (size,))
-    seed = int(rng.integers(2**31))
-    return np.asarray(pm.draw(variable, random_seed=seed, mode=QUICK), dtype=float)
-
-
 def _coefficients(
     problem: Problem, applied: Applied, size: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws (size, p) inside the domain of η."""
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Draws of β (size, p) and of group effects, such that every η is inside its domain."""
     image = problem.link.image(problem.family.mean_space)
-    kept, found = [], 0
+    kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    found = 0
     for _ in range(_MOST_TRIALS):
         if applied.beta is None:
             assert applied.vector is not None
@@ -121,18 +128,26 @@ def _coefficients(
             seed = int(rng.integers(2**31))
             beta = np.asarray(pm.draw(copy, random_seed=seed, mode=QUICK), dtype=float)
         else:
-            beta = np.column_stack([_draw(prior, size, rng) for prior in applied.beta])
+            beta = np.column_stack([draw(prior, size, rng) for prior in applied.beta])
             if applied.shrunk is not None:
                 beta[:, applied.shrunk.where] = draw_shrunk(applied.shrunk, size, rng)
+        effects: dict[str, np.ndarray] = {}
+        for part in problem.frame.effects:
+            effects |= draw_effects(part, applied.spreads[f"sd_{part.name}"], size, rng)
         low, high = np.empty(size), np.empty(size)
         for k, row in enumerate(beta):
             eta = problem.X @ row + (0.0 if problem.offset is None else problem.offset)
+            if effects:
+                eta = eta + np.ravel(shift(problem, effects, slice(k, k + 1)))
             low[k], high[k] = eta.min(), eta.max()
         inside = (image.low < low) & (high < image.high)
-        kept.append(beta[inside])
+        kept.append((beta[inside], {name: v[inside] for name, v in effects.items()}))
         found += int(inside.sum())
         if found >= size:
-            return np.concatenate(kept)[:size]
+            every = {
+                name: np.concatenate([own[name] for _, own in kept])[:size] for name in effects
+            }
+            return np.concatenate([own for own, _ in kept])[:size], every
     raise SamplingError(
         f"almost no draw of the priors gives linear predictors inside {image}, which the link "
         f"{problem.link.name!r} needs ({found} of {size * _MOST_TRIALS}); give priors that do, or "

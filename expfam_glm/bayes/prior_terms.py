@@ -52,6 +52,8 @@ def _lowered(variable: Variable, symbols: list[Variable], bend: bool) -> Kernel 
         kernel.straight = bend and x not in ancestors(outputs)  # type: ignore[attr-defined]
         return kernel
     except (DeclarationError, NotImplementedError):
+        # ours for what NumPy cannot compute; PyMC's and PyTensor's for a distribution without a
+        # density or an operation without a derivative
         return None
 
 

@@ -212,4 +212,4 @@ def _inverse_root(information: np.ndarray) -> np.ndarray:
         factor = factor_gram(information + np.diag(ridge))
     if factor is None:
         return np.diag(1 / np.sqrt(np.maximum(np.diag(information), _RIDGE)))
-    return np.linalg.solve(factor.R, np.eye(factor.R.shape[0])) / factor.scale[:, None]
+    return factor.root

@@ -145,7 +145,8 @@ def _fit(roads: Roads, model: GLM, chosen: argparse.Namespace) -> None:
         )
     roads.fit(
         "Bayes",
-        f"NUTS: {chosen.chains} chains × {chosen.draws} draws, after {chosen.tune} of adaptation",
+        f"NUTS: {chosen.chains} chains × {chosen.draws} draws"
+        + (f", after {chosen.tune} of adaptation" if chosen.tune else ""),
         lambda: model.sample(
             draws=chosen.draws,
             tune=chosen.tune,

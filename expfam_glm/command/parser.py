@@ -82,7 +82,9 @@ def _add_compare(job: argparse.ArgumentParser) -> None:
     job.add_argument("--separator", help="between the fields of a CSV file (default: a comma)")
     job.add_argument("--ci-prob", type=float, metavar="P", help="probability of the intervals")
     job.add_argument("--draws", type=_count, default=1000, metavar="N", help="draws of each chain")
-    job.add_argument("--tune", type=_count, default=1000, metavar="N", help="draws of adaptation")
+    job.add_argument(
+        "--tune", type=_count, metavar="N", help="draws of adaptation (default: as few as it needs)"
+    )
     job.add_argument("--chains", type=_count, default=4, metavar="N")
     job.add_argument("--seed", type=int, help="of the sampler; printed if not given")
     _add_out(job, "results")

@@ -56,7 +56,11 @@ class ComplexGamma(ps.ScalarOp):
     @property
     def function(self) -> Callable[[Any], Any]:
         """z → ψ⁽ⁿ⁾(z), in operations that NumPy and numba share."""
-        return _function(self.order)
+        return self.written_with(np.log)
+
+    def written_with(self, log: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """z → ψ⁽ⁿ⁾(z) with the complex logarithm of another library."""
+        return _function(self.order, log)
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
         real = ComplexGamma(self.order + 1, "real")(*inputs)
@@ -66,11 +70,11 @@ class ComplexGamma(ps.ScalarOp):
 
 
 @lru_cache(maxsize=16)
-def _function(order: int) -> Callable[[Any], Any]:
-    return _log_gamma() if order == -1 else _polygamma(order)
+def _function(order: int, log: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return _log_gamma(log) if order == -1 else _polygamma(order, log)
 
 
-def _log_gamma() -> Callable[[Any], Any]:
+def _log_gamma(log: Callable[[Any], Any]) -> Callable[[Any], Any]:
     terms = tuple(
         (2 * k - 1, bernoulli / (2 * k * (2 * k - 1)))
         for k, bernoulli in enumerate(_BERNOULLI, start=1)
@@ -78,17 +82,17 @@ def _log_gamma() -> Callable[[Any], Any]:
 
     def log_gamma(z):
         far = z + _SHIFT
-        total = (far - 0.5) * np.log(far) - far + _HALF_LOG_2PI
+        total = (far - 0.5) * log(far) - far + _HALF_LOG_2PI
         for power, factor in terms:
             total = total + factor * (1 / far) ** power
         for k in range(_SHIFT):
-            total = total - np.log(z + k)
+            total = total - log(z + k)
         return total
 
     return log_gamma
 
 
-def _polygamma(n: int) -> Callable[[Any], Any]:
+def _polygamma(n: int, log: Callable[[Any], Any]) -> Callable[[Any], Any]:
     sign = -1.0 if n % 2 == 0 else 1.0  # (−1)ⁿ⁺¹
     near = sign * math.factorial(n)
     terms = tuple(
@@ -99,7 +103,7 @@ def _polygamma(n: int) -> Callable[[Any], Any]:
 
     def polygamma(z):
         far = 1 / (z + _SHIFT)
-        leading = np.log(z + _SHIFT) if n == 0 else first * far**n
+        leading = log(z + _SHIFT) if n == 0 else first * far**n
         total = leading + 0.5 * near * far ** (n + 1)
         for power, factor in terms:
             total = total + factor * far**power

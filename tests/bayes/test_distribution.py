@@ -15,7 +15,8 @@ from pymc.logprob.utils import ParameterValueError
 from scipy import stats
 
 import expfam_glm as eg
-from expfam_glm.bayes.distribution import _in_support, dist
+from expfam_glm.bayes.distribution import dist
+from expfam_glm.bayes.membership import in_support
 from expfam_glm.errors import ArgumentError, DataError
 from expfam_glm.spec import families
 from tests.declared import DECLARED, continuous_bernoulli, logarithmic, zero_truncated_poisson
@@ -95,7 +96,7 @@ def test_symbolic_support_is_that_of_the_family(name: str, r: float) -> None:
     family = CASES[name][0]
     y = np.concatenate([np.arange(-3, 12) / 4, np.arange(-3, 22) / 7, [0.3, np.pi]])
     symbol = pt.as_tensor(y)
-    tests = _in_support(family, symbol, pt.as_tensor(1 / r), False)
+    tests = in_support(family, symbol, pt.as_tensor(1 / r), False)
     found = np.ones(y.shape, bool)
     for test in tests:
         found &= test.eval(**QUICK)

@@ -9,6 +9,8 @@ import pymc as pm
 import pytest
 from scipy import stats
 
+import expfam_glm as eg
+from expfam_glm.bayes.group_effects import LKJ, draw_root
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.prior_predictive import prior_predictive
 from expfam_glm.bayes.priors import apply
@@ -59,3 +61,43 @@ def test_what_cannot_be_drawn_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         prior_predictive(problem(name), draws=10, priors=priors)
+
+
+def test_group_effects_are_drawn_with_their_priors() -> None:
+    rng = np.random.default_rng(4)
+    g, x = np.repeat(["a", "b", "c"], 4), rng.normal(size=12)
+    own = eg.GLM("y ~ x + (1 + x | g)", {"y": np.zeros(12, int), "x": x, "g": g}, family="poisson")
+    priors = {"beta": Prior("Normal", mu=0, sigma=0.3), "sd_g": Prior("HalfNormal", sigma=0.4)}
+    tree = own.prior_predictive(draws=2000, random_seed=5, priors=priors)
+    assert tree["prior"]["b_g"].dims == ("chain", "draw", "g", "effect_g")
+    b, sd, corr, beta = (tree["prior"][v].values[0] for v in ("b_g", "sd_g", "corr_g", "beta"))
+    assert stats.kstest(sd[:, 1], stats.halfnorm(scale=0.4).cdf).pvalue > SUSPICIOUS
+    # LKJ(2) of two effects: (1 + corr)/2 ~ Beta(2, 2)
+    assert stats.kstest((1 + corr[:, 0, 1]) / 2, stats.beta(2, 2).cdf).pvalue > SUSPICIOUS
+    root = sd[..., None] * np.linalg.cholesky(corr)
+    z = np.linalg.solve(root[:, None], b[..., None])[..., 0]
+    assert stats.kstest(z[:, 0].ravel(), stats.norm.cdf).pvalue > SUSPICIOUS
+    assert abs(np.corrcoef(z.reshape(-1, 2).T)[0, 1]) < 5 / np.sqrt(z[..., 0].size)
+    codes = tree["constant_data"]["index_g"].values
+    mu = np.exp(beta[:, [0]] + beta[:, [1]] * x + b[:, codes, 0] + b[:, codes, 1] * x)
+    y = tree["prior_predictive"]["y"].values[0]
+    pearson = (y - mu) / np.sqrt(mu)
+    assert abs(pearson.mean()) < 5 / np.sqrt(pearson.size)
+    assert abs(pearson.var() - 1) < 0.2
+
+
+def test_effects_stay_in_the_domain_of_the_link() -> None:
+    columns = {"y": np.ones(6, int), "g": np.repeat([0, 1], 3)}
+    own = eg.GLM("y ~ 1 + (1 | g)", columns, family="poisson", link="sqrt")
+    priors = {"beta": Prior("Normal", mu=1, sigma=1), "sd_g": Prior("HalfNormal", sigma=2)}
+    prior = own.prior_predictive(draws=100, random_seed=1, priors=priors)["prior"]
+    assert np.all(prior["beta"].values[0] + prior["b_g"].values[0, :, :, 0] > 0)
+
+
+def test_correlations_of_three_effects_are_of_lkj() -> None:
+    root = draw_root(3, 3000, np.random.default_rng(7))
+    corr = root @ root.mT
+    np.testing.assert_allclose(corr[:, [0, 1, 2], [0, 1, 2]], 1.0, rtol=1e-14)
+    marginal = stats.beta(LKJ + 0.5, LKJ + 0.5)  # of (1 + corr)/2, Lewandowski et al. (2009)
+    for pair in ((1, 0), (2, 0), (2, 1)):
+        assert stats.kstest((1 + corr[:, *pair]) / 2, marginal.cdf).pvalue > SUSPICIOUS
