@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.errors import ArgumentError, CorrelationError, DataError
+from expfam_glm.errors import ArgumentError, CorrelationError, DataError, FitWarning
 from tests.gee import dense
 from tests.gee.test_dense import clustered
 from tests.gee.trial import FORMULA, fit_of, same, with_gaps
