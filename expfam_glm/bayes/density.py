@@ -7,10 +7,11 @@ default transforms.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 from pytensor.graph.traversal import toposort
@@ -32,6 +33,8 @@ from expfam_glm.spec.lower import lower
 from expfam_glm.spec.scale import Scale
 from expfam_glm.spec.separate import separate
 from expfam_glm.spec.simplify import simplify
+
+_LARGEST = math.log(1.7e308)  # its exponential is a float
 
 
 @lru_cache(maxsize=128)
@@ -64,7 +67,7 @@ class LogPosterior:
         self.scales = {name: Scale(domain) for name, domain in family.shape.items()}
         self.shape_priors = PriorTerms(list(applied.shapes.values()))
         if applied.phi is not None:
-            self.dispersion, self.power = PriorTerms([applied.phi]), applied.phi_power
+            self.phi_prior, self.power = PriorTerms([applied.phi]), applied.phi_power
             self.a_of_phi = _dispersion_kernel(family)
         else:
             self.a = float(family.a(family.phi))
@@ -83,14 +86,12 @@ class LogPosterior:
             self.level = self.sums.level(closed, blocks.within_deviance)
         self.responses = ResponseTerms(blocks.responses, family, closed)
         self.table: Tabulated | None = None
-        if self.free and not self.scales:
-            self.table = Tabulated(self._of_dispersion, -0.5 * problem.n)
-        elif not self.free and len(self.scales) == 1:
-            self.table = Tabulated(self._of_shape, 0.0)
-        elif not self.free and not self.scales:
-            self.constant = float(self.responses(math.log(self.a))[0])
+        if self.free + len(self.scales) == 1:
+            self.table = Tabulated(self._apart, -0.5 * problem.n if self.free else 0.0)
+        elif not self.scales:
+            self.constant = float(self._apart(np.empty(0))[0])
 
-    def for_another_thread(self) -> LogPosterior:
+    def for_another_thread(self) -> Self:
         """The same function with memory of its own."""
         twin = copy(self)
         twin.sums = self.sums.for_another_thread()
@@ -130,97 +131,74 @@ class LogPosterior:
         return self.sums.scores / self.last_a
 
     def _shifted(self, z: np.ndarray, shift: np.ndarray | None) -> tuple[float, np.ndarray]:
-        beta, p = z[: self.p], self.p
-        value, gradient = -np.inf, np.empty(z.size)
-        psi = tuple(float(v) for v in self.shapes_at(z).values()) if self.scales else ()
-        rows = self.sums(beta, psi, shift)
+        p, jets, gradient = self.p, self._jets(z[self.p :]), np.empty(z.size)
+        beta = z[:p]
+        rows = self.sums(beta, tuple(psi for psi, _, _ in jets), shift)
         if rows is None:
-            return value, gradient
-        value, gradient[:p] = self.coefficients.total(beta)
+            return -np.inf, gradient
+        value, slope = self.coefficients.total(beta)
         if self.joint is not None:
-            together, slope = self.joint(beta)
-            value, gradient[:p] = value + together, gradient[:p] + slope
-        a, elasticity = (self.a, 0.0) if not self.free else self._dispersion_at(z[-1])
+            together, steep = self.joint(beta)
+            value, slope = value + together, slope + steep
+        a, elasticity = self._dispersion(z)
         self.last_a = a
         fit = (rows.value + self.level) / a
-        value += fit
-        gradient[:p] += rows.gradient if a == 1.0 else rows.gradient / a
+        gradient[:p] = slope + (rows.gradient if a == 1.0 else rows.gradient / a)
+        apart, *gradient[p:] = self._of_unknown(z[p:])
+        for k, (by_shape, (_, first, _)) in enumerate(zip(rows.by_shape, jets, strict=True), p):
+            gradient[k] += by_shape * first / a
         if self.free:
-            phi = np.exp(z[-1:]) ** self.power
-            log_prior, slope = self.dispersion.total(phi)
-            value += log_prior + self.power * float(z[-1])
-            gradient[-1] = self.power * (float(slope[0] * phi[0]) + 1.0) - elasticity * fit
-        if psi:
-            value = self._add_shapes(z, psi, rows.by_shape, a, value, gradient)
-        if self.table is not None:
-            apart, slope_of = self.table(math.log(a) if self.free else float(z[p]))
-            value += apart
-            gradient[-1] += slope_of * (elasticity if self.free else 1.0)
-        elif psi:
-            apart, by_a, *by_shape = self.responses(math.log(a), *psi)
-            value += apart
-            gradient[p : p + len(psi)] += by_shape * self._shape_slopes(z)[0]
-            gradient[-1] += elasticity * by_a
-        else:
-            value += self.constant
-        return float(value), gradient
+            gradient[-1] -= elasticity * fit
+        return value + fit + float(apart), gradient
 
-    def _dispersion_at(self, log_phi: float) -> tuple[float, float]:
+    def _of_unknown(self, unknown: np.ndarray) -> Sequence[float]:
+        """`_apart`, from its table where there is one."""
+        if self.table is not None:
+            return self.table(float(unknown[0]))
+        return self._apart(unknown) if unknown.size else (self.constant,)
+
+    def _jets(self, unknown: np.ndarray) -> list[tuple[float, float, float]]:
+        """ψ, dψ/du and d²ψ/du² of each free shape."""
+        own = zip(self.scales.values(), unknown, strict=False)
+        return [scale.jet(float(u)) for scale, u in own]
+
+    def _dispersion(self, z: np.ndarray) -> tuple[float, float]:
         """a(φ) and d log a/d log φ."""
-        a, elasticity = self.a_of_phi(np.exp(log_phi))
+        if not self.free:
+            return self.a, 0.0
+        a, elasticity = self.a_of_phi.bare(math.exp(min(z[-1], _LARGEST)))
         return float(a), float(elasticity)
 
-    def _shape_slopes(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """dψ/du and d²ψ/du² of the shapes."""
-        own = zip(self.scales.values(), z[self.p :], strict=False)
-        slopes, bends = np.transpose([scale.slopes(float(u)) for scale, u in own])
-        return slopes, bends
-
-    def _add_shapes(
-        self, z: np.ndarray, psi: tuple[float, ...], by_shape: list[float], a: float,
-        value: float, gradient: np.ndarray,
-    ) -> float:  # fmt: skip
-        """The value with the priors of the shapes; their part of the gradient is written."""
-        slopes, bends = self._shape_slopes(z)
-        log_prior, slope = self.shape_priors.total(np.array(psi))
-        own = (slope + np.array(by_shape) / a) * slopes + bends / slopes
-        gradient[self.p : self.p + len(psi)] = own
-        return value + log_prior + float(np.log(np.abs(slopes)).sum())
-
-    def _of_dispersion(self, tau: float) -> tuple[float, float]:
-        """What the responses say of log a, and its derivative."""
-        value, slope = self.responses(tau)
-        return float(value), float(slope)
-
-    def _of_shape(self, u: float) -> tuple[float, float]:
-        """What the responses say of the only shape on its working scale, and its derivative."""
-        (scale,) = self.scales.values()
-        value, _, slope = self.responses(math.log(self.a), float(scale.back(u)))
-        return float(value), float(slope * scale.slopes(u)[0])
+    def _apart(self, unknown: np.ndarray) -> np.ndarray:
+        """What depends on z without β alone: B and the priors; then its derivatives."""
+        jets = self._jets(unknown)
+        a, elasticity = self._dispersion(unknown)
+        psi = [own for own, _, _ in jets]
+        value, by_a, *by_shape = self.responses(math.log(a), *psi)
+        slopes = []
+        if psi:
+            log_prior, slope = self.shape_priors.total(np.array(psi))
+            value += log_prior
+            for by_psi, steep, (_, first, second) in zip(by_shape, slope, jets, strict=True):
+                value += math.log(abs(first))
+                slopes.append((by_psi + steep) * first + second / first)
+        if self.free:
+            scaled = np.exp(self.power * unknown[-1:])
+            log_prior, slope = self.phi_prior.total(scaled)
+            value += log_prior + self.power * unknown[-1]
+            slopes.append(self.power * (slope[0] * scaled[0] + 1.0) + elasticity * by_a)
+        return np.array([value, *slopes])
 
     def values(self, z: np.ndarray) -> np.ndarray:
         """The values alone at many points (m, d), −∞ outside the domain of η."""
+        beta, unknown = z[:, : self.p], z[:, self.p :]
         with np.errstate(all="ignore"):
-            psi = tuple(self.shapes_at(z).values())
-            found = self.sums.many(z[:, : self.p], psi) + self.level
-            value = self.coefficients(z[:, : self.p])[0].sum(axis=-1)
+            fit = self.sums.many(beta, tuple(self.shapes_at(z).values())) + self.level
+            value = self.coefficients(beta)[0].sum(axis=-1)
             if self.joint is not None:
-                value += [self.joint(beta)[0] for beta in z[:, : self.p]]
-            log_a = np.full(len(z), 0.0 if self.free else math.log(self.a))
-            if self.free:
-                log_a = np.log([self._dispersion_at(log_phi)[0] for log_phi in z[:, -1]])
-                scaled = np.exp(self.power * z[:, -1:])
-                value += self.dispersion(scaled)[0][:, 0] + self.power * z[:, -1]
-            value += found * np.exp(-log_a)
-            if psi:
-                value += self.shape_priors(np.stack(psi, -1))[0].sum(axis=-1)
-                value += [np.log(np.abs(self._shape_slopes(row)[0])).sum() for row in z]
-            if self.table is not None:
-                value += [self.table(t)[0] for t in (log_a if self.free else z[:, self.p])]
-            elif psi:
-                value += [self.responses(*own)[0] for own in zip(log_a, *psi, strict=True)]
-            else:
-                value += self.constant
+                value += [self.joint(own)[0] for own in beta]
+            value += fit / [self._dispersion(own)[0] for own in z]
+            value += [self._of_unknown(own)[0] for own in unknown]
         return np.where(np.isfinite(value), value, -np.inf)
 
 

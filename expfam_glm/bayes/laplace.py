@@ -71,9 +71,7 @@ def laplace(
         z[:, : density.p].reshape(chains, draws, -1),
         np.exp(z[:, -1]).reshape(chains, draws) if density.free else None,
         stats,
-        {
-            name: values.reshape(chains, draws) for name, values in shapes.items()
-        },
+        {name: values.reshape(chains, draws) for name, values in shapes.items()},
     )
     quasi = isinstance(problem, QuasiProblem)
     attrs = common_attrs(

@@ -9,7 +9,6 @@ import numpy as np
 from expfam_glm.bayes.row_sums import Total, row_blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.row import row_kernel
-from expfam_glm.spec.separate import separate
 
 
 class ParabolaSums:
@@ -51,7 +50,7 @@ class ParabolaSums:
         return -0.5 * (sum(values) + within) if deviance else sum(values)
 
     def for_another_thread(self) -> ParabolaSums:
-        """The same: nothing is written to."""
+        """The same: but for `scores`, nothing is written to."""
         return copy(self)
 
     def __call__(
@@ -77,4 +76,4 @@ class ParabolaSums:
     def many(self, beta: np.ndarray, psi: tuple[np.ndarray, ...] = ()) -> np.ndarray:
         """The sums alone at many points (m, p)."""
         apart = beta - self.fit
-        return apart @ self.slope - 0.5 * np.einsum("mi,ij,mj->m", apart, self.gram, apart)
+        return apart @ self.slope - 0.5 * np.sum((apart @ self.gram) * apart, axis=1)

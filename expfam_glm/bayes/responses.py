@@ -55,7 +55,7 @@ class Tabulated:
     asked for, and computed outside of it.
     """
 
-    def __init__(self, direct: Callable[[float], tuple[float, float]], lead: float) -> None:
+    def __init__(self, direct: Callable[[np.ndarray], np.ndarray], lead: float) -> None:
         self.direct, self.lead = direct, lead
         self.table: np.ndarray | None = None  # coefficients (degree + 1, 2)
         self.domain = (np.nan, np.nan)
@@ -66,7 +66,8 @@ class Tabulated:
             self._tabulate(t)
         low, high = self.domain
         if self.table is None or not low <= t <= high:
-            return self.direct(t)
+            value, slope = self.direct(np.array([t])).tolist()
+            return value, slope
         angle = np.arccos((2 * t - low - high) / (high - low))
         value, slope = np.cos(self.orders * angle) @ self.table
         return float(value) + self.lead * t, float(slope) + self.lead
@@ -77,7 +78,7 @@ class Tabulated:
         for degree in _DEGREES:
             nodes = np.polynomial.chebyshev.chebpts1(degree + 1)
             t = low + (high - low) * (nodes + 1) / 2
-            values = np.array([self.direct(float(at)) for at in t])
+            values = np.array([self.direct(np.array([at])) for at in t])
             values -= self.lead * np.column_stack([t, np.ones(t.size)])
             self.orders = np.arange(degree + 1.0)
             table = np.linalg.solve(np.cos(np.arccos(nodes)[:, None] * self.orders), values)

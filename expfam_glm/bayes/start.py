@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior, centre_of, has_density, space_of
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.bayes.scaling import weakly_informative
 from expfam_glm.data.blocks import MemoryBlocks

@@ -60,7 +60,9 @@ def _factor(v: Variable) -> tuple[float, Variable | None]:
 def _settled(v: Variable) -> bool:
     """Whether v is the near branch that `_log_half_erfc` itself writes."""
     rest = _factor(v)[1]
-    return rest is not None and is_a(rest, psm.Erfc) and is_a(rest.owner.inputs[0], ps.ScalarMinimum)
+    return (
+        rest is not None and is_a(rest, psm.Erfc) and is_a(rest.owner.inputs[0], ps.ScalarMinimum)
+    )
 
 
 def _log_half_erfc(z: Variable) -> Variable:
