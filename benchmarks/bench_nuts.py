@@ -43,6 +43,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402 - after the number of threads
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 # name: rows, columns, family, kind of design
 DESIGNS = {
     "plain": (10_000, 20, "binomial", "plain"),

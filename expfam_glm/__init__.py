@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expfam_glm import correlation, families, links
-    from expfam_glm.bayes.calibrate import calibrate
     from expfam_glm.bayes.prior import Prior
     from expfam_glm.data.load import load_data
     from expfam_glm.figures.agreement import plot_agreement
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from expfam_glm.plots import plot_comparison, plot_profile
     from expfam_glm.residual_plots import plot_diagnostics
     from expfam_glm.results.association import association
+    from expfam_glm.results.calibrate import calibrate
     from expfam_glm.results.compare import compare
     from expfam_glm.results.coverage import coverage
     from expfam_glm.results.deviance_table import deviance_table
@@ -49,7 +49,7 @@ _HOMES = {
     "UnitInterval": "spec.domain",
     "Prior": "bayes.prior",
     "association": "results.association",
-    "calibrate": "bayes.calibrate",
+    "calibrate": "results.calibrate",
     "compare": "results.compare",
     "coverage": "results.coverage",
     "deviance_table": "results.deviance_table",

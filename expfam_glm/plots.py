@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
-from expfam_glm.errors import ArgumentError, ResultError
+from expfam_glm.errors import ArgumentError
 from expfam_glm.figures.canvas import (
     GRAY,
     PALETTE,
     PER_LETTER,
     canvas,
     check_backend,
+    check_table,
     chosen_coefs,
     figure_size,
     with_options,
@@ -26,6 +27,9 @@ from expfam_glm.results.text import percent
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
+# What the tables hold that is drawn.
+COMPARISON = ("estimate", "interval", "inner_interval", "value", "density")
+PROFILE = ("root", "value", "interval", "estimate", "se")
 FOREST_WIDTH = 6.0  # inches
 # Small enough to leave short intervals visible: points² in matplotlib, else dots.
 MARKER = {"matplotlib": 12, "bokeh": 4, "plotly": 4, "none": 4}
@@ -91,7 +95,8 @@ def plot_comparison(
 
     if scaled and densities:
         raise ArgumentError("densities have panels of their own; leave scaled= out.")
-    chosen = _choose(table, coefs)
+    check_table(table, COMPARISON, "plot_comparison", "compare")
+    chosen = chosen_coefs(table[list(COMPARISON)], coefs, "plot_comparison", "the comparison")
     if scaled:
         chosen = chosen / table["se"].sel(model=table.attrs["reference"], drop=True)
     inner, outer = (percent(table.attrs[name]) for name in ("inner_prob", "ci_prob"))
@@ -187,8 +192,8 @@ def plot_profile(
     >>> plot_profile(eg.profile(model.fit()), backend="none").backend
     'none'
     """
-    check_backend(backend)
-    chosen = _profiles_of(profiles, coefs)
+    check_table(profiles, PROFILE, "plot_profile", "profile")
+    chosen = chosen_coefs(profiles, coefs, "plot_profile", "the profiles")
     names = [str(label) for label in chosen["coef"].values]
     series = ("profile", "normal approximation")
     figure = canvas(
@@ -214,25 +219,3 @@ def plot_profile(
         figure.few_ticks(panel)
     prob = percent(chosen.attrs["ci_prob"])
     return figure.finish(f"Profiles: {prob}% interval between the vertical lines")
-
-
-def _profiles_of(profiles: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
-    """The part of the profiles that is to be drawn."""
-    needed = ("root", "value", "interval", "estimate", "se")
-    if not isinstance(profiles, xr.Dataset) or any(name not in profiles for name in needed):
-        raise ResultError(
-            f"plot_profile takes what profile returned, not this {type(profiles).__name__}; write "
-            "plot_profile(profile(tree))."
-        )
-    return chosen_coefs(profiles, coefs, "plot_profile", "the profiles")
-
-
-def _choose(table: xr.Dataset, coefs: Sequence[str] | None) -> xr.Dataset:
-    """The part of a comparison that is to be drawn."""
-    needed = ("estimate", "interval", "inner_interval", "value", "density")
-    if not isinstance(table, xr.Dataset) or any(name not in table for name in needed):
-        raise ResultError(
-            "plot_comparison takes the table that compare returned, "
-            f"not this {type(table).__name__}; write plot_comparison(compare({{...}}))."
-        )
-    return chosen_coefs(table[list(needed)], coefs, "plot_comparison", "the comparison")

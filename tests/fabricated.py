@@ -64,6 +64,8 @@ def made_up(n: int = 12, **changes: object) -> Estimate:
             "warnings": "",
         },
     )
+    if {"labels", "fit", "fit_stats"} & set(changes):  # no longer what its design describes
+        estimate.attrs.pop("design")
     return replace(estimate, **changes)
 
 

@@ -797,6 +797,14 @@ def test_names_in_two_unicode_normalisations() -> None:
             eg.GLM(formula, data, family="poisson")
     with refused(DataError, "Unicode normalisation"):
         eg.GLM("y ~ 1", data, family="poisson", offset="\u00e9")
+    composed = {"y": COUNTS, "\u00e9": X1}
+    first, second = (
+        eg.GLM(f"y ~ {name}", composed, family="poisson").fit(draws=10)["fit"]["beta"]
+        for name in ("\u00e9", "e\u0301")  # as Python composes its own names
+    )
+    assert first.equals(second)
+    with refused(FormulaError, "Unicode normalisation"):  # quoted names stay as they are
+        eg.GLM("y ~ `e\u0301`", composed, family="poisson")
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_the_profile_is_drawn_beside_its_normal_approximation() -> None:
         line.get_xdata()[0] for line in panel.get_lines() if list(line.get_ydata()) == [0, 1]
     ]
     np.testing.assert_allclose(sorted(upright), one["interval"])
-    with pytest.raises(ResultError, match="takes what profile returned"):
+    with pytest.raises(ResultError, match="takes the table that profile returned"):
         plot_profile(found["root"])
     with pytest.raises(ArgumentError, match="backend"):
         plot_profile(found, backend="paper")

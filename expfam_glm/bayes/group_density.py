@@ -8,14 +8,14 @@ logarithms, where effects correlate) and by z.
 
 from __future__ import annotations
 
-from copy import copy
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln
 
-from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_effects import LKJ, correlates
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.data.bars import GroupEffects
 from expfam_glm.data.response import Problem
@@ -99,12 +99,14 @@ class Part:
     def shift(self, b: np.ndarray) -> np.ndarray:
         """What effects b (levels, q) add to η (n,)."""
         if self.plain:
-            return b[self.codes, 0]
+            return b.ravel().take(self.codes)
         return np.einsum("nq,nq->n", b[self.codes], self.Z)
 
     def totals(self, scores: np.ndarray) -> np.ndarray:
         """Derivatives in b (levels, q) from those in η."""
-        weights = [scores] if self.plain else scores * self.Z.T
+        if self.plain:
+            return np.bincount(self.codes, scores, self.levels)[:, None]
+        weights = scores * self.Z.T
         return np.column_stack([np.bincount(self.codes, w, self.levels) for w in weights])
 
 
@@ -125,12 +127,6 @@ class GroupPosterior(LogPosterior):
         """Length of z."""
         return self.parts[-1].z.stop
 
-    def for_another_thread(self) -> GroupPosterior:
-        """The same function with memory of its own."""
-        twin = copy(self)
-        twin._lend()
-        return twin
-
     def expand(self, z: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters at z by name, the effects themselves among them."""
         found = super().expand(z[: self.base])
@@ -147,16 +143,16 @@ class GroupPosterior(LogPosterior):
         """Value and gradient; −∞ outside the domain of η."""
         roots = [part.spread.root(z[part.v]) for part in self.parts]
         standard = [z[part.z].reshape(part.levels, part.q) for part in self.parts]
-        shift: np.ndarray | float = 0.0
-        for part, R, own in zip(self.parts, roots, standard, strict=True):
-            shift = shift + part.shift(own @ R.T)
+        shifts = (
+            part.shift(own @ R.T) for part, R, own in zip(self.parts, roots, standard, strict=True)
+        )
         gradient = np.zeros(z.size)
-        value, gradient[: self.base] = self.shifted(z[: self.base], np.asarray(shift))
+        value, gradient[: self.base] = self.shifted(z[: self.base], sum(shifts, start=0.0))
         if not np.isfinite(value):
             return -np.inf, np.zeros(z.size)
-        assert self.scores is not None
+        scores = self.scores
         for part, R, own in zip(self.parts, roots, standard, strict=True):
-            totals = part.totals(self.scores)
+            totals = part.totals(scores)
             flat = z[part.z]
             value += -0.5 * float(flat @ flat) - 0.5 * flat.size * np.log(2 * np.pi)
             gradient[part.z] = (totals @ R - own).ravel()

@@ -66,15 +66,12 @@ def laplace(
         {"log_weight": (each, np.asarray(smoothed).reshape(chains, draws))},
         coords={"chain": range(chains), "draw": range(draws)},
     )
-    shapes = [density.shapes_at(row) for row in z]
+    shapes = density.shapes_at(z)
     found = Chains(
         z[:, : density.p].reshape(chains, draws, -1),
         np.exp(z[:, -1]).reshape(chains, draws) if density.free else None,
         stats,
-        {
-            name: np.array([values[name] for values in shapes]).reshape(chains, draws)
-            for name in density.scales
-        },
+        {name: values.reshape(chains, draws) for name, values in shapes.items()},
     )
     quasi = isinstance(problem, QuasiProblem)
     attrs = common_attrs(
@@ -138,21 +135,16 @@ def _draw(
     density: LogPosterior, centre: np.ndarray, root: np.ndarray, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws inside the domain of η, and the logarithms of posterior over normal density."""
-    z, log_weights = np.empty((size, centre.size)), np.empty(size)
-    for row in range(size):
-        for _ in range(_MOST_TRIALS):
-            u = rng.standard_normal(centre.size)
-            z[row] = centre + root @ u
-            value = density(z[row])[0]
-            if np.isfinite(value):
-                break
-        else:
-            raise SamplingError(
-                "the normal approximation lies almost wholly outside the domain of the link; use "
-                "sample()."
-            )
-        log_weights[row] = value + 0.5 * u @ u
-    return z, log_weights
+    u, values = np.empty((size, centre.size)), np.full(size, -np.inf)
+    for _ in range(_MOST_TRIALS):
+        left = np.flatnonzero(~np.isfinite(values))
+        if left.size == 0:
+            return centre + u @ root.T, values + 0.5 * np.sum(u**2, axis=1)
+        u[left] = rng.standard_normal((left.size, centre.size))
+        values[left] = density.values(centre + u[left] @ root.T)
+    raise SamplingError(
+        "the normal approximation lies almost wholly outside the domain of the link; use sample()."
+    )
 
 
 def _diagnose(k: float, size: int) -> str:

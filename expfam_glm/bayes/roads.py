@@ -15,12 +15,13 @@ import xarray as xr
 from nutpie.compiled_pyfunc import from_pyfunc
 from pytensor.graph.basic import Variable
 
-from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.prior import QUICK, variable_of
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import PHI_SCALES, Applied
 from expfam_glm.bayes.shrunk_density import ShrunkPosterior
 from expfam_glm.bayes.start import Start

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from expfam_glm.bayes.density import PriorTerms
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.prior import Prior, centre_of, has_density, space_of
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.bayes.scaling import weakly_informative
 from expfam_glm.data.blocks import MemoryBlocks
@@ -212,4 +212,4 @@ def _inverse_root(information: np.ndarray) -> np.ndarray:
         factor = factor_gram(information + np.diag(ridge))
     if factor is None:
         return np.diag(1 / np.sqrt(np.maximum(np.diag(information), _RIDGE)))
-    return np.linalg.solve(factor.R, np.eye(factor.R.shape[0])) / factor.scale[:, None]
+    return factor.root

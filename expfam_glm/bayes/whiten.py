@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import minimize
 
-from expfam_glm.bayes.density import LogPosterior, PriorTerms
+from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, Part
 from expfam_glm.bayes.prior import centre_of
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.bayes.shrunk_density import ShrunkPosterior
 from expfam_glm.bayes.start import Start

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from unicodedata import normalize
 
 from formulaic import Formula, SimpleFormula
 from formulaic.errors import FormulaicError
@@ -25,6 +26,8 @@ from expfam_glm.errors import FormulaError
 
 LARGEST_POWER = 20  # of a sum of terms, as in (a + b)**2
 MOST_PRODUCTS = 10**6  # of terms, which take seconds
+# A quoted part as a group, or what lies between such parts.
+_UNQUOTED = re.compile(r"""(`[^`]*`|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|[^`"']+""")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,12 @@ class Parsed:
 
 
 def parse(text: str, names: Iterable[str] = (), *, allow_code: bool = True) -> Parsed:
-    """Take a formula apart; `names` are the columns that a `.` on the right stands for."""
+    """Take a formula apart; `names` are the columns that a `.` on the right stands for.
+
+    Names are composed (NFC) as Python's own are; what stands in quotes is left as it is.
+    """
+    if not text.isascii():
+        text = _UNQUOTED.sub(lambda part: part[0] if part[1] else normalize("NFC", part[0]), text)
     return _parse(text, tuple(names) if "." in text else (), allow_code)
 
 

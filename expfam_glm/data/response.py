@@ -150,6 +150,7 @@ class Problem:
             "design": self.frame.design,
             "rows_dropped": self.frame.n_dropped,
             "rows_used": len(self.obs_id),
+            "row_columns": " ".join(self.frame.columns),
         }
         named.update({f"family_{key}": value for key, value in family.fixed.items()})
         return named

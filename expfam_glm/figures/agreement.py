@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ResultError
-from expfam_glm.figures.canvas import canvas, check_backend
+from expfam_glm.figures.canvas import canvas, check_table
 from expfam_glm.results.text import percent
 
 if TYPE_CHECKING:
@@ -61,12 +61,7 @@ def plot_agreement(
     >>> eg.plot_agreement(table, backend="none").backend
     'none'
     """
-    check_backend(backend)
-    if not isinstance(table, xr.Dataset) or "spread_ratio" not in table:
-        raise ResultError(
-            f"plot_agreement takes the table that compare returned, not this "
-            f"{type(table).__name__}; write plot_agreement(compare({{...}}))."
-        )
+    check_table(table, ["spread_ratio"], "plot_agreement", "compare")
     reference = str(table.attrs["reference"])
     models = [str(model) for model in table["model"].values if model != reference]
     if not models:

@@ -79,6 +79,15 @@ def check_backend(backend: str) -> None:
         ) from error
 
 
+def check_table(table: Any, needed: Sequence[str], function: str, source: str) -> None:
+    """Refuse what is not the table of `source` with all its variables."""
+    if not isinstance(table, xr.Dataset) or any(name not in table for name in needed):
+        raise ResultError(
+            f"{function} takes the table that {source} returned, not this {type(table).__name__}; "
+            f"write {function}({source}(...))."
+        )
+
+
 def canvas(
     panels: Sequence[str],
     series: Sequence[str],

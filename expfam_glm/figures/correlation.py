@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ResultError
-from expfam_glm.figures.canvas import PALETTE, Canvas, canvas, check_backend
+from expfam_glm.figures.canvas import PALETTE, Canvas, canvas
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -62,7 +62,6 @@ def plot_working_correlation(
     >>> eg.plot_working_correlation(gee, backend="none").backend
     'none'
     """
-    check_backend(backend)
     if not isinstance(tree, xr.DataTree) or "fit" not in tree.children:
         raise ResultError("plot_working_correlation takes what gee() returned.")
     fit = tree["fit"].to_dataset()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import ResultError
-from expfam_glm.figures.canvas import PER_LETTER, canvas, check_backend
+from expfam_glm.figures.canvas import PER_LETTER, canvas, check_table
 from expfam_glm.results.text import percent
 
 if TYPE_CHECKING:
@@ -62,11 +61,7 @@ def plot_coverage(
     >>> eg.plot_coverage(found, backend="none").backend
     'none'
     """
-    check_backend(backend)
-    if not isinstance(table, xr.Dataset) or "coverage_mcse" not in table:
-        raise ResultError(
-            f"plot_coverage takes what coverage returned, not this {type(table).__name__}."
-        )
+    check_table(table, ["coverage_mcse"], "plot_coverage", "coverage")
     coefs = [str(label) for label in table["coef"].values]
     roads = [str(road) for road in table["road"].values]
     height = 1.4 + len(coefs) * (0.25 + 0.17 * len(roads))

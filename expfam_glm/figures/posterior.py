@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from expfam_glm.figures.canvas import GRAY, PALETTE, canvas, check_backend
+from expfam_glm.figures.canvas import GRAY, PALETTE, canvas
 from expfam_glm.results.updating import prior_to_posterior
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -72,7 +72,6 @@ def plot_prior_posterior(
     >>> eg.plot_prior_posterior(near, model.fit(), backend="none").backend
     'none'
     """
-    check_backend(backend)
     found = prior_to_posterior(tree, likelihood, coefs, family, link)
     words = json.loads(found.attrs["priors"])
     called = {"prior": "prior", "likelihood": found.attrs["likelihood"], "posterior": "posterior"}

@@ -25,6 +25,7 @@ from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.few_clusters import few_clusters
 from expfam_glm.mle.fitness import deviance as row_deviance
 from expfam_glm.mle.rank import expand
+from expfam_glm.mle.remarks import vanishing
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 
@@ -86,7 +87,8 @@ def gee(
         return leave_one_out(rows, fit)
 
     found = covariances(equations, state, chosen, df, rows.occasions(), without)
-    notes = [*fit.notes, *_remarks(equations, state, found, chosen)]
+    kept = [label for label, gone in zip(problem.labels, fit.aliased, strict=True) if not gone]
+    notes = [*fit.notes, *_remarks(equations, state, found, chosen, kept)]
     constant = problem.constant_data() | rows.constant_data()
     named = {"groups": groups, "time": time}
     attrs: dict[str, str | float | int] = {
@@ -127,7 +129,11 @@ def gee(
 
 
 def _remarks(
-    equations: Equations, state: State, found: Covariances, chosen: tuple[str, ...]
+    equations: Equations,
+    state: State,
+    found: Covariances,
+    chosen: tuple[str, ...],
+    labels: list[str],
 ) -> list[str]:
     """What must be known about the fit; each is also a warning."""
     structure = equations.structure
@@ -140,12 +146,8 @@ def _remarks(
         )
     way_out = "Use cov='mancl-derouen' with df='t', or 'satterthwaite'."
     notes.append(few_clusters(K, p, chosen, ("robust",), CORRECTED, way_out))
-    robust, naive = (found.by_type[name].diagonal() for name in ("robust", "naive"))
-    if np.any(robust <= 1e-20 * naive):
-        notes.append(
-            "the robust covariance is zero in some direction: the scores of every cluster cancel. "
-            "Its standard errors say nothing; use cov='naive'."
-        )
+    robust, naive = (found.by_type[name] for name in ("robust", "naive"))
+    notes.append(vanishing(robust, naive, labels, "robust", K > p))
     notes = [note for note in notes if note]
     for note in notes:
         warn(note, FitWarning)

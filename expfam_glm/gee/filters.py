@@ -78,7 +78,7 @@ class _Filtered(NamedTuple):
 def _pieces(equations: Equations, state: State, kind: str) -> Iterator[_Filtered]:
     """The clusters, as many at once as fit into memory."""
     bread, p = state.bread, state.beta.size
-    Q = np.linalg.inv(bread.R) / bread.scale[:, None]
+    Q = bread.root
     root = equations.structure.root(state.parameter)
     for piece in equations.structure.clusters.pieces(
         equations.most, equal=True, clusters=max(1, MATRICES // (p * p))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import pytensor.tensor as pt
+
+from expfam_glm.spec.expression import substitute
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.lower import lower
 from expfam_glm.spec.simplify import simplify
 
-RowKernel = Callable[..., tuple[Any, ...]]
+RowKernel = Any  # what `lower` returns: (η, y, r, *shapes) → tuple of arrays
 
 
 @lru_cache(maxsize=512)
-def row_kernel(family: Family, link: Link, outputs: tuple[str, ...]) -> RowKernel:
+def row_kernel(
+    family: Family, link: Link, outputs: tuple[str, ...], unit: bool = False
+) -> RowKernel:
     """A function (η, y, r, *shapes) → the named quantities of each row.
 
     Parameters
@@ -25,6 +30,8 @@ def row_kernel(family: Family, link: Link, outputs: tuple[str, ...]) -> RowKerne
     link : Link
     outputs : tuple of str
         Names of expressions of `expfam_glm.spec.likelihood.RowModel`.
+    unit : bool
+        Whether r is 1 for every row: it is not looked at then.
 
     Returns
     -------
@@ -33,5 +40,7 @@ def row_kernel(family: Family, link: Link, outputs: tuple[str, ...]) -> RowKerne
         to them. A result that does not depend on a row may come back as a number.
     """
     rows = row_model(family, link)
-    graphs = simplify([getattr(rows, name) for name in outputs], rows.variables)
+    known = {rows.r: pt.constant(np.float64(1.0))} if unit else {}
+    graphs = [substitute(getattr(rows, name), known) for name in outputs]
+    graphs = simplify(graphs, rows.variables)
     return lower(rows.variables, graphs, rows=(rows.eta, rows.y))

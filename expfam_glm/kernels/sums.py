@@ -34,9 +34,17 @@ class Gram(NamedTuple):
         )
 
 
+# Up to so many columns, in a block beyond so many doubles, a loop along each column beats one
+# along each row.
+_NARROW, _LONG = 24, 1 << 15
+
+
 def weighted_gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
     """XᵀWX of a block, symmetric to the last bit."""
-    G = X.T @ np.multiply(X, W[:, None], out=_scratch(X.shape))
+    if X.shape[1] <= _NARROW and X.size > _LONG:
+        G = np.multiply(X.T, W, out=_scratch(X.shape[::-1])) @ X
+    else:
+        G = X.T @ np.multiply(X, W[:, None], out=_scratch(X.shape))
     return 0.5 * (G + G.T)
 
 

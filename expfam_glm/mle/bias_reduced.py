@@ -11,7 +11,7 @@ import numpy as np
 from expfam_glm.errors import RankError
 
 # Directions of a cluster that it determines by itself (1 − leverage below this) carry no residual.
-_DETERMINED = 1e-10
+_DETERMINED = 1e-7
 
 
 class Rows(NamedTuple):
@@ -190,7 +190,7 @@ class BiasReduced:
                 back = core @ F[t].T @ F[s]
                 second = own[:, s, t] @ (own[:, s, t] + 2 * cross) + np.sum(back * back.T)
                 total += first + second
-        return float(q * (q + 1) / total)
+        return float(q * (q + 1) / total) if total > 0 else np.nan
 
     def _expectation(self, contrasts: np.ndarray) -> np.ndarray:
         """E V̂ of the contrasts under the working model, up to φ."""

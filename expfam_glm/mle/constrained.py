@@ -131,12 +131,17 @@ def constrained_maximum(
     return Constrained(origin + N @ maximum.solution.beta, maximum.measures.deviance)
 
 
+def nearest_under(beta: np.ndarray, V: np.ndarray, C: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """The point with Cβ = r that is nearest to β in the metric of V⁻¹."""
+    spread = V @ C.T
+    return beta - spread @ np.linalg.solve(C @ spread, C @ beta - r)
+
+
 def _coordinates(
     problem: Problem, C: np.ndarray, r: np.ndarray, beta: np.ndarray, V: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, Problem]:
     """β₀, N and the problem in γ."""
-    spread = V @ C.T
-    origin = beta - spread @ np.linalg.solve(C @ spread, C @ beta - r)
+    origin = nearest_under(beta, V, C, r)
     size = np.sqrt(np.diagonal(V))
     q, p = C.shape
     N = size[:, None] * np.linalg.qr((C * size).T, mode="complete")[0][:, q:]

@@ -18,7 +18,7 @@ from expfam_glm.mle.layout import HETEROSCEDASTIC, Layout
 from expfam_glm.mle.linear import Factor
 
 # A leverage above this is one but for rounding: the row determines a coefficient by itself.
-_DETERMINED = 1 - 1e-10
+_DETERMINED = 1 - 1e-7
 
 
 class Robust(NamedTuple):

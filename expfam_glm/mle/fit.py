@@ -32,7 +32,7 @@ from expfam_glm.mle.linear import Factor, conditioning, factor_gram
 from expfam_glm.mle.maximum import Maximum, find_maximum
 from expfam_glm.mle.null import null_deviance
 from expfam_glm.mle.penalised import find_penalised
-from expfam_glm.mle.penalty import penalty_attrs, penalty_of
+from expfam_glm.mle.penalty import penalty_of
 from expfam_glm.mle.rank import expand
 from expfam_glm.mle.remarks import check_penalty, dropped_rows, of_sandwich
 from expfam_glm.mle.shape import ShapeEstimates
@@ -180,7 +180,7 @@ def fit(
         "cov_type": cov_type,
         "dispersion": "known" if family.phi is not None else str(dispersion),
         **arranged.attrs(),
-        **({} if known is None else penalty_attrs(known)),
+        **({} if known is None else known.attrs()),
         "warnings": "\n".join(notes),
     }
     if family.name != problem.family.name:

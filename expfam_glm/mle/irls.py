@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -103,11 +104,13 @@ class Scoring:
 
     @cached_property
     def _kernel(self) -> RowKernel:
-        """(η, y, w) → u, W and the terms of the objective."""
-        objective = "weighted_deviance" if self._closed else "kernel"
+        """(η, y, w) → u, W and the terms of the objective; NumPy is silenced by the caller."""
+        problem, objective = self.problem, "weighted_deviance" if self._closed else "kernel"
+        unit = problem.w is None and not isinstance(problem, Streamed)
         outputs = ("score", "weight", objective)
-        kernel = row_kernel(self.problem.family, self.problem.link, outputs)
-        return lambda eta, y, w: kernel(eta, y, w, *self.shapes)
+        kernel = row_kernel(problem.family, problem.link, outputs, unit)
+        run, rest = kernel.bare, (*self.shapes, *(None,) * kernel.buffers)
+        return lambda eta, y, w: run(eta, y, w, *rest)
 
     @cached_property
     def _variance(self) -> RowKernel:
@@ -163,13 +166,13 @@ class Scoring:
         assert step is not None
         if isinstance(self.problem, Streamed):
             self.problem.held["beta"] = beta
-        decrement = factor.length(step) / np.sqrt(self.dispersion(sums))
-        return State(beta, sums, factor, step, float(decrement))
+        decrement = factor.length(step) / math.sqrt(self.dispersion(sums))
+        return State(beta, sums, factor, step, decrement)
 
     def admits(self, sums: Gram) -> bool:
         """Whether every η is in its domain and the sums are finite."""
         inside = self.space.low < sums.low and sums.high < self.space.high
-        return bool(inside and np.isfinite(sums.objective) and np.all(np.isfinite(sums.score)))
+        return inside and math.isfinite(sums.objective) and bool(np.isfinite(sums.score).all())
 
     def dispersion(self, sums: Gram) -> float:
         """The current Pearson estimate of a(φ), or the known one."""
@@ -233,7 +236,7 @@ class Scoring:
     def _finish(self, state: State, iterations: int, first: State) -> Solution:
         # R⁻¹ of the start by R of the end: how much of the information is left in each direction
         end = state.factor.R * (state.factor.scale / first.factor.scale)
-        left = np.linalg.svd(end @ np.linalg.inv(first.factor.R))[1]
+        left = np.linalg.svd(end @ first.factor.unscaled_root, compute_uv=False)
         if left[-1] < _VANISHED:
             raise ConvergenceError(
                 self._report(state, iterations, "the information about some direction vanished, "

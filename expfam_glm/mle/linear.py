@@ -23,8 +23,8 @@ class Factor:
     def solve(self, U: np.ndarray) -> np.ndarray:
         """I⁻¹U for one (p,) or several (p, m) right-hand sides."""
         with np.errstate(over="ignore", invalid="ignore"):  # a step that is not finite is halved
-            half = self._root.T @ (U.T / self.scale).T
-            return ((self._root @ half).T / self.scale).T
+            half = self.unscaled_root.T @ (U.T / self.scale).T
+            return ((self.unscaled_root @ half).T / self.scale).T
 
     def inverse(self) -> np.ndarray:
         """I⁻¹, symmetric."""
@@ -33,7 +33,7 @@ class Factor:
     @property
     def root(self) -> np.ndarray:
         """D⁻¹R⁻¹, whose columns are orthonormal under I: X·root has the information 1."""
-        return self._root / self.scale[:, None]
+        return self.unscaled_root / self.scale[:, None]
 
     @property
     def triangle(self) -> np.ndarray:
@@ -41,7 +41,7 @@ class Factor:
         return self.R * self.scale
 
     @cached_property
-    def _root(self) -> np.ndarray:
+    def unscaled_root(self) -> np.ndarray:
         """R⁻¹."""
         return np.linalg.inv(self.R)
 

@@ -51,6 +51,8 @@ class Penalised:
         How a free a(φ) is estimated at every β.
     tol : float
     max_iterations : int
+    C : ndarray (q, p), optional
+        Combinations Cβ that stay as they are at the start.
     """
 
     problem: Problem
@@ -58,6 +60,7 @@ class Penalised:
     dispersion: str | float
     tol: float
     max_iterations: int
+    C: np.ndarray | None = None
 
     @cached_property
     def _blocks(self) -> Blocks:
@@ -104,6 +107,16 @@ class Penalised:
             state,
         )
 
+    def at(self, beta: np.ndarray) -> _State:
+        """The state at β, with a(φ) as given.
+
+        Raises
+        ------
+        ConvergenceError
+            If β is not admissible.
+        """
+        return self._start(beta)
+
     def _advance(self, state: _State) -> _State:
         """The full step, halved while it leaves the domain or worsens the fit."""
         length = 1.0
@@ -143,6 +156,9 @@ class Penalised:
         if not np.all(np.isfinite(score)):
             return None
         step = factor.solve(score)
+        if self.C is not None:
+            spread = factor.solve(self.C.T)
+            step = step - spread @ np.linalg.solve(self.C @ spread, self.C @ step)
         decrement = float(factor.length(step) / np.sqrt(a))
         return _State(beta, sums, a, factor, step, decrement, objective)
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.errors import ArgumentError, ResultError, one_of
 from expfam_glm.kernels.row import RowKernel, row_kernel
+from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor
 from expfam_glm.spec.expression import Expression, scalar, substitute
 from expfam_glm.spec.family import Family
@@ -42,6 +43,14 @@ class Ridge:
         constant = np.all(X == X[0], axis=0) & (X[0] != 0)
         return np.where(constant, 0.0, self.scale**-2)
 
+    def information(self, problem: Problem, W: np.ndarray, a: float) -> np.ndarray:
+        """What it adds to XᵀWX (p, p), at φ = 1."""
+        return np.diag(a * self.precision(problem))
+
+    def attrs(self) -> dict[str, str | float | int]:
+        """What a result tree holds of it."""
+        return {"penalty": str(self), "penalty_scale": self.scale}
+
 
 @dataclass(frozen=True)
 class Conjugate:
@@ -66,9 +75,19 @@ class Conjugate:
                 f"penalty={self!s}: the mean {mean:g} does not lie in the mean space "
                 f"{family.mean_space} of {family.name!r}; give another mean."
             )
-        share = self.kappa / problem.n
-        w = np.ones(problem.row_count) if problem.w is None else problem.w
+        share, w = self.kappa / problem.n, _weights(problem)
         return replace(problem, y=(problem.y * w + mean * share) / (w + share), w=w + share)
+
+    def information(self, problem: Problem, W: np.ndarray, a: float) -> np.ndarray:
+        """What it adds to XᵀWX (p, p), at φ = 1."""
+        f = 1.0 if problem.f is None else problem.f
+        share = self.kappa / problem.n / _weights(problem)
+        return weighted_gram(problem.X, W * f * share)
+
+    def attrs(self) -> dict[str, str | float | int]:
+        """What a result tree holds of it."""
+        mean = {} if self.mean is None else {"penalty_mean": self.mean}
+        return {"penalty": str(self), "penalty_kappa": self.kappa, **mean}
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,14 @@ class Adjustment:
     def is_penalty(self) -> bool:
         """Whether it is the gradient of something."""
         return self.kind == "jeffreys"
+
+    def information(self, problem: Problem, W: np.ndarray, a: float) -> np.ndarray:
+        """What it adds to XᵀWX (p, p): nothing."""
+        return np.zeros((problem.X.shape[1],) * 2)
+
+    def attrs(self) -> dict[str, str | float | int]:
+        """What a result tree holds of it."""
+        return {"penalty": str(self)}
 
     def row_weights(self, problem: Problem) -> RowKernel:
         """The kernel (η, y, w) → d: dW/dη (Jeffreys), Wμ″/μ′ (Firth)."""
@@ -140,17 +167,32 @@ def _curvatures(family: Family) -> RowKernel:
     return lower(variables, simplify(outputs, variables), rows=variables[:1])
 
 
-def penalty_attrs(penalty: Penalty) -> dict[str, str | float | int]:
-    """What a result tree holds of a penalty."""
-    scale = {"penalty_scale": penalty.scale} if isinstance(penalty, Ridge) else {}
-    return {"penalty": str(penalty), **scale}
+def recalled_penalty(attrs: Mapping[Any, Any]) -> Penalty | None:
+    """The penalty of a tree, None where it has none.
 
-
-def recalled_penalty(attrs: Mapping[Any, Any]) -> Ridge | Adjustment | None:
-    """The penalty of a tree; None for a conjugate prior, which stands on the rows."""
+    Raises
+    ------
+    ResultError
+        If the attributes do not say which penalty it was.
+    """
+    if "penalty" not in attrs:
+        return None
+    if attrs["penalty"] in ADJUSTMENTS:
+        return Adjustment(str(attrs["penalty"]))
     if "penalty_scale" in attrs:
         return Ridge(float(attrs["penalty_scale"]))
-    return Adjustment(attrs["penalty"]) if attrs["penalty"] in ADJUSTMENTS else None
+    if "penalty_kappa" in attrs:
+        mean = attrs.get("penalty_mean")
+        return Conjugate(float(attrs["penalty_kappa"]), None if mean is None else float(mean))
+    raise ResultError(
+        f"the tree does not say which penalty {attrs['penalty']!r} was: its attributes were "
+        "changed. Fit again."
+    )
+
+
+def _weights(problem: Problem) -> np.ndarray:
+    """Prior weights (n,)."""
+    return np.ones(problem.row_count) if problem.w is None else problem.w
 
 
 def penalty_of(penalty: Any) -> Penalty | None:

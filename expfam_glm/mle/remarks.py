@@ -15,6 +15,11 @@ from expfam_glm.mle.layout import CORRECTED, UNCORRECTED
 from expfam_glm.mle.penalty import Adjustment, Penalty
 from expfam_glm.mle.streamed import StreamedSandwich
 
+# A variance below this part of the model's own is rounding and the last step of the fit.
+_VANISHED = 1e-9
+# Coefficients with less than this part of the largest share in a direction are not named.
+_INVOLVED = 0.1
+
 
 def dropped_rows(problem: Problem) -> list[str]:
     """Which rows missing="drop" left out."""
@@ -55,6 +60,37 @@ def check_penalty(
         )
 
 
+def vanishing(
+    V: np.ndarray, model: np.ndarray, labels: Sequence[str], name: str, carried: bool
+) -> str:
+    """A remark that names coefficients along which a robust covariance is zero; "" for none.
+
+    `model` is the covariance if the model held; `carried` says whether there are clusters enough
+    for a covariance of full rank, so that combinations of coefficients are looked at too.
+    """
+    if not (np.isfinite(V).all() and np.isfinite(model).all() and np.all(model.diagonal() > 0)):
+        return ""
+    scale = np.sqrt(model.diagonal())
+    share = (V.diagonal() <= _VANISHED * model.diagonal()).astype(float)
+    if not share.any() and carried:
+        outward = np.linalg.cholesky(model / np.outer(scale, scale))
+        inward = np.linalg.inv(outward)
+        values, vectors = np.linalg.eigh(inward @ (V / np.outer(scale, scale)) @ inward.T)
+        if values[0] <= _VANISHED:  # no score along γ: V model⁻¹ γ = 0
+            share = np.abs(outward @ vectors[:, 0])
+    if not share.any():
+        return ""
+    named = [
+        label for label, part in zip(labels, share, strict=True) if part > _INVOLVED * share.max()
+    ]
+    return (
+        f"the covariance {name!r} is zero in some direction: the scores of every row or cluster "
+        f"cancel along {', '.join(named)}, as where one of them alone determines a coefficient. "
+        "Standard errors that rest on this are too small; leave the term out, or use the model's "
+        "own covariance."
+    )
+
+
 def of_sandwich(sandwich: Sandwich | StreamedSandwich, found: Mapping[str, Robust]) -> list[str]:
     """What must be known about robust covariances; each is also a warning."""
     notes, p = [], sandwich.beta.size
@@ -72,13 +108,12 @@ def of_sandwich(sandwich: Sandwich | StreamedSandwich, found: Mapping[str, Robus
             )
         way_out = "Use cov='CR2', by one grouping variable."
         notes.append(few_clusters(K, p, [*found], UNCORRECTED, CORRECTED, way_out))
-    size = np.sum(sandwich.factor.root**2, axis=1) * sandwich.mean_square
+    # by several groupings it is a difference, whose rank says nothing
+    carried = len(sandwich.clusters) < 2 and all(K > p for _, K in sandwich.clusters)
+    model = sandwich.factor.inverse() * sandwich.mean_square
     for name, one in found.items():
-        if name != "fisher" and np.any(one.covariance.diagonal() <= 1e-20 * size):
-            notes.append(
-                f"the covariance {name!r} is zero in some direction: the scores of every row or "
-                "cluster cancel. Its standard errors say nothing there."
-            )
+        if name != "fisher":
+            notes.append(vanishing(one.covariance, model, sandwich.problem.labels, name, carried))
     notes = [note for note in notes if note]
     for note in notes:
         warn(note, FitWarning)

@@ -111,25 +111,38 @@ def estimate_shapes(
         If the likelihood rises towards an edge with such a limit, which is then fitted.
     """
     profile = ShapeProfile(problem, phi, tol, max_iterations)
-    point = profile.begin(start, near)
+    point, edge, iterations = climb(profile, profile.begin(start, near))
+    if edge is not None:
+        return _limit(profile, point, edge, point.step()[edge], iterations)
+    return _estimates(profile, point, iterations)
+
+
+def climb(profile: ShapeProfile, point: Point) -> tuple[Point, int | None, int]:
+    """The highest point from here on, the shape that runs off to an edge or None, and the steps.
+
+    Raises
+    ------
+    ConvergenceError
+        If there is no such point.
+    """
     for iteration in range(1, _MOST_STEPS + 1):
         step = point.step()
-        k = profile.at_edge(point, step)
-        if k is not None:
-            return _limit(profile, point, k, step[k], iteration)
-        if point.decrement < tol and np.max(np.abs(step)) < _SHORT:
-            return _estimates(profile, point, iteration)
+        edge = profile.at_edge(point, step)
+        short = np.max(np.abs(step)) < _SHORT
+        if edge is not None or (point.decrement < profile.tol and short):
+            return point, edge, iteration
         moved = profile.advance(point, step)
         if moved is None:
-            if point.decrement < 1e-4 and np.max(np.abs(step)) < _SHORT:
-                return _estimates(profile, point, iteration)  # rounding hides any gain
+            if point.decrement < 1e-4 and short:
+                return point, None, iteration  # rounding hides any gain
             break
         point = moved
+    family = profile.problem.family
     named = ", ".join(f"{name} = {value:.6g}" for name, value in profile.values(point.u).items())
     raise ConvergenceError(
-        f"the maximum-likelihood estimate of {', '.join(problem.family.shape)} of "
-        f"{problem.family.name!r} was not found; the last point is {named}. Give the shape "
-        "parameter a value, or look whether the family suits the data.",
+        f"the maximum-likelihood estimate of {', '.join(family.shape)} of {family.name!r} was not "
+        f"found; the last point is {named}. Give the shape parameter a value, or look whether the "
+        "family suits the data.",
         point,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -49,6 +49,13 @@ class Point:
         size = np.maximum(np.abs(size), 1e-12 * max(float(np.abs(size).max()), 1e-300))
         return directions @ (directions.T @ self.gradient / size)
 
+    def holding(self, k: int) -> Point:
+        """The same with nothing to gain along u_k: steps keep it."""
+        gradient, information = self.gradient.copy(), self.information.copy()
+        gradient[k] = information[k, :] = information[:, k] = 0.0
+        information[k, k] = 1.0
+        return replace(self, gradient=gradient, information=information)
+
     @property
     def decrement(self) -> float:
         """The length of Newton's step in standard errors; infinite where there is no maximum."""
@@ -58,12 +65,21 @@ class Point:
 
 
 class ShapeProfile:
-    """The log-likelihood of one problem as a function of u, maximised over β."""
+    """The log-likelihood of one problem as a function of u, maximised over β.
+
+    `held` is an entry of u that no step changes.
+    """
 
     def __init__(
-        self, problem: Problem, phi: float | None, tol: float, max_iterations: int
+        self,
+        problem: Problem,
+        phi: float | None,
+        tol: float,
+        max_iterations: int,
+        held: int | None = None,
     ) -> None:
         family = problem.family
+        self.held = held
         self.problem = problem
         self.inner = problem
         self.gone = np.zeros(problem.X.shape[1], bool)
@@ -173,7 +189,8 @@ class ShapeProfile:
         cross = -cross * slope
         factor = factor_gram(gram) if p else None
         profile = held if factor is None else held - cross.T @ factor.solve(cross)
-        return Point(u, beta, value, gradient * slope, held, cross, profile)
+        point = Point(u, beta, value, gradient * slope, held, cross, profile)
+        return point if self.held is None else point.holding(self.held)
 
     def at_edge(self, point: Point, step: np.ndarray) -> int | None:
         """Which shape runs off to an edge of its domain: nothing is left to gain, or no room."""

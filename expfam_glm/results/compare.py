@@ -14,10 +14,15 @@ from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.criteria import as_variables, criteria_of
+from expfam_glm.results.door import check_readable
 from expfam_glm.results.marginals import Marginals, marginals, overlap
+from expfam_glm.results.profiled import profiled
+from expfam_glm.spec.family import Family
+from expfam_glm.spec.link import Link
 
 INNER_PROB = 0.5
 ALL = "all"  # every covariance of a fit
+PROFILE = "profile"  # none: by the profile likelihood
 CURVE = 161  # points of the density that is kept for plots
 LEAST = 1e-4  # of its height, where that density ends
 
@@ -28,6 +33,8 @@ def compare(
     reference: str | None = None,
     ci_prob: float | None = None,
     mixed_families: bool = False,
+    family: str | Family | None = None,
+    link: str | Link | None = None,
 ) -> xr.Dataset:
     r"""Compare coefficients, dispersion, shapes and criteria of several fits with one of them.
 
@@ -35,13 +42,16 @@ def compare(
     ----------
     trees : mapping of str to DataTree or (DataTree, str)
         Result trees by model name, of either road. A pair of a tree and the name of one of its
-        covariances takes that covariance; with "all" each of them is a model of its own.
+        covariances takes that covariance; with "all" each of them is a model of its own, and with
+        "profile" the intervals are those of the profile likelihood.
     reference : str, optional
         The model that the others are compared with; the first if not given.
     ci_prob : float, optional
         Probability of the intervals; ArviZ's setting `stats.ci_prob` by default.
     mixed_families : bool
         Whether the families may differ. A quasi family is never another family than its relative.
+    family, link : optional
+        The declarations, where they are the user's own and "profile" is asked for.
 
     Returns
     -------
@@ -71,7 +81,8 @@ def compare(
     of a misspecified model. robust_ratio is the robust standard error over the model's own within
     one tree. overlap = ∫ min(f, f₀) of the two distributions of a coefficient, one where they are
     the same. Likelihood and estimating-equation trees have exact Wald intervals and densities
-    (normal or t, as fitted); draws have equal-tailed intervals and a kernel estimate. Coefficients
+    (normal or t, as fitted); with "profile" the density is that of which these intervals are
+    the equal-tailed ones; draws have equal-tailed intervals and a kernel estimate. Coefficients
     are aligned by name, in order of first appearance. AIC and BIC compare likelihoods, QIC
     estimating equations with one φ, elpd posteriors; none compares roads.
 
@@ -94,7 +105,7 @@ def compare(
     """
     prob = default_ci_prob(ci_prob)
     inner_prob = INNER_PROB if prob > INNER_PROB else prob / 2
-    models, plain = _models(trees, mixed_families)
+    models, plain = _models(trees, mixed_families, family, link)
     coefs = list(dict.fromkeys(label for m in models.values() for label in m.labels))
     chosen = next(iter(models)) if reference is None else str(reference)
     if chosen not in models:
@@ -141,7 +152,10 @@ def compare(
 
 
 def _models(
-    trees: Mapping[str, Any], mixed_families: bool
+    trees: Mapping[str, Any],
+    mixed_families: bool,
+    family: str | Family | None,
+    link: str | Link | None,
 ) -> tuple[dict[str, Marginals], dict[str, xr.DataTree]]:
     """What each model says, and its tree; a tree with "all" its covariances is several models."""
     if isinstance(trees, xr.DataTree) or not isinstance(trees, Mapping):
@@ -152,6 +166,8 @@ def _models(
     if not trees:
         raise ResultError("compare was given no trees; pass at least one, by name.")
     pairs = {str(name): _pair(str(name), given) for name, given in trees.items()}
+    for name, (tree, _) in pairs.items():
+        check_readable(tree, f"compare ({name!r})")
     check_comparable(
         {name: tree for name, (tree, _) in pairs.items()}, mixed_families=mixed_families
     )
@@ -160,7 +176,6 @@ def _models(
     names: dict[str, str | None]
     for name, (tree, cov_type) in pairs.items():
         if cov_type == ALL and isinstance(tree, xr.DataTree) and "fit" in tree.children:
-            marginals(tree, name)  # refuses a group without coefficients
             types = tree["fit"].to_dataset()["cov_type"].values.astype(str).tolist()
             names = {f"{name} ({one})" if len(types) > 1 else name: one for one in types}
         else:
@@ -168,7 +183,11 @@ def _models(
         for label, one in names.items():
             if label in models:
                 raise ResultError(f"two models are called {label!r}; rename one of them.")
-            models[label], plain[label] = marginals(tree, label, one), tree
+            by_profile = one == PROFILE
+            models[label] = (
+                profiled(tree, label, family, link) if by_profile else marginals(tree, label, one)
+            )
+            plain[label] = tree
     return models, plain
 
 

@@ -30,6 +30,7 @@ from expfam_glm.errors import (
 )
 from expfam_glm.numerics.random import draw_at
 from expfam_glm.numerics.wald import default_ci_prob
+from expfam_glm.results.door import check_readable
 from expfam_glm.results.fitted import at_estimate
 from expfam_glm.results.marginals import marginals
 from expfam_glm.results.mean import mean_of
@@ -258,6 +259,7 @@ def _fits(
                     if road[0] in ("laplace", "sample"):
                         keywords.setdefault("random_seed", number)
                     tree = getattr(again, road[0])(**keywords)
+            check_readable(tree, f"coverage ({name!r})")
             one = marginals(tree, name)
         except (ArgumentError, DataError):
             raise  # wrong for every data set

@@ -11,6 +11,8 @@ import xarray as xr
 
 # Each criterion as it is printed, in the order of the table.
 CRITERIA = {"aic": "AIC", "bic": "BIC", "qic": "QIC", "elpd": "elpd"}
+# Draws from which importance weights are smoothed.
+FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def _of_draws(tree: xr.DataTree) -> Criteria:
         reason = "quasi-posterior"
     elif "log_likelihood" not in tree.children:
         reason = "log_likelihood not stored"
+    elif tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"] < FEWEST:
+        reason = "too few draws"
     if reason:
         if "held_phi" in tree.attrs:
             words |= {"aic": "no density", "bic": "no density"}

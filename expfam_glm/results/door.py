@@ -19,12 +19,19 @@ _OF_FIT = {
     "beta": ("coef",),
     "se": ("coef",),
     "df": ("coef",),
+    "statistic": ("coef",),
+    "p_value": ("coef",),
     "covariance": ("cov_type", "coef", "coef2"),
     "phi": (),
 }
 _OF_STATS = ("deviance", "pearson_chi2", "df_residual")
+_OF_LIKELIHOOD = ("loglik", "null_deviance")
 _OF_FORMULA = ("response", "names", "variables", "transforms", "factors", "offset_transforms")
 _OF_GEE = ("correlation", "ddof", "dispersion", "association")
+# Either says that a tree is one of ours.
+_MARKS = ("design", "family_digest")
+# Attributes that are numbers, where they are there at all.
+_NUMBERS = ("max_rhat", "min_ess_bulk", "rows_used", "rows_dropped", "penalty_scale")
 _AGAIN = "pass the tree as fit(), gee() or sample() returned it"
 
 
@@ -58,11 +65,12 @@ def check_whole(tree: Any, function: str, *, rows: bool = False) -> None:
         )
     for name, value in tree.attrs.items():
         shape = str(name).startswith("family_") and name != "family_digest"
-        if shape and not isinstance(value, Real):
+        if (shape or name in _NUMBERS) and not isinstance(value, Real):
             raise ResultError(f"the attribute {name!r} of the tree is no number; {_AGAIN}.")
     labels = _labels(tree)
     if "fit" in tree.children:
         _check_fit(tree, labels)
+        _check_stats(tree)
     if "posterior" in tree.children:
         _check_draws(tree, labels)
     if rows:
@@ -74,6 +82,46 @@ def check_whole(tree: Any, function: str, *, rows: bool = False) -> None:
     if rows and tree.attrs.get("estimator") == "GEE":
         _present(_OF_GEE, tree.attrs, "the attributes")
         _present(("groups",), tree["constant_data"].data_vars, "the group constant_data")
+
+
+def check_readable(tree: Any, function: str) -> xr.DataTree:
+    """The same for what reads estimates or draws alone, also of a tree of another program.
+
+    A tree that bears the marks of a fit must be whole; of another one the coefficients are read.
+
+    Returns
+    -------
+    DataTree
+        The tree.
+
+    Raises
+    ------
+    ResultError
+        If it is not a tree with coefficients, or one of ours that was changed.
+    """
+    if not isinstance(tree, xr.DataTree):
+        raise ResultError(
+            f"{function} takes a DataTree, not a {type(tree).__name__}; "
+            "pass what fit(), gee() or sample() returned."
+        )
+    if set(_MARKS) & set(tree.attrs):
+        check_whole(tree, function)
+        return tree
+    if not {"fit", "posterior"} & set(tree.children):
+        raise ResultError(
+            f"{function} needs a tree with a group 'fit' or 'posterior'; it has "
+            f"{', '.join(tree.children) or 'no groups'}."
+        )
+    if "fit" in tree.children:
+        for name in ("beta", "se", "df", "statistic", "p_value", "covariance"):
+            _numbers(tree["fit"], name, _OF_FIT[name], "fit")
+    else:
+        _numbers(tree["posterior"], "beta", ("chain", "draw", "coef"), "posterior")
+        if "coef" not in tree["posterior"].coords:
+            raise ResultError(
+                f"{function} needs labels along the dimension 'coef' of posterior['beta']."
+            )
+    return tree
 
 
 def need_rows(tree: xr.DataTree, function: str, *groups: str) -> None:
@@ -158,15 +206,38 @@ def _check_fit(tree: xr.DataTree, labels: list[str]) -> None:
         raise ResultError(
             f"fit['beta'] has no finite number for {shown}, which the fit had; {_AGAIN}."
         )
+    variances = np.diagonal(covariance, axis1=1, axis2=2)
+    if np.any(variances < 0):
+        raise ResultError(f"a covariance of the tree has negative variances; {_AGAIN}.")
+    if not np.allclose(values["se"] ** 2, variances[0], rtol=1e-6, equal_nan=True) or np.any(
+        values["se"] < 0
+    ):
+        raise ResultError(
+            f"fit['se'] is not the root of the diagonal of the first covariance; {_AGAIN}."
+        )
+    for name in map(str, fit.data_vars):
+        if fit[name].dtype.kind not in "fiub":
+            raise ResultError(f"fit[{name!r}] holds no numbers, but {fit[name].dtype}; {_AGAIN}.")
+
+
+def _check_stats(tree: xr.DataTree) -> None:
+    """The statistics of the fit: numbers, deviances not negative."""
     _present(["fit_stats"], tree.children, "the groups")
-    for name in _OF_STATS:
-        _numbers(tree["fit_stats"], name, (), "fit_stats")
+    stats = tree["fit_stats"]
+    likelihood = () if tree.attrs.get("estimator") == "GEE" else _OF_LIKELIHOOD
+    _present([*_OF_STATS, *likelihood], stats.data_vars, "the group fit_stats")
+    for name in map(str, stats.data_vars):
+        value = _numbers(stats, name, (), "fit_stats")
+        if name in ("deviance", "pearson_chi2") and not value >= 0:
+            raise ResultError(f"fit_stats[{name!r}] is {value}, which no fit has; {_AGAIN}.")
 
 
 def _check_draws(tree: xr.DataTree, labels: list[str]) -> None:
     """The draws: of these coefficients, and finite where nothing else says what they are."""
     beta = _numbers(tree["posterior"], "beta", ("chain", "draw", "coef"), "posterior")
     _check_labels(tree["posterior"], "posterior", labels)
+    if "log_likelihood" in tree.children:
+        _numbers(tree["log_likelihood"], "y", ("chain", "draw", "obs_id"), "log_likelihood")
     if "fit" not in tree.children and not (beta.size and all_finite(beta)):
         raise ResultError(f"posterior['beta'] holds no draws, or NaN among them; {_AGAIN}.")
 
@@ -180,7 +251,8 @@ def _check_rows(tree: xr.DataTree, labels: list[str], rows: bool) -> None:
     _check_labels(data, "constant_data", labels)
     if not all_finite(X):
         raise ResultError(f"constant_data['X'] has values that are not finite; {_AGAIN}.")
-    _present(json.loads(str(tree.attrs["design"])).get("roles", {}), data.data_vars,
+    named = json.loads(str(tree.attrs["design"])).get("roles", {})
+    _present([*named, *str(tree.attrs.get("row_columns", "")).split()], data.data_vars,
              "the group constant_data")  # fmt: skip
     for role in (role for role in ROLES if role in data.data_vars):
         values = _numbers(data, role, ("obs_id",), "constant_data")

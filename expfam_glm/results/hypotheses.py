@@ -20,7 +20,6 @@ from expfam_glm.results.degrees import degrees_of_freedom
 from expfam_glm.results.fitted import (
     MODEL_BASED,
     by_equations,
-    by_likelihood,
     check_tree,
     coefficients_of,
 )
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TESTS = ("wald", "lr", "score")
+# A variance below this part of what its terms add up to is their rounding.
+_VANISHED = 1e-13
 _TITLES = {"wald": "Wald", "lr": "Likelihood-ratio", "score": "Score"}
 
 
@@ -148,15 +149,19 @@ def hypotheses(
     χ². CR2: Hotelling's T²
     with the degrees of freedom of the nearest Wishart distribution, Satterthwaite's for q = 1.
 
+    Under a penalty LR is 2{ℓ*(β̂) − ℓ*(β̃)} with ℓ* = ℓ + log prior at φ̂, the penalty being that of
+    all coefficients (for Jeffreys ½ log det I of the full model: the test of R's `logistf`);
+    Firth's has an ℓ* under the canonical link alone, where it is Jeffreys'.
+
     GEE: I is B at φ̂, and α is estimated again under the hypotheses unless it was given. Wald
     statistics are χ², F(q, K − p) where the fit asked for df="t", and T² as above where it asked
     for df="satterthwaite".
 
     References
     ----------
-    Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Rotnitzky and
-    Jewell (1990), Biometrika 77, 485-497; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36,
-    672-683.
+    Boos (1992), On generalized score tests, The American Statistician 46, 327-333; Heinze and
+    Schemper (2002), Statistics in Medicine 21, 2409-2419; Rotnitzky and Jewell (1990), Biometrika
+    77, 485-497; Pustejovsky and Tipton (2018), J. Bus. Econ. Stat. 36, 672-683.
 
     Examples
     --------
@@ -181,9 +186,9 @@ def hypotheses(
     found = coefficients_of(tree, cov_type)
     contrasts = contrasts_of(hypothesis, found.labels, rhs, _levels(tree))
     C, r = _determined(contrasts, found.labels, found.kept), contrasts.r
-    if test != "wald" and "penalty" in tree.attrs:
-        raise ResultError(f"test={test!r} needs a fit without a penalty; use test='wald'.")
-    if test == "lr" and by_likelihood(tree) and found.cov_type not in MODEL_BASED:
+    if test == "score" and "penalty" in tree.attrs:
+        raise ResultError("test='score' needs a fit without a penalty; use test='lr' or 'wald'.")
+    if test == "lr" and not by_equations(tree) and found.cov_type not in MODEL_BASED:
         raise ArgumentError(
             f"a likelihood ratio has no {found.cov_type} covariance; use test='wald' or 'score', "
             "or a tree with cov='fisher'."
@@ -192,6 +197,7 @@ def hypotheses(
         raise ArgumentError("correlation= is for trees of gee(), which have one.")
     declared = family, link, correlation
     own_df, joint_df, hotelling = degrees_of_freedom(tree, C, found, *declared)
+    _refuse_vanished(C, found.V, contrasts.names, found.cov_type)
     table = _table(C, r, contrasts.names, found.beta, found.V, own_df)
     q, denominator = len(r), joint_df - len(r) + 1 if hotelling else joint_df
     if test == "wald":
@@ -208,6 +214,20 @@ def hypotheses(
         test, found.cov_type, table, float(statistic), q, float(denominator),
         quadratic_p_value(statistic, q, denominator),
     )  # fmt: skip
+
+
+def _refuse_vanished(C: np.ndarray, V: np.ndarray, names: tuple[str, ...], cov_type: str) -> None:
+    """Refuse hypotheses about what has no variance but that of rounding."""
+    variance = np.einsum("ij,jk,ik->i", C, V, C)
+    size = np.abs(C) @ np.sqrt(V.diagonal())
+    gone = variance <= _VANISHED * size**2
+    if gone.any():
+        named = ", ".join(name for name, bad in zip(names, gone, strict=True) if bad)
+        raise ResultError(
+            f"the {cov_type} covariance is zero in a direction that is tested ({named}): the "
+            "scores of every row or cluster cancel there, as where one cluster alone determines "
+            "it. Use another cov_type."
+        )
 
 
 def _levels(tree: xr.DataTree) -> dict[str, list[str]]:
@@ -287,7 +307,7 @@ def _refitted(
     link: str | Link | None,
 ) -> tuple[float, float]:
     """The likelihood-ratio or score statistic, and its denominator degrees of freedom."""
-    refit = refit_of(tree, f"test={test!r}", family, link)
+    refit = refit_of(tree, f"test={test!r}", family, link, penalised=test == "lr")
     null = refit.peak.under(C, r)
     if test == "lr":
         return refit.peak.cost(null), refit.df

@@ -71,24 +71,7 @@ def marginals(tree: xr.DataTree, name: str, cov_type: str | None = None) -> Marg
     ArgumentError
         If the tree does not have that covariance.
     """
-    if not isinstance(tree, xr.DataTree):
-        raise ResultError(
-            f"model {name!r} is a {type(tree).__name__}, not a DataTree; "
-            "pass what fit(), gee() or sample() returned."
-        )
-    group = next((group for group in ("fit", "posterior") if group in tree.children), None)
-    if group is None:
-        raise ResultError(
-            f"model {name!r} has neither a group 'fit' nor 'posterior'; "
-            f"it has {', '.join(tree.children) or 'no groups'}."
-        )
-    if not _has_coefficients(tree, group):
-        raise ResultError(
-            f"model {name!r} has no coefficients: group {group!r} holds "
-            f"{', '.join(map(str, tree[group].data_vars)) or 'nothing'}, "
-            "and 'beta' with the dimension 'coef' is needed."
-        )
-    if group == "fit":
+    if "fit" in tree.children:
         found = _from_fit(tree, cov_type)
     elif cov_type is not None:
         raise ArgumentError(
@@ -101,14 +84,6 @@ def marginals(tree: xr.DataTree, name: str, cov_type: str | None = None) -> Marg
         twice = sorted({label for label in found.labels if found.labels.count(label) > 1})
         raise ResultError(f"model {name!r} has coefficients of the same name: {', '.join(twice)}.")
     return found
-
-
-def _has_coefficients(tree: xr.DataTree, group: str) -> bool:
-    """Whether a group holds the coefficients with what belongs to them."""
-    data = tree[group].to_dataset()
-    if group == "fit":
-        return {"beta", "se", "df", "covariance"} <= set(data.data_vars)
-    return set(getattr(data.get("beta"), "dims", ())) == {"chain", "draw", "coef"}
 
 
 def _from_fit(tree: xr.DataTree, cov_type: str | None) -> Marginals:
@@ -163,12 +138,15 @@ def wald_density(centre: float, se: float, df: float) -> Curve:
     """The density that belongs to a Wald interval: normal, or t moved and scaled."""
     if not (np.isfinite(centre) and np.isfinite(se) and se > 0):
         return np.full(2, np.nan), np.full(2, np.nan)
+    return centre + se * STANDARD, standard_density(STANDARD, df) / se
+
+
+def standard_density(z: np.ndarray, df: float) -> np.ndarray:
+    """The density of the normal distribution, or of t with finite degrees of freedom."""
     if np.isinf(df):
-        log_density = -0.5 * STANDARD**2 - 0.5 * np.log(2 * np.pi)
-    else:
-        constant = gammaln(0.5 * (df + 1)) - gammaln(0.5 * df) - 0.5 * np.log(df * np.pi)
-        log_density = constant - 0.5 * (df + 1) * np.log1p(STANDARD**2 / df)
-    return centre + se * STANDARD, np.exp(log_density) / se
+        return np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    constant = gammaln(0.5 * (df + 1)) - gammaln(0.5 * df) - 0.5 * np.log(df * np.pi)
+    return np.exp(constant - 0.5 * (df + 1) * np.log1p(z**2 / df))
 
 
 def _fitted_parameter(fit: xr.Dataset, name: str) -> Parameter:

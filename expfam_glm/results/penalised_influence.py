@@ -7,15 +7,13 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import ArgumentError, ExpfamError, ExpfamWarning, ResultError
-from expfam_glm.kernels.sums import weighted_gram
-from expfam_glm.mle.linear import Factor, factor_gram
+from expfam_glm.errors import ArgumentError, ExpfamError, ExpfamWarning
 from expfam_glm.mle.penalised import find_penalised
-from expfam_glm.mle.penalty import Adjustment, Ridge, recalled_penalty
+from expfam_glm.mle.penalty import Adjustment, Conjugate, Penalty, recalled_penalty
 from expfam_glm.results.deletion import TIGHT, by_row_and_coef, warn_of_nan, without_row
 from expfam_glm.results.fitted import need_scale, problem_of
 from expfam_glm.results.mean import mean_of
-from expfam_glm.results.residuals import ALONE, RowFit, need_variance
+from expfam_glm.results.residuals import ALONE, RowFit, information_factor, need_variance
 
 _MOST_ITERATIONS = 1000  # scoring converges linearly where an adjustment is not small
 _DOUBLES = 1 << 20  # leverages (rows, rows) at once
@@ -25,13 +23,13 @@ def penalised_influence(rows: RowFit, *, refit: bool) -> xr.Dataset:
     """Hat values and what leaving out a row does, of a ridge or an adjusted score."""
     need_variance(rows.tree, "influence")
     penalty = recalled_penalty(rows.tree.attrs)
-    if penalty is None:
+    if penalty is None or isinstance(penalty, Conjugate):
         raise ArgumentError(
             "influence is not defined under a conjugate prior: its observations are spread over "
             "the rows themselves, so that a row cannot leave without them."
         )
     need_scale(rows.a)
-    factor = _factor(rows, penalty)
+    factor = information_factor(rows)
     inward = factor.solve(rows.X.T).T  # x I⁻¹
     h = rows.W * np.einsum("ij,ij->i", rows.X, inward)
     rest = np.where(h > 1 - ALONE, np.nan, 1 - h)
@@ -63,19 +61,6 @@ def penalised_influence(rows: RowFit, *, refit: bool) -> xr.Dataset:
     return by_row_and_coef(rows, by_row, by_coef, refit=int(refit), residual="pearson")
 
 
-def _factor(rows: RowFit, penalty: Ridge | Adjustment) -> Factor:
-    """The factor of I + aP at φ = 1, with frequency weights."""
-    f = rows.rows.f
-    information = weighted_gram(rows.X, rows.W if f is None else rows.W * f)
-    if isinstance(penalty, Ridge):
-        whole = problem_of(rows.rows, rows.found, rows.family, rows.link, rows.y)
-        information = information + np.diag(rows.a * penalty.precision(whole))
-    factor = factor_gram(information)
-    if factor is None:
-        raise ResultError("the information matrix of the fit is not positive definite.")
-    return factor
-
-
 def _adjusted(
     rows: RowFit, penalty: Adjustment, inward: np.ndarray, rest: np.ndarray
 ) -> np.ndarray:
@@ -100,7 +85,7 @@ def _adjusted(
     return found
 
 
-def _refits(rows: RowFit, penalty: Ridge | Adjustment) -> np.ndarray:
+def _refits(rows: RowFit, penalty: Penalty) -> np.ndarray:
     """β̂ − β̂₍ᵢ₎ by a fit without each row; NaN where there is none."""
     whole = problem_of(rows.rows, rows.found, rows.family, rows.link, rows.y)
     said = str(rows.tree.attrs["dispersion"])

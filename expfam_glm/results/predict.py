@@ -297,12 +297,14 @@ def _draws(
         family = need_family(tree, family, "a draw of new responses")
     draws = draws_of(tree, found, family, seed)
     dims, shape = ("chain", "draw", "obs_id"), (draws.chains, -1, len(rows.X))
-    eta = rows.eta(draws.beta.T, found.kept)
-    mu = checked_mean(eta, link, space)
-    variables = {"mu": (dims, mu.T.reshape(shape))}
-    if family is not None and not reason:
-        y = new_responses(rows, found, draws, family, link, seed, 0)
-        variables["y"] = (dims, y.reshape(shape))
+    drawn = {"mu": np.empty((len(draws.beta), len(rows.X)))}
+    for number, part in enumerate(_parts(len(rows.X), len(draws.beta))):
+        some = rows.part(part)
+        drawn["mu"][:, part] = checked_mean(some.eta(draws.beta.T, found.kept), link, space).T
+        if family is not None and not reason:
+            y = new_responses(some, found, draws, family, link, seed, number)
+            drawn.setdefault("y", np.empty(drawn["mu"].shape, y.dtype))[:, part] = y
+    variables = {name: (dims, values.reshape(shape)) for name, values in drawn.items()}
     predictions = xr.Dataset(
         variables,
         coords={

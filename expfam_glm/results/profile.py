@@ -1,16 +1,26 @@
-"""Profile-likelihood intervals of coefficients."""
+"""Profile-likelihood intervals of coefficients, shape parameters and the dispersion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.special import stdtrit
 
-from expfam_glm.errors import ArgumentError, FitWarning, warn
+from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.errors import ArgumentError, FitWarning, ResultError, warn
+from expfam_glm.mle.fitness import fitness
+from expfam_glm.mle.irls import Scoring
+from expfam_glm.mle.parameter_profile import (
+    ParameterProfile,
+    dispersion_profile,
+    shape_profile,
+)
 from expfam_glm.mle.profile import Profile
 from expfam_glm.numerics.wald import default_ci_prob
+from expfam_glm.results.fitted import estimated_dispersion
 from expfam_glm.results.refit import Refit, refit_of
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -19,17 +29,19 @@ from expfam_glm.spec.link import Link
 _POINTS = 17
 _BEYOND = 1.15
 _SIDES = np.array([-1.0, 1.0])
+_OF_PEAK = ("estimate", "se")
 
 
 def profile(
     tree: xr.DataTree,
     *,
     coefs: Sequence[str] | None = None,
+    parameters: Sequence[str] | None = None,
     ci_prob: float | None = None,
     family: str | Family | None = None,
     link: str | Link | None = None,
 ) -> xr.Dataset:
-    """Profile-likelihood intervals of coefficients, and the profiles themselves.
+    """Profile-likelihood intervals of coefficients or other parameters, and the profiles.
 
     Parameters
     ----------
@@ -37,6 +49,9 @@ def profile(
         What `fit` returned, also when read back from a file.
     coefs : sequence of str, optional
         Coefficients to profile; all that are determined if not given.
+    parameters : sequence of str, optional
+        Parameters to profile in the place of coefficients: shapes that were estimated, by name,
+        and "phi" where it is free.
     ci_prob : float, optional
         Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
     family, link : optional
@@ -45,7 +60,8 @@ def profile(
     Returns
     -------
     xarray.Dataset
-        On the scale of the linear predictor: `estimate`, `se` and `interval (coef, ci_bound)`; the
+        On the scale of the linear predictor, or of the parameter: `estimate`, `se` and `interval
+        (coef, ci_bound)`, of which `parameters` are maximum-likelihood estimates; the
         signed root `root (coef, point)` at the values `value (coef, point)`, NaN where there is no
         admissible fit. Attributes: `ci_prob`, `level` (the quantile that the root is compared
         with), `df`.
@@ -53,9 +69,10 @@ def profile(
     Raises
     ------
     ResultError
-        If the tree is not of `fit`, or was fitted with a penalty or sampling weights.
+        If the tree is not of `fit`, or was fitted with sampling weights; for `parameters`, also
+        after a fit with a penalty, or at an edge of a shape's domain.
     ArgumentError
-        For unknown coefficients, or a declaration that is needed.
+        For unknown coefficients or parameters, or a declaration that is needed.
 
     Warns
     -----
@@ -73,6 +90,13 @@ def profile(
     every b, against the normal quantile. R's `confint` of a `glm.nb` holds θ instead: for that,
     fit with the shape given.
 
+    Under a penalty τ² is 2{ℓ* − ℓ*(b)} with ℓ* = ℓ + log prior at φ̂, the interval of R's `logistf`;
+    Firth's has an ℓ* under the canonical link alone, where it is Jeffreys'.
+
+    For `parameters` τ² is 2{ℓ̂ − ℓ(ψ)}, ℓ(ψ) being the highest log-likelihood over all else,
+    against the normal quantile; φ̂ is the maximum-likelihood estimate, whatever the fit took. An
+    end at an edge of a shape's domain (α = 0) says that the likelihood stays high up to there.
+
     References
     ----------
     Venables and Ripley (2002), Modern Applied Statistics with S, 4th ed., section 8.4.
@@ -87,20 +111,37 @@ def profile(
     [-0.2122, -0.0245]
     """
     prob = default_ci_prob(ci_prob)
-    refit = refit_of(tree, "profile", family, link)
-    peak, df = refit.peak, refit.df
+    refit = refit_of(tree, "profile", family, link, penalised=parameters is None)
+    profiles: list[Profile | ParameterProfile]
+    if parameters is None:
+        df, chosen = refit.df, _chosen(refit, coefs)
+        labels = [refit.problem.labels[j] for j in chosen]
+        profiles = [Profile(refit.peak, j) for j in chosen]
+    elif coefs is not None:
+        raise ArgumentError("give coefs= or parameters=, each in a call of its own.")
+    else:
+        df, labels = np.inf, _names(parameters, "parameters", _parameters(refit))
+        profiles = [_of_parameter(refit, name) for name in labels]
     level = float(-stdtrit(df, (1 - prob) / 2))
-    chosen = _chosen(refit, coefs)
-    profiles = [Profile(peak, j) for j in chosen]
     ends = np.array([[p.crossing(-level), p.crossing(level)] for p in profiles])
-    labels = [refit.problem.labels[j] for j in chosen]
-    _remark(labels, ends)
     values = np.stack([_grid(p, end, level) for p, end in zip(profiles, ends, strict=True)])
-    roots = [[p.root(value) for value in grid] for p, grid in zip(profiles, values, strict=True)]
+    roots = np.array(
+        [[p.root(value) for value in grid] for p, grid in zip(profiles, values, strict=True)]
+    )
+    estimates, errors = (np.array([getattr(p, name) for p in profiles]) for name in _OF_PEAK)
+    for k, p in enumerate(profiles):
+        if isinstance(p, ParameterProfile):
+            errors[k] *= abs(p.slope)
+            estimates[k] = p.back(estimates[k])
+            order = 1 if p.slope > 0 else -1
+            ends[k] = [p.back(end) for end in ends[k, ::order]]
+            values[k] = [p.back(value) for value in values[k, ::order]]
+            roots[k] = order * roots[k, ::order]
+    _remark(labels, ends)
     return xr.Dataset(
         {
-            "estimate": ("coef", [p.estimate for p in profiles]),
-            "se": ("coef", [p.se for p in profiles]),
+            "estimate": ("coef", estimates),
+            "se": ("coef", errors),
             "interval": (("coef", "ci_bound"), ends),
             "value": (("coef", "point"), values),
             "root": (("coef", "point"), roots),
@@ -115,17 +156,55 @@ def _chosen(refit: Refit, coefs: Sequence[str] | None) -> list[int]:
     labels = list(refit.problem.labels)
     if coefs is None:
         return list(range(len(labels)))
-    asked = [coefs] if isinstance(coefs, str) or not isinstance(coefs, Iterable) else list(coefs)
-    unknown = [name for name in asked if name not in labels]
+    return [labels.index(name) for name in _names(coefs, "coefs", labels)]
+
+
+def _names(given: Any, argument: str, known: list[str]) -> list[str]:
+    """The names asked for, all of which are known."""
+    asked = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    unknown = [name for name in asked if name not in known]
     if unknown or not asked:
+        of = "determined coefficients" if argument == "coefs" else "estimated parameters"
         raise ArgumentError(
-            f"coefs={asked!r}: {', '.join(map(repr, unknown)) or 'nothing'} is not among the "
-            f"determined coefficients {', '.join(labels)}."
+            f"{argument}={asked!r}: {', '.join(map(repr, unknown)) or 'nothing'} is not among the "
+            f"{of} {', '.join(known)}."
         )
-    return [labels.index(name) for name in asked]
+    return asked
 
 
-def _grid(profile: Profile, ends: np.ndarray, level: float) -> np.ndarray:
+def _parameters(refit: Refit) -> list[str]:
+    """What was estimated beside the coefficients, by likelihood or so that it could be."""
+    family = (refit.free or refit.problem).family
+    if "limit_family" in refit.tree.attrs:
+        raise ResultError(
+            "the shape parameter is at the edge of its domain, where the likelihood has no slope "
+            f"of its own: the fit is that of {refit.tree.attrs['limit_family']!r}."
+        )
+    if family.is_quasi:
+        raise ResultError(
+            f"the quasi family {family.name!r} has no likelihood of its dispersion; profile "
+            "coefficients, or fit a family with a density."
+        )
+    phi = ["phi"] if family.phi is None and estimated_dispersion(refit.tree) else []
+    found = [*family.shape, *phi]
+    if not found:
+        raise ArgumentError(f"no parameter of {family.name!r} was estimated but coefficients.")
+    return found
+
+
+def _of_parameter(refit: Refit, name: str) -> ParameterProfile:
+    """The profile of a shape or of φ."""
+    if refit.free is not None:
+        fit, family = refit.tree["fit"], refit.free.family
+        near = {shape: float(fit[shape]) for shape in family.shape}
+        given = family.phi is None and not estimated_dispersion(refit.tree)
+        return shape_profile(refit.free, name, near, float(fit["phi"]) if given else None)
+    problem, blocks = refit.problem, MemoryBlocks(refit.problem)
+    objective = Scoring(problem, blocks, 1e-8, 1).sums(refit.beta).objective
+    return dispersion_profile(problem, fitness(problem, blocks, refit.beta, objective))
+
+
+def _grid(profile: Profile | ParameterProfile, ends: np.ndarray, level: float) -> np.ndarray:
     """Values a little beyond both ends; the Wald interval stands for an end that is missing."""
     reach = np.where(np.isfinite(ends), ends, profile.estimate + level * profile.se * _SIDES)
     low, high = profile.estimate + _BEYOND * (reach - profile.estimate)

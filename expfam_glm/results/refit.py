@@ -22,6 +22,8 @@ from expfam_glm.mle.covariance import Sandwich
 from expfam_glm.mle.irls import Scoring
 from expfam_glm.mle.layout import CLUSTERED, layout
 from expfam_glm.mle.linear import Factor
+from expfam_glm.mle.penalised_peak import PenalisedPeak, penalised_peak
+from expfam_glm.mle.penalty import recalled_penalty
 from expfam_glm.results.fitted import (
     at_estimate,
     by_equations,
@@ -80,8 +82,15 @@ class Refit:
         return need_scale(value)
 
     @cached_property
-    def peak(self) -> Peak:
+    def peak(self) -> Peak | PenalisedPeak:
         """What fits under hypotheses are compared with."""
+        penalty = recalled_penalty(self.tree.attrs)
+        if penalty is not None:
+            phi = float(self.tree["fit"]["phi"])
+            need_scale(float(self.problem.family.a(phi)))
+            return penalised_peak(
+                self.problem, penalty, self.beta, phi, "a likelihood ratio or profile"
+            )
         given = self.problem.family.phi is None and not estimated_dispersion(self.tree)
         return Peak(
             self.problem, self.beta, self.factor(self.beta).inverse(), self.deviance, self.scale,
@@ -126,10 +135,12 @@ def refit_of(
     link: str | Link | None,
     *,
     refits: bool = True,
+    penalised: bool = False,
 ) -> Refit:
     """A fit with the problem that its tree describes.
 
-    `refits` says whether models are fitted anew, which needs a likelihood.
+    `refits` says whether models are fitted anew, which needs a likelihood; `penalised` whether a
+    penalised one will do.
 
     Raises
     ------
@@ -139,12 +150,12 @@ def refit_of(
         If the family or link was declared and is not given.
     """
     check_tree(tree, function, rows=True)
-    if refits and "penalty" in tree.attrs:
+    if refits and not penalised and "penalty" in tree.attrs:
         raise ResultError(
             f"{function} needs a fit without a penalty: the deviance of a penalised one is not the "
             "smallest. Use test='wald', or its interval."
         )
-    if not by_likelihood(tree):
+    if not by_likelihood(tree) and "penalty" not in tree.attrs:
         raise ResultError(
             f"{function} needs the likelihood, and so a tree of fit(), not of "
             f"{'gee' if by_equations(tree) else 'sample'}()."

@@ -11,6 +11,7 @@ from expfam_glm.errors import ArgumentError, ResultError, check_flag, one_of
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor, factor_gram
+from expfam_glm.mle.penalty import recalled_penalty
 from expfam_glm.numerics.anscombe import anscombe
 from expfam_glm.numerics.scores import quantile_residuals
 from expfam_glm.results.fitted import (
@@ -25,6 +26,7 @@ from expfam_glm.results.fitted import (
     need_family,
     need_scale,
     no_density,
+    problem_of,
     refuse_group_effects,
     response_of,
     roles_of,
@@ -155,18 +157,23 @@ def need_variance(tree: xr.DataTree, what: str) -> None:
 
 
 def information_factor(rows: RowFit) -> Factor:
-    """The factor of XᵀWX, at a(φ) = 1 and with frequency weights."""
+    """The factor of XᵀWX, at a(φ) = 1 and with frequency weights, and of what a penalty adds."""
     f = rows.rows.f
-    factor = factor_gram(weighted_gram(rows.X, rows.W if f is None else rows.W * f))
+    information = weighted_gram(rows.X, rows.W if f is None else rows.W * f)
+    penalty = recalled_penalty(rows.tree.attrs)
+    if penalty is not None:
+        whole = problem_of(rows.rows, rows.found, rows.family, rows.link, rows.y)
+        information = information + penalty.information(whole, rows.W, rows.a)
+    factor = factor_gram(information)
     if factor is None:
         raise ResultError("the information matrix of the fit is not positive definite.")
     return factor
 
 
 def hat_values(rows: RowFit) -> np.ndarray:
-    """h_i = W_i x_iᵀ (XᵀWX)⁻¹ x_i, with frequency weights of one of the rows that it stands for."""
+    """h_i = W_i x_iᵀ I⁻¹ x_i, with frequency weights of one of the rows that it stands for."""
     factor = information_factor(rows)
-    half = (rows.X / factor.scale) @ np.linalg.inv(factor.R)
+    half = (rows.X / factor.scale) @ factor.unscaled_root
     return rows.W * np.einsum("ij,ij->i", half, half)
 
 
@@ -189,7 +196,7 @@ def residuals(
     kind : {"response", "working", "pearson", "deviance", "anscombe", "quantile"}
     standardised : bool
         Divide Pearson, deviance or Anscombe residuals by √(a(φ̂)(1 − h)), with the hat value h; for
-        trees of `fit` alone.
+        trees of `fit` alone. Under a penalty h = W xᵀI⁻¹x with the information I that it adds to.
     random_seed : int, optional
         Seed of the randomised quantile residuals; a fresh one for None.
     family, link : Family, Link, optional
@@ -243,7 +250,7 @@ def residuals(
     if kind == "quantile":
         values = quantile(rows, check_options(None, 1, 1, random_seed))
     elif standardised:
-        need_likelihood(tree, "a standardised residual")
+        need_variance(tree, "a standardised residual")
         values = standardise(rows, of_kind(rows, kind))
     else:
         values = of_kind(rows, kind)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from expfam_glm.errors import ArgumentError, ResultError
+from expfam_glm.errors import ArgumentError
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval
 from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.coverage_table import coverage_sheet
+from expfam_glm.results.door import check_readable
 from expfam_glm.results.estimates_table import estimates_sheet, is_estimates
 from expfam_glm.results.sheet import Sheet
 from expfam_glm.results.text import decimals, number, percent, rounded_up
@@ -159,21 +160,12 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
             raise ArgumentError("these estimates have their own intervals; give ci_prob= there.")
         return estimates_sheet(tree)
     prob = default_ci_prob(ci_prob)
-    if not isinstance(tree, xr.DataTree):
-        raise ResultError(
-            f"summary takes a DataTree, not a {type(tree).__name__}; "
-            "pass what fit(), gee() or sample() returned."
-        )
+    tree = check_readable(tree, "summary")
     if "fit" in tree.children:
         table, below = _table_of_fit(tree, prob), [*_parameters(tree), *_statistics(tree)]
-    elif "posterior" in tree.children and "beta" in tree["posterior"].data_vars:
+    else:
         table = _table_of_draws(tree, prob)
         below = list(_sampling(tree, table))
-    else:
-        raise ResultError(
-            "the tree has neither a group 'fit' nor coefficients 'beta' in a group 'posterior'; "
-            f"it has {', '.join(tree.children) or 'no groups'}."
-        )
     return Summary(table, tuple(_heading(tree)), tuple(below), tuple(_warnings(tree)))
 
 

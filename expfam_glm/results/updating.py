@@ -13,6 +13,7 @@ from scipy.interpolate import PchipInterpolator
 
 from expfam_glm.bayes.prior import recorded_density
 from expfam_glm.errors import ArgumentError, ExpfamError, FitWarning, ResultError
+from expfam_glm.results.door import check_readable
 from expfam_glm.results.marginals import Curve, density_of_draws, wald_density
 from expfam_glm.results.profile import profile
 from expfam_glm.spec.family import Family
@@ -48,12 +49,13 @@ def prior_to_posterior(
         `value`, `prior`, `likelihood` and `posterior` (coef, point), NaN where there is none.
         Attributes `priors` (JSON: in words by coefficient) and `likelihood` (how it was had).
     """
-    posterior = tree["posterior"].to_dataset()["beta"] if _has_draws(tree) else None
-    if posterior is None:
+    check_readable(tree, "plot_prior_posterior")
+    if "fit" in tree.children:
         raise ResultError(
             "plot_prior_posterior draws what sample() or laplace() returned, a tree with draws of "
             "a posterior. Give the likelihood fit as likelihood=."
         )
+    posterior = tree["posterior"].to_dataset()["beta"]
     labels = [str(label) for label in posterior["coef"].values]
     unknown = [str(coef) for coef in coefs or () if coef not in labels]
     if unknown or (coefs is not None and not len(coefs)):
@@ -66,7 +68,7 @@ def prior_to_posterior(
         label: posterior.sel(coef=label).values.ravel()
         for label in chosen
     }  # fmt: skip
-    applied = json.loads(str(tree.attrs.get("priors", "{}"))).get("applied", {})
+    applied = _applied(tree)
     curves, how = _likelihood(likelihood, chosen, family, link)
     value = np.empty((len(chosen), POINTS))
     found = {name: np.full(value.shape, np.nan) for name in ("prior", "likelihood", "posterior")}
@@ -90,13 +92,18 @@ def prior_to_posterior(
     )
 
 
-def _has_draws(tree: Any) -> bool:
-    return (
-        isinstance(tree, xr.DataTree)
-        and "posterior" in tree.children
-        and "fit" not in tree.children
-        and "beta" in tree["posterior"].data_vars
-    )
+def _applied(tree: xr.DataTree) -> dict[str, Any]:
+    """The priors of a tree by coefficient, as it records them."""
+    try:
+        applied = json.loads(str(tree.attrs.get("priors", "{}"))).get("applied", {})
+    except (ValueError, AttributeError):
+        applied = None
+    if not isinstance(applied, dict):
+        raise ResultError(
+            "the attribute 'priors' of the tree is not the record of priors; pass the tree as "
+            "sample() or laplace() returned it."
+        )
+    return applied
 
 
 def _likelihood(
@@ -108,7 +115,8 @@ def _likelihood(
     """The likelihood of each coefficient, and what it is called."""
     if tree is None:
         return {}, ""
-    if not isinstance(tree, xr.DataTree) or "fit" not in tree.children:
+    tree = check_readable(tree, "plot_prior_posterior (likelihood=)")
+    if "fit" not in tree.children:
         raise ResultError("likelihood= takes what fit() or gee() returned.")
     fit = tree["fit"].to_dataset()
     known = [label for label in coefs if label in fit["coef"].values]
@@ -116,6 +124,8 @@ def _likelihood(
     if not known:
         raise ResultError("likelihood= has none of the coefficients that are drawn.")
     try:
+        if "penalty" in tree.attrs:
+            raise ResultError("its profile is that of likelihood and penalty together.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)
             profiles = profile(tree, coefs=known, ci_prob=REACH, family=family, link=link)

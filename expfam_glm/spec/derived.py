@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,11 @@ from expfam_glm.spec.domain import Domain, inner_point
 from expfam_glm.spec.expression import Expression, scalar, substitute
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.simplify import simplify
+
+# Where limits in θ are taken: the nearest first, for yθ to keep its digits, and at y = 0 the
+# farthest; and how much they may still change from one to the next, for each unit of y.
+_FAR = (44.0, 88.0, 175.0, 350.0, 700.0)
+_SETTLED = 1e-12
 
 
 class Derived:
@@ -139,26 +145,35 @@ class Derived:
     def _edges(self, shapes: Mapping[str, Any]) -> dict[float, Any]:
         """b*(y) where the support touches the edge of the mean space.
 
-        It is the limit of yθ − b(θ) at the end of the θ-domain, taken at θ = ±700 (e^−700 is
-        10⁻³⁰⁴) and infinite where it has not settled between ±350 and ±700.
+        It is the limit of yθ − b(θ) at the end of the θ-domain.
         """
         found = {}
         ends = (
-            (self.mean_space.low, self.theta_domain.low, -700.0),
-            (self.mean_space.high, self.theta_domain.high, 700.0),
+            (self.mean_space.low, self.theta_domain.low, -1.0),
+            (self.mean_space.high, self.theta_domain.high, 1.0),
         )
-        for y, end, far in ends:
+        for y, end, sign in ends:
             if np.isfinite(y) and self.support.contains(y):
-
-                def limit(theta: float, y: float = y) -> Any:
-                    symbol = pt.constant(np.float64(theta))
-                    return y * theta - self.cumulant(symbol, **shapes)
-
                 if np.isinf(end):
-                    settled = pt.abs(limit(far) - limit(far / 2)) < 1e-12
-                    found[y] = pt.switch(settled, limit(far), np.inf)
+                    found[y] = self._limit(y, sign, shapes)
                 else:
-                    found[y] = limit(end)
+                    symbol = pt.constant(np.float64(end))
+                    found[y] = y * end - self.cumulant(symbol, **shapes)
+        return found
+
+    def _limit(self, y: float, sign: float, shapes: Mapping[str, Any]) -> Any:
+        """yθ − b(θ) at the first of `_FAR` from which it does not change any more, or infinity."""
+        close = _SETTLED * max(1.0, abs(y))
+        thetas = sign * np.array(_FAR if y else _FAR[::-1])
+        if not shapes:
+            with np.errstate(all="ignore"):
+                values = y * thetas - self.cumulant(thetas)
+                settled = np.flatnonzero(np.abs(np.diff(values)) < close)
+            return values[settled[0]] if settled.size else np.float64(np.inf)
+        steps = [y * t - self.cumulant(pt.constant(np.float64(t)), **shapes) for t in thetas]
+        found: Any = np.inf
+        for near, far in reversed(list(pairwise(steps))):
+            found = pt.switch(pt.abs(far - near) < close, near, found)
         return found
 
     @property

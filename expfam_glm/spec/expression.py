@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.traversal import graph_inputs, toposort
 from pytensor.scalar.math import PolyGamma
 from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.special import LogAddExp
 
 from expfam_glm.errors import ArgumentError, DeclarationError
 
@@ -37,6 +40,16 @@ def _takes_an_order(op: Op) -> bool:
     return isinstance(getattr(op, "scalar_op", None), PolyGamma)
 
 
+def _opened(op: SymbolicOp, inputs: Sequence[Variable]) -> list[Variable]:
+    """An operation that is a graph in itself, such as xlogy, as elementwise operations.
+
+    log Σ eˣ is written without the maximum, at whose corners it could not be differentiated twice.
+    """
+    if isinstance(op, LogAddExp):
+        return [reduce(lambda total, x: total + pt.softplus(x - total), inputs)]
+    return list(op.build_inner_graph(*inputs))
+
+
 def substitute(output: Variable, replacements: Mapping[Variable, Variable]) -> Variable:
     """The graph of `output` with variables replaced, rebuilt node by node (shapes broadcast)."""
     known: dict[Variable, Variable] = dict(replacements)
@@ -45,8 +58,11 @@ def substitute(output: Variable, replacements: Mapping[Variable, Variable]) -> V
     for node in toposort([output], blockers=list(replacements)):
         whole = _takes_an_order(node.op)
         inputs = [known.get(v, v if whole else _as_double(v)) for v in node.inputs]
-        made = node.op.make_node(*inputs)
-        known.update(zip(node.outputs, made.outputs, strict=True))
+        if isinstance(node.op, SymbolicOp):
+            made = _opened(node.op, inputs)
+        else:
+            made = node.op.make_node(*inputs).outputs
+        known.update(zip(node.outputs, made, strict=True))
     return known.get(output, _as_double(output))
 
 
@@ -78,6 +94,17 @@ def digest_of(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> str:
             names[out] = f"n{len(lines)}.{k}"
     lines.append(";".join(name(v) for v in outputs))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _check_elementwise(output: Variable, where: str, *others: type) -> None:
+    """Refuse what a function of scalars has no use for; `others` are looked into later."""
+    for node in toposort([output]):
+        op = node.op
+        if not (isinstance(op, (Elemwise, *others)) or getattr(op, "elementwise", False)):
+            raise DeclarationError(
+                f"{where} uses {op}, which is not elementwise; families and links are scalar "
+                "functions, so write it without sums, shapes or indexing."
+            )
 
 
 class Expression:
@@ -140,12 +167,9 @@ class Expression:
             raise DeclarationError(f"{where} must return a scalar; it returned {output.type}.")
         if output.type.dtype == "bool" or output.type.dtype.startswith("complex"):
             raise DeclarationError(f"{where} must return a real number; it returned {output.type}.")
-        for node in toposort([output]):
-            if not (isinstance(node.op, Elemwise) or getattr(node.op, "elementwise", False)):
-                raise DeclarationError(
-                    f"{where} uses {node.op}, which is not elementwise; families and links are "
-                    "scalar functions, so write it without sums, shapes or indexing."
-                )
+        _check_elementwise(output, where, SymbolicOp)
+        output = substitute(output, {})
+        _check_elementwise(output, where)
         known = set(variables)
         leaves = [v for v in graph_inputs([output]) if not isinstance(v, Constant)]
         strangers = [v for v in leaves if v not in known]
@@ -154,10 +178,11 @@ class Expression:
                 f"{where} uses the symbol(s) {', '.join(map(str, strangers))} that are not its "
                 "arguments; name further parameters in shape={...}."
             )
-        traced = cls(variables, substitute(output, {}))
+        traced = cls(variables, output)
         again = cls._call(function, variables[: len(arguments)], keywords, where)
-        if isinstance(again, Variable) and digest_of(variables, [again]) != digest_of(
-            variables, [output]
+        if (
+            isinstance(again, Variable)
+            and digest_of(variables, [substitute(again, {})]) != traced.digest
         ):
             raise DeclarationError(
                 f"{where} gives another expression when it is called again: it must depend on "

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import toposort
@@ -82,6 +83,10 @@ def _call(op: Any, arguments: list[str], out: str | None) -> str:
     )
 
 
+def _is_minus_one(v: Variable) -> bool:
+    return isinstance(v, Constant) and float(v.data) == -1.0
+
+
 def lower(
     inputs: Sequence[Variable], outputs: Sequence[Variable], rows: Sequence[Variable] = ()
 ) -> Callable[..., tuple[Any, ...]]:
@@ -100,7 +105,8 @@ def lower(
         Takes arrays (or numbers) in the order of `inputs`. Its attribute `buffers` says how many
         arrays of the common length it can be lent as `out=`; it then writes everything there,
         results included, and these last until the next call. On fresh memory the same calls can
-        take several times longer.
+        take several times longer. Its attribute `bare` is the same function with these arrays as
+        further arguments, for callers that silence NumPy themselves.
 
     Raises
     ------
@@ -112,6 +118,7 @@ def lower(
     scope: dict[str, Any] = {"np": np}
     seen: dict[tuple[str, ...], Variable] = {}
     alias: dict[Variable, Variable] = {}
+    negated: dict[Variable, Variable] = {}  # −x: x
     steps: list[tuple[Any, Variable, list[Variable]]] = []
 
     def root(v: Variable) -> Variable:
@@ -132,6 +139,12 @@ def lower(
         if kind == "Identity":
             alias[out] = arguments[0]
             return
+        if kind == "Mul" and len(arguments) == 2 and any(map(_is_minus_one, arguments)):
+            (other,) = [v for v in arguments if not _is_minus_one(v)] or arguments[:1]
+            op, kind, arguments = ps.neg, "Neg", [other]
+        if kind == "Neg" and arguments[0] in negated:
+            alias[out] = negated[arguments[0]]
+            return
         if kind in _COMPOSED:
             composed = _COMPOSED[kind](*arguments)
             for part in toposort([composed], blockers=arguments):
@@ -143,6 +156,8 @@ def lower(
             alias[out] = seen[key]
             return
         seen[key] = out
+        if kind == "Neg":
+            negated[out] = arguments[0]
         steps.append((op, out, arguments))
         if any(v in full for v in arguments):
             full.add(out)
@@ -204,5 +219,5 @@ def lower(
         with np.errstate(all="ignore"):
             return function(*arrays, *(out or fresh))
 
-    quiet.source, quiet.buffers = source, count  # type: ignore[attr-defined]
+    quiet.source, quiet.buffers, quiet.bare = source, count, function  # type: ignore[attr-defined]
     return quiet

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from expfam_glm.errors import ResultError
 from expfam_glm.spec.domain import Domain, Interval
 
+_LARGEST = math.log(1.7e308)  # its exponential is a float
 _NUMBER = r"(-?[0-9.eE+-]+)"
 
 
@@ -23,7 +26,7 @@ class Scale:
 
     domain: Domain
 
-    @property
+    @cached_property
     def name(self) -> str:
         """ "log", "logit", or "" for the identity."""
         ends = int(np.isfinite(self.domain.low)) + int(np.isfinite(self.domain.high))
@@ -84,15 +87,21 @@ class Scale:
 
     def slopes(self, u: float) -> tuple[float, float]:
         """dψ/du and d²ψ/du²."""
+        return self.jet(u)[1:]
+
+    def jet(self, u: float) -> tuple[float, float, float]:
+        """ψ, dψ/du and d²ψ/du² at one u."""
         low, high = self.domain.low, self.domain.high
         if self.name == "logit":
-            tail = np.exp(-abs(u)) / (1 + np.exp(-abs(u))) ** 2
-            first = float((high - low) * tail)
-            return first, first * float(-np.tanh(u / 2))
+            small = math.exp(-abs(u))
+            near = (high - low) * small / (1 + small)
+            first = near / (1 + small)
+            return low + near if u < 0 else high - near, first, first * -math.tanh(u / 2)
         if self.name == "log":
-            first = float(np.exp(u)) * (1.0 if np.isfinite(low) else -1.0)
-            return first, first
-        return 1.0, 0.0
+            apart = math.exp(u) if u < _LARGEST else math.inf
+            psi, sign = (low + apart, 1.0) if math.isfinite(low) else (high - apart, -1.0)
+            return psi, sign * apart, sign * apart
+        return u, 1.0, 0.0
 
     def edge(self, direction: float) -> float:
         """The end of the interval that u → ±∞ leads to."""

@@ -24,7 +24,7 @@ from pytensor.tensor.elemwise import Elemwise
 from expfam_glm.spec.expression import digest_of, substitute
 
 
-def _is(v: Variable, kind: type) -> bool:
+def is_a(v: Variable, kind: type) -> bool:
     owner = v.owner
     return (
         owner is not None
@@ -37,13 +37,13 @@ def _factor(v: Variable) -> tuple[float, Variable | None]:
     """v as (number, rest) with v = number · rest, through products, quotients and signs."""
     if isinstance(v, Constant):
         return float(v.data), None
-    if _is(v, ps.Neg):
+    if is_a(v, ps.Neg):
         number, rest = _factor(v.owner.inputs[0])
         return -number, rest
-    if _is(v, ps.TrueDiv) and isinstance(v.owner.inputs[1], Constant):
+    if is_a(v, ps.TrueDiv) and isinstance(v.owner.inputs[1], Constant):
         number, rest = _factor(v.owner.inputs[0])
         return number / float(v.owner.inputs[1].data), rest
-    if _is(v, ps.Mul):
+    if is_a(v, ps.Mul):
         number, others = 1.0, []
         for part in v.owner.inputs:
             k, rest = _factor(part)
@@ -60,7 +60,9 @@ def _factor(v: Variable) -> tuple[float, Variable | None]:
 def _settled(v: Variable) -> bool:
     """Whether v is the near branch that `_log_half_erfc` itself writes."""
     rest = _factor(v)[1]
-    return rest is not None and _is(rest, psm.Erfc) and _is(rest.owner.inputs[0], ps.ScalarMinimum)
+    return (
+        rest is not None and is_a(rest, psm.Erfc) and is_a(rest.owner.inputs[0], ps.ScalarMinimum)
+    )
 
 
 def _log_half_erfc(z: Variable) -> Variable:
@@ -74,28 +76,28 @@ def _log_half_erfc(z: Variable) -> Variable:
 def _complements(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
     """log μ, log(1 − μ) and 1 − μ for μ = σ(x), ½ erfc(z), atan2(1, z)/π."""
     op = node.op.scalar_op
-    if isinstance(op, ps.Log) and _is(node.inputs[0], ps.Expm1):
+    if isinstance(op, ps.Log) and is_a(node.inputs[0], ps.Expm1):
         x = node.inputs[0].owner.inputs[0]
         return [x + pt.log1mexp(-x)]  # log(eˣ − 1) without overflow
     if isinstance(op, ps.Log) and not _settled(node.inputs[0]):
         number, rest = _factor(node.inputs[0])
-        if rest is not None and number == 0.5 and _is(rest, psm.Erfc):
+        if rest is not None and number == 0.5 and is_a(rest, psm.Erfc):
             return [_log_half_erfc(rest.owner.inputs[0])]
     if isinstance(op, ps.Log1p) and not _settled(node.inputs[0]):
         number, rest = _factor(node.inputs[0])
-        if rest is not None and number == -0.5 and _is(rest, psm.Erfc):
+        if rest is not None and number == -0.5 and is_a(rest, psm.Erfc):
             return [_log_half_erfc(-rest.owner.inputs[0])]
         if (
             rest is not None
             and math.isclose(number, -1 / math.pi, rel_tol=1e-15)
-            and _is(rest, ps.ArcTan2)
+            and is_a(rest, ps.ArcTan2)
             and isinstance(rest.owner.inputs[0], Constant)
             and float(rest.owner.inputs[0].data) == 1.0
         ):
             return [pt.log(pt.arctan2(1.0, -rest.owner.inputs[1]) / math.pi)]
     if isinstance(op, ps.Sub):
         first, second = node.inputs
-        if isinstance(first, Constant) and float(first.data) == 1.0 and _is(second, psm.Sigmoid):
+        if isinstance(first, Constant) and float(first.data) == 1.0 and is_a(second, psm.Sigmoid):
             return [pt.sigmoid(-second.owner.inputs[0])]
     return None
 
@@ -104,7 +106,7 @@ def _complements(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
 def _angles(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
     """cos, sin and tan of an arctangent."""
     op, angle = node.op.scalar_op, node.inputs[0]
-    if isinstance(op, ps.Cos | ps.Sin | ps.Tan) and _is(angle, ps.ArcTan):
+    if isinstance(op, ps.Cos | ps.Sin | ps.Tan) and is_a(angle, ps.ArcTan):
         x = angle.owner.inputs[0]
         cosine = 1.0 / pt.sqrt(1.0 + x**2)
         return [{ps.Cos: cosine, ps.Sin: x * cosine, ps.Tan: x}[type(op)]]
@@ -140,19 +142,19 @@ def _powers(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
         exponent = float(node.inputs[1].data)
     inner, sign = node.inputs[0], 1.0
     while True:
-        if _is(inner, ps.Reciprocal):
+        if is_a(inner, ps.Reciprocal):
             inner, sign = inner.owner.inputs[0], -sign
         elif (
-            _is(inner, ps.TrueDiv)
+            is_a(inner, ps.TrueDiv)
             and isinstance(inner.owner.inputs[0], Constant)
             and float(inner.owner.inputs[0].data) == 1.0
         ):
             inner, sign = inner.owner.inputs[1], -sign
         else:
             break
-    if _is(inner, ps.Sqrt):
+    if is_a(inner, ps.Sqrt):
         total = sign * exponent / 2
-    elif _is(inner, ps.Pow) and isinstance(inner.owner.inputs[1], Constant):
+    elif is_a(inner, ps.Pow) and isinstance(inner.owner.inputs[1], Constant):
         total = sign * exponent * float(inner.owner.inputs[1].data)
     else:
         return None
@@ -165,16 +167,16 @@ def _powers(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
 
 def _fraction(v: Variable) -> tuple[list[Variable], list[Variable]]:
     """The factors above and below the bar of nested products, quotients and squares."""
-    if _is(v, ps.Mul):
+    if is_a(v, ps.Mul):
         parts = [_fraction(part) for part in v.owner.inputs]
         return [f for above, _ in parts for f in above], [f for _, below in parts for f in below]
-    if _is(v, ps.TrueDiv):
+    if is_a(v, ps.TrueDiv):
         (above, under), (below, over) = (_fraction(part) for part in v.owner.inputs)
         return above + over, under + below
-    if _is(v, ps.Reciprocal):
+    if is_a(v, ps.Reciprocal):
         above, below = _fraction(v.owner.inputs[0])
         return below, above
-    if _is(v, ps.Sqr):
+    if is_a(v, ps.Sqr):
         above, below = _fraction(v.owner.inputs[0])
         return 2 * above, 2 * below
     return [v], []
@@ -187,9 +189,9 @@ def _bounded_ratios(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
         return None
     above, below = _fraction(node.outputs[0])
     inputs, changed = list(fgraph.inputs), False
-    exponents = [digest_of(inputs, f.owner.inputs) if _is(f, ps.Exp) else "" for f in above]
+    exponents = [digest_of(inputs, f.owner.inputs) if is_a(f, ps.Exp) else "" for f in above]
     for k, factor in enumerate(below):
-        if not _is(factor, ps.Expm1):
+        if not is_a(factor, ps.Expm1):
             continue
         u = factor.owner.inputs[0]
         digest = digest_of(inputs, [u])
@@ -210,7 +212,7 @@ def _bounded_ratios(fgraph: FunctionGraph, node: Any) -> list[Variable] | None:
 
 def _term(v: Variable) -> tuple[float, Variable | None]:
     """v as (number, rest), also where the number stands in the numerator of a quotient."""
-    if _is(v, ps.TrueDiv):
+    if is_a(v, ps.TrueDiv):
         numerator, denominator = v.owner.inputs
         number, rest = _factor(numerator)
         if isinstance(denominator, Constant):
@@ -221,9 +223,9 @@ def _term(v: Variable) -> tuple[float, Variable | None]:
 
 def _summands(v: Variable, sign: float = 1.0) -> list[tuple[float, Variable | None]]:
     """The terms of nested sums and differences."""
-    if _is(v, ps.Add):
+    if is_a(v, ps.Add):
         return [term for part in v.owner.inputs for term in _summands(part, sign)]
-    if _is(v, ps.Sub):
+    if is_a(v, ps.Sub):
         first, second = v.owner.inputs
         return _summands(first, sign) + _summands(second, -sign)
     number, rest = _term(v)

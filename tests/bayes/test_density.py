@@ -10,10 +10,11 @@ import pymc as pm
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.bayes import density
-from expfam_glm.bayes.density import LogPosterior, PriorTerms, has_fast_lane
+from expfam_glm.bayes import prior_terms
+from expfam_glm.bayes.density import LogPosterior, has_fast_lane
 from expfam_glm.bayes.model import build
 from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import PHI_SCALES, apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.data.response import Problem
@@ -164,7 +165,7 @@ def test_blocks_change_nothing() -> None:
     x = rng.normal(size=(100_000, 3))
     own = eg.GLM.from_arrays(rng.poisson(2, 100_000), x, family="poisson").problem
     posterior = LogPosterior(own, apply(own, "flat"))
-    assert len(posterior.blocks) > 1
+    assert len(posterior.sums.blocks) > 1
     beta = np.array([0.1, -0.2, 0.05])
     expected = own.family.logpdf(own.y, np.exp(x @ beta)).sum()
     np.testing.assert_allclose(posterior(beta)[0], expected, rtol=1e-11)
@@ -187,8 +188,8 @@ def test_terms_that_are_not_known_are_zero_and_said_so(monkeypatch: pytest.Monke
 
     known, strange = Prior("Normal", mu=0, sigma=2), Prior("Gumbel", mu=0.25, beta=1)
     assert PriorTerms([known]).complete
-    monkeypatch.setattr(density, "lower", refuse)
-    density._prior_kernel.cache_clear()
+    monkeypatch.setattr(prior_terms, "lower", refuse)
+    prior_terms._prior_kernel.cache_clear()
     assert not PriorTerms([strange]).complete
     monkeypatch.undo()
     terms = PriorTerms([known, strange])
@@ -197,4 +198,4 @@ def test_terms_that_are_not_known_are_zero_and_said_so(monkeypatch: pytest.Monke
     np.testing.assert_allclose(value, [-0.5 - np.log(2 * np.sqrt(2 * np.pi)), 0.0])
     np.testing.assert_allclose(slope, [-0.5, 0.0])
     np.testing.assert_allclose(terms.curvature(np.array([2.0, 0.5])), [-0.25, 0.0])
-    density._prior_kernel.cache_clear()
+    prior_terms._prior_kernel.cache_clear()

@@ -32,6 +32,7 @@ def draws_of(name: str, size: int) -> tuple[np.ndarray, np.ndarray | float]:
     return beta, start.phi * np.exp(0.1 * rng.standard_normal(size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_log_likelihood_is_pymc_s(name: str) -> None:
     own = problem(name)

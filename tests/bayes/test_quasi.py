@@ -50,6 +50,7 @@ def quasi_likelihood(name: str, beta: np.ndarray, phi: float) -> float:
     return float(np.sum(rows * w * f) / phi)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_model_is_prior_times_quasi_likelihood(name):
     model = model_of(name)
@@ -68,6 +69,7 @@ def test_the_model_is_prior_times_quasi_likelihood(name):
     assert rise == pytest.approx(expected, rel=1e-7)  # φ̂ is that near to its limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_row_kernels_and_graph_are_the_same_function(name):
     own = hold_dispersion(model_of(name).problem)
@@ -140,7 +142,7 @@ def test_what_has_no_dispersion_or_gives_it_a_prior_is_refused():
 def test_quasi_posterior_covers_where_poisson_does_not() -> None:
     """Counts with variance 4μ: the quasi-posterior covers nominally, the Poisson posterior not."""
     rng = np.random.default_rng(6)
-    rounds, n, slope, nominal = 80, 120, 0.5, 0.9
+    rounds, n, slope, nominal = 240, 120, 0.5, 0.9
     covered = {"poisson": 0, "quasi_poisson": 0}
     for seed in range(rounds):
         x = rng.uniform(-1, 1, n)

@@ -17,6 +17,7 @@ from tests.problems import NAMES, problem
 NEAR = 0.05  # posterior standard deviations; chains start one away anyhow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_under_flat_priors_it_is_near_the_estimate(name: str) -> None:
     own = problem(name)

@@ -164,6 +164,7 @@ WORKING = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(WORKING))
 def test_a_tree_from_a_file_recalls_its_clusters(seizures, tmp_path, name):
     """Working correlations with arguments: held by the tree, or asked for."""

@@ -291,6 +291,27 @@ def test_a_variance_of_zero_is_remarked():
         eg.GLM("y ~ x + g", data, family="normal").fit(cov="CR0", groups="g")
 
 
+def test_a_coefficient_that_one_cluster_determines_is_named():
+    """Beside the others: its scores sum to zero in every cluster, so that V I e = 0."""
+    rng = np.random.default_rng(1)
+    groups, x = np.repeat(np.arange(12), 4), rng.normal(size=48)
+    data = {"y": rng.poisson(np.exp(0.5 + 0.3 * x)), "x": x, "alone": (groups == 3).astype(float)}
+    model = eg.GLM("y ~ x + alone", data, family="poisson")
+    for road in (
+        lambda: model.fit(cov=["CR0", "fisher"], groups=groups),
+        lambda: model.gee(groups, "exchangeable"),
+    ):
+        with pytest.warns(FitWarning, match="cancel along alone, as where one of them alone"):
+            tree = road()
+        V = tree["fit"]["covariance"].values
+        direction = np.linalg.solve(V[1], [0.0, 0.0, 1.0])  # I e
+        assert direction @ V[0] @ direction < 1e-9 * (direction @ V[1] @ direction)
+        with pytest.raises(ResultError, match="zero in a direction that is tested"):
+            eg.hypotheses(tree, direction[None] / np.abs(direction).max())
+    with pytest.raises(RankError, match="without the cluster 3"):
+        model.fit(cov="CR3", groups=groups)
+
+
 def test_a_perfect_or_saturated_fit_has_no_robust_covariance():
     with pytest.warns(FitWarning, match="residuals vanish"):
         tree = eg.GLM("y ~ x", {"y": [1, 4], "x": [0, 1]}, family="poisson").fit(cov="HC1")

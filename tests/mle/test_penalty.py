@@ -22,7 +22,7 @@ from expfam_glm.errors import (
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle.fit import fit
 from tests.problems import problem
-from tests.references import array, cases, model_of
+from tests.references import array, cases, model_of, read
 from tests.tolerances import BETA_IN_SE, RELATIVE
 
 TIGHT = {"tol": 1e-11, "draws": 20, "chains": 2, "max_iterations": 1000}
@@ -50,6 +50,78 @@ def test_penalised_fits_agree_with_brglm2(case):
     assert gap.max() < BETA_IN_SE
     np.testing.assert_allclose(fitted["se"], array(case["se"]), rtol=RELATIVE)
     assert float(fitted["phi"]) == pytest.approx(case["phi"], rel=RELATIVE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", read("penalty")["ratios"], ids=lambda case: case["id"])
+def test_penalised_ratios_and_profiles_agree_with_r(case):
+    """The first is logistf's example: its published intervals too."""
+    options = {"dispersion": "ml"} if case["df"] else {}
+    penalty = case["scale"] or case["penalty"]
+    tree = model_of("penalty", case).fit(penalty=penalty, **options, **TIGHT)
+    for label, expected in zip(case["coef"], case["lr"], strict=True):
+        found = eg.hypotheses(tree, [label], test="lr")
+        assert found.statistic == pytest.approx(expected, rel=RELATIVE)
+        assert found.df_denominator == (case["df"] or np.inf)
+    profiled = eg.profile(tree, ci_prob=0.95)["interval"]
+    assert profiled["coef"].values.tolist() == case["coef"]
+    gap = (profiled.values - array(case["intervals"])) / array(case["se"])[:, None]
+    assert np.abs(gap).max() < 1e-7  # the root of a difference of penalised log-likelihoods
+    if case["id"] == "endometrial-binomial-logit-firth":
+        printed = [[1.0825, 7.2093], [0.6097, 7.8546], [-0.1245, 0.0405], [-4.3652, -1.2327]]
+        np.testing.assert_allclose(profiled, printed, atol=6e-5)
+
+
+@pytest.mark.slow
+def test_a_conjugate_prior_is_compared_as_pseudo_observations():
+    """κ observations of the mean m: rows of their own in a fit without a penalty."""
+    rings = eg.load_data("oring")
+    n, kappa, m = len(rings), 4.0, 0.2
+    tree = eg.GLM("damaged ~ temperature", rings, family="quasi_binomial", trials="rings").fit(
+        penalty=Prior("Conjugate", kappa=kappa, mean=m), dispersion=1.0, **TIGHT
+    )
+    both = {
+        "rate": np.append(rings["damaged"] / rings["rings"], np.full(n, m)),
+        "t": np.tile(rings["temperature"], 2),
+        "w": np.append(rings["rings"], np.full(n, kappa / n)),
+    }
+    longer = eg.GLM("rate ~ t", both, family="quasi_binomial", weights="w").fit(
+        dispersion=1.0, tol=1e-11, draws=10
+    )
+    first, second = (
+        eg.hypotheses(t, f"{label} = -0.1", test="lr").statistic
+        for t, label in ((tree, "temperature"), (longer, "t"))
+    )
+    assert first == pytest.approx(second, rel=RELATIVE)
+    ours, theirs = (eg.profile(t, coefs=[c])["interval"].values for t, c in
+                    ((tree, "temperature"), (longer, "t")))  # fmt: skip
+    np.testing.assert_allclose(ours, theirs, rtol=1e-7)
+    held = eg.residuals(tree, "pearson", standardised=True).values
+    expected = eg.influence(longer)["hat"].values[:n]
+    share = (rings["rings"] / (rings["rings"] + kappa / n)).to_numpy()
+    plain = eg.residuals(tree, "pearson").values
+    # W = w V(μ): the row of n trials has the same h per unit of weight
+    mu = eg.predict(longer)["estimate"].values[:n]
+    X = np.column_stack([np.ones(n), rings["temperature"]])
+    W = mu * (1 - mu) * rings["rings"].to_numpy()
+    inverse = np.linalg.inv((X * (W / share)[:, None]).T @ X)
+    h = W * np.einsum("ij,jk,ik->i", X, inverse, X)
+    np.testing.assert_allclose(h, expected, rtol=1e-7)
+    np.testing.assert_allclose(held, plain / np.sqrt(1 - h), rtol=1e-7)
+
+
+def test_what_has_no_penalised_likelihood_says_so():
+    data = eg.load_data("oring")
+    model = eg.GLM("damaged ~ temperature", data, family="binomial", trials="rings", link="probit")
+    tree = model.fit(penalty="firth", **TIGHT)
+    for call in (
+        lambda: eg.hypotheses(tree, "temperature", test="lr"),
+        lambda: eg.profile(tree),
+    ):
+        with pytest.raises(ResultError, match=r"gradient of none under the link 'probit'"):
+            call()
+    with pytest.raises(ResultError, match="use test='lr' or 'wald'"):
+        eg.hypotheses(tree, "temperature", test="score")
 
 
 def log_likelihood(p, beta, phi):
@@ -118,6 +190,7 @@ def test_a_penalty_is_the_mode_of_its_prior(kind, name):
     assert np.max(np.abs(found.x)) < 3e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ridge", "jeffreys", "conjugate"])
 @pytest.mark.parametrize("name", ["poisson", "binomial-probit", "negative_binomial", "gamma-log"])
 def test_a_penalty_is_the_mode_of_the_other_road(name, kind):
@@ -290,12 +363,13 @@ def test_criteria_and_tests_of_penalised_fits():
     assert tree.attrs["estimator"] == "penalised maximum likelihood"
     assert eg.hypotheses(tree, "sex[M] = 0").p_value > 0
     for call in (
-        lambda: eg.hypotheses(tree, "sex[M]", test="lr"),
-        lambda: eg.profile(tree),
+        lambda: eg.hypotheses(tree, "sex[M]", test="score"),
         lambda: eg.deviance_table(tree),
     ):
         with pytest.raises(ResultError, match="without a penalty"):
             call()
+    with pytest.raises(ArgumentError, match="no HC0 covariance"):
+        eg.hypotheses(tree, "sex[M]", test="lr", cov_type="HC0")
 
 
 def test_refusals():

@@ -7,7 +7,13 @@ from scipy import stats
 from scipy.special import wright_bessel
 
 import expfam_glm as eg
-from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, SeparationError
+from expfam_glm.errors import (
+    ArgumentError,
+    ConvergenceError,
+    FitWarning,
+    ResultError,
+    SeparationError,
+)
 from expfam_glm.mle.shape_profile import row_derivatives
 from tests.references import array, cases, model_of, read
 from tests.tolerances import BETA_IN_SE, RELATIVE
@@ -154,6 +160,7 @@ def test_gee_asks_for_a_value():
 # ---- Tweedie -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_tweedie_density():
     """First and second derivatives in (ξ, log a) against mpmath's in (ξ, φ)."""
     slopes = read("tweedie")["slopes"]
@@ -317,6 +324,89 @@ def test_profile_agrees_with_the_maximum_over_all_else(case):
     gap = (found["interval"].values[0] - array(case["interval"])) / case["se"]
     assert np.abs(gap).max() < 1e-6  # uniroot of a difference of log-likelihoods
     assert found.attrs["df"] == np.inf
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case["id"], marks=[pytest.mark.slow] * (case["data"] != "clotting"))
+        for case in read("shape")["profiles"]
+    ],
+)
+def test_profiles_of_parameters_agree_with_r(case):
+    tree = model_of("shape", case).fit(draws=10)
+    found = eg.profile(tree, parameters=case["parameter"], ci_prob=0.95)
+    assert found["coef"].values.tolist() == [case["parameter"]]
+    estimate = float(found["estimate"][0])
+    assert estimate == pytest.approx(case["estimate"], rel=1e-6)  # optimize()'s √ of rounding
+    # uniroot of a difference of log-likelihoods of several hundred
+    np.testing.assert_allclose(found["interval"].values[0], array(case["interval"]), rtol=1e-8)
+    log_error = float(found["se"][0]) / estimate
+    likely = model_of("shape", case).fit(
+        draws=10, **({"dispersion": "ml"} if case["parameter"] == "phi" else {})
+    )
+    name = f"se_log_{case['parameter']}"
+    joint = model_of("shape", case).fit(draws=10, information="observed") if (
+        case["parameter"] == "alpha") else likely  # fmt: skip
+    assert log_error == pytest.approx(float(joint["fit"][name]), rel=1e-6)
+    assert float(likely["fit"][case["parameter"]]) == pytest.approx(estimate, rel=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["power", "phi"])
+def test_the_profile_of_tweedie_is_the_highest_over_all_else(name):
+    """−2ℓ minimised by SciPy over the rest at either end of the interval."""
+    from scipy.optimize import minimize
+
+    rng = np.random.default_rng(8)
+    x = np.linspace(-1, 1, 60)
+    y = np.array([rng.gamma(1.5, 1.0, rng.poisson(np.exp(0.4 + 0.3 * v))).sum() for v in x])
+    tree = eg.GLM("y ~ x", {"x": x, "y": y}, family="tweedie").fit(draws=10)
+    found = eg.profile(tree, parameters=name, ci_prob=0.9)
+
+    def lowest(held):
+        def height(z):
+            logit, log_phi = [(held, z[2]), (z[2], held)][name == "phi"]
+            mu = np.exp(z[0] + z[1] * x)
+            return -tweedie_logpdf(y, mu, np.exp(log_phi), 1 + 1 / (1 + np.exp(-logit))).sum()
+
+        return minimize(height, [0.5, 0.3, 0.0], method="Nelder-Mead",
+                        options={"xatol": 1e-7, "fatol": 1e-11, "maxiter": 4000}).fun  # fmt: skip
+
+    top = float(tree["fit_stats"]["loglik"])
+    for end in found["interval"].values[0]:
+        u = np.log(end) if name == "phi" else np.log((end - 1) / (2 - end))
+        assert 2 * (top + lowest(u)) == pytest.approx(stats.norm.ppf(0.95) ** 2, rel=1e-6)
+
+
+def test_an_interval_may_reach_the_edge_of_a_shape():
+    """α̂ > 0, but the Poisson likelihood is not far below: gone down to it by SciPy's density."""
+    data = {"y": [2, 0, 3, 1, 4, 3, 2, 5, 1, 3, 9, 2], "x": np.arange(12) / 12}
+    tree = eg.GLM("y ~ x", data, family="negative_binomial").fit(draws=10)
+    poisson = eg.GLM("y ~ x", data, family="poisson").fit(draws=10)["fit_stats"]["loglik"]
+    assert 0 < 2 * (float(tree["fit_stats"]["loglik"]) - float(poisson)) < 3.8
+    found = eg.profile(tree, parameters="alpha", ci_prob=0.95)
+    low, high = found["interval"].values[0]
+    assert low == 0 and float(tree["fit"]["alpha"]) < high < np.inf
+
+
+def test_parameters_that_have_no_profile():
+    quine_data = eg.load_data("quine")
+    poisson = eg.GLM("days ~ sex", quine_data, family="poisson").fit(draws=10)
+    with pytest.raises(ArgumentError, match="no parameter of 'poisson' was estimated"):
+        eg.profile(poisson, parameters="phi")
+    quasi = eg.GLM("days ~ sex", quine_data, family="quasi_poisson").fit(draws=10)
+    with pytest.raises(ResultError, match="no likelihood of its dispersion"):
+        eg.profile(quasi, parameters="phi")
+    clotting = eg.GLM("time ~ lot", eg.load_data("clotting"), family="gamma")
+    with pytest.raises(ArgumentError, match="no parameter of 'gamma' was estimated"):
+        eg.profile(clotting.fit(dispersion=0.1, draws=10), parameters="phi")
+    with pytest.raises(ArgumentError, match=r"'alpha' is not among the estimated parameters phi"):
+        eg.profile(clotting.fit(draws=10), parameters=["alpha"])
+    with pytest.raises(ArgumentError, match="each in a call of its own"):
+        eg.profile(clotting.fit(draws=10), coefs="lot", parameters="phi")
+    with pytest.raises(ResultError, match="without a penalty"):
+        eg.profile(clotting.fit(penalty="jeffreys", draws=10), parameters="phi")
 
 
 def tweedie_logpdf(y, mu, phi, power):

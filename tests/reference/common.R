@@ -84,6 +84,30 @@ link_of <- function(name) {
                  valideta = parts[[4]], name = name), class = "link-glm")
 }
 
+# ---- cases ------------------------------------------------------------------------------------
+
+family_of <- function(name, link, alpha) switch(name,
+  normal = gaussian(link), poisson = poisson(link), binomial = binomial(link),
+  gamma = Gamma(link), inverse_gaussian = inverse.gaussian(link),
+  negative_binomial = MASS::negative.binomial(1 / alpha, link),
+  quasi_poisson = quasipoisson(link), quasi_binomial = quasibinomial(link))
+
+# The frame with responses (proportions of `trials`), weights and offset as .y, .w and .o, and the
+# formula in R's spelling with .y on its left.
+as_case <- function(raw, formula, trials = NULL, weights = NULL, exposure = NULL) {
+  frame <- as_factors(raw, formula)
+  frame$.y <- as.numeric(eval(r_formula(formula)[[2]], frame))
+  frame$.w <- if (is.null(weights)) rep(1, nrow(frame)) else frame[[weights]]
+  frame$.o <- if (is.null(exposure)) rep(0, nrow(frame)) else log(frame[[exposure]])
+  if (!is.null(trials)) {
+    frame$.y <- frame$.y / frame[[trials]]
+    frame$.w <- frame$.w * frame[[trials]]
+  }
+  as_fitted <- r_formula(formula)
+  as_fitted[[2]] <- quote(.y)
+  list(frame = frame, formula = as_fitted)
+}
+
 # ---- formulas and labels ----------------------------------------------------------------------
 
 # Strings and the columns inside C() become factors whose levels are sorted byte by byte.

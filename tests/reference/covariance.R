@@ -37,12 +37,6 @@ embedded <- list(chicks = chicks, sleepstudy = sleepstudy, cbpp = cbpp, seatbelt
   discoveries = discoveries, oats = oats, insurance = insurance, schools = schools, swiss = swiss,
   sprays = sprays, trees = trees)
 
-family_of <- function(name, link, alpha) switch(name,
-  normal = gaussian(link), poisson = poisson(link), binomial = binomial(link),
-  gamma = Gamma(link), inverse_gaussian = inverse.gaussian(link),
-  negative_binomial = MASS::negative.binomial(1 / alpha, link),
-  quasi_poisson = quasipoisson(link), quasi_binomial = quasibinomial(link))
-
 # Newey and West within each cluster. vcovPL takes the cluster number of the last row at the last time
 # for the count of clusters, and leaves out those with a higher one.
 panel <- function(fit, cluster, time, lags) {
@@ -59,18 +53,11 @@ case <- function(data, formula, family, link, types, alpha = NULL, trials = NULL
                  sampling = NULL, exposure = NULL, groups = NULL, time = NULL, lags = NULL,
                  note = NULL) {
   raw <- if (data %in% names(embedded)) embedded[[data]] else shipped(data)
-  frame <- as_factors(raw, formula)
+  made <- as_case(raw, formula, trials, weights, exposure)
+  frame <- made$frame
   n <- nrow(frame)
-  frame$.y <- as.numeric(eval(r_formula(formula)[[2]], frame))
-  frame$.w <- if (is.null(weights)) rep(1, n) else frame[[weights]]
-  frame$.o <- if (is.null(exposure)) rep(0, n) else log(frame[[exposure]])
-  if (!is.null(trials)) {
-    frame$.y <- frame$.y / frame[[trials]]
-    frame$.w <- frame$.w * frame[[trials]]
-  }
   if (!is.null(sampling)) frame$.w <- frame$.w * frame[[sampling]] / mean(frame[[sampling]])
-  as_fitted <- r_formula(formula)
-  as_fitted[[2]] <- quote(.y)
+  as_fitted <- made$formula
   # glm stops when the deviance does not change any more, which is too early: begin again there
   fit <- glm(as_fitted, family_of(family, link, alpha), frame, weights = .w, offset = .o,
              control = glm.control(epsilon = 1e-14, maxit = 400))

@@ -39,12 +39,6 @@ embedded <- list(insurance = insurance, birthwt = birthwt, anorexia = anorexia, 
 
 # ---- families -----------------------------------------------------------------------------------
 
-family_of <- function(name, link, alpha) switch(name,
-  normal = gaussian(link), poisson = poisson(link), binomial = binomial(link),
-  gamma = Gamma(link), inverse_gaussian = inverse.gaussian(link),
-  negative_binomial = MASS::negative.binomial(1 / alpha, link),
-  quasi_poisson = quasipoisson(link), quasi_binomial = quasibinomial(link))
-
 free_phi <- c("normal", "gamma", "inverse_gaussian", "quasi_poisson", "quasi_binomial")
 
 # Log-density of each row at dispersion a = phi / w, from R's own densities.

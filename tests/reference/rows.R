@@ -17,12 +17,6 @@ swiss <- with(datasets::swiss, data.frame(fertility = Fertility, agriculture = A
   examination = Examination, both = Agriculture + 2 * Examination, share = Catholic / 100))
 embedded <- list(insurance = insurance, trees = trees, warpbreaks = warpbreaks, swiss = swiss)
 
-family_of <- function(name, link, alpha) switch(name,
-  normal = gaussian(link), poisson = poisson(link), binomial = binomial(link),
-  gamma = Gamma(link), inverse_gaussian = inverse.gaussian(link),
-  negative_binomial = MASS::negative.binomial(1 / alpha, link),
-  quasi_poisson = quasipoisson(link), quasi_binomial = quasibinomial(link))
-
 # The length of one more step of Fisher scoring, in standard errors.
 step_left <- function(fit) {
   sqrt(sum(qr.qty(fit$qr, sqrt(fit$weights) * fit$residuals)[seq_len(fit$rank)]^2) /

@@ -1,5 +1,6 @@
 # Reference values for estimated shape parameters: MASS::glm.nb, polished to the limit, also under
-# hypotheses, and R's glm with statmod::tweedie at given powers.
+# hypotheses, profile intervals of theta and of the dispersion of gamma, inverse Gaussian and normal
+# fits, and R's glm with statmod::tweedie at given powers.
 #
 #   Rscript tests/reference/shape.R      writes shape.json beside itself
 #
@@ -137,6 +138,50 @@ comparison <- function(data, formula, small, link = "log", ..., term = NULL) {
        theta_null = null$theta)
 }
 
+# The 95% interval of a parameter by its profile likelihood: alpha = 1/theta, or phi of a family with
+# a density in R, whose means are the same for every phi.
+profiled <- function(data, formula, family, link = "log", ..., note = NULL) {
+  p <- prepared(data, formula, ...)
+  X <- model.matrix(p$formula, p$frame)
+  y <- p$frame$.y; w <- p$frame$.w; o <- rep_len(p$frame$.o, nrow(X))
+  counted <- length(p$roles$freq_weights) > 0
+  settled <- function(spec, beta = NULL) {
+    for (k in 1:8) {
+      fit <- suppressWarnings(glm.fit(X, y, w, offset = o, family = spec, start = beta, control = tight,
+                                      intercept = FALSE))
+      beta <- fit$coefficients
+    }
+    fit
+  }
+  if (family == "negative_binomial") {
+    full <- highest(X, y, w, o, link, 1)
+    estimate <- 1 / full$theta
+    loglik <- function(alpha) {
+      mu <- settled(MASS::negative.binomial(1 / alpha, link))$fitted.values
+      sum(w * dnbinom(y, size = 1 / alpha, mu = mu, log = TRUE))
+    }
+  } else {
+    spec <- switch(family, gamma = Gamma(link), normal = gaussian(link), inverse_gaussian = inverse.gaussian(link))
+    mu <- settled(spec, if (link == "log") c(log(mean(y)), rep(0, ncol(X) - 1)))$fitted.values
+    f <- if (counted) w else 1
+    a <- function(phi) if (counted) phi else phi / w
+    loglik <- function(phi) sum(f * switch(family,
+      gamma = dgamma(y, shape = 1 / a(phi), scale = mu * a(phi), log = TRUE),
+      normal = dnorm(y, mu, sqrt(a(phi)), log = TRUE),
+      inverse_gaussian = statmod::dinvgauss(y, mu, dispersion = a(phi), log = TRUE)))
+    estimate <- optimize(function(u) -loglik(exp(u)), c(-12, 12), tol = 1e-10)
+    estimate <- exp(estimate$minimum)
+  }
+  top <- loglik(estimate)
+  gap <- function(u) 2 * (top - loglik(estimate * exp(u))) - qchisq(0.95, 1)
+  ends <- estimate * exp(c(uniroot(gap, c(-3, -0.01), tol = 1e-13)$root, uniroot(gap, c(0.01, 3), tol = 1e-13)$root))
+  id <- paste(c(family, link, data, note), collapse = "-")
+  message("profile of ", id)
+  list(id = id, data = data, formula = formula, family = family, family_args = list(), link = link,
+       roles = p$roles, parameter = if (family == "negative_binomial") "alpha" else "phi",
+       estimate = estimate, interval = I(ends))
+}
+
 tweedie <- function(data, formula, power, link = "log", ..., note = NULL) {
   id <- paste(c("tweedie", power, link, data, note), collapse = "-")
   p <- prepared(data, formula, ...)
@@ -178,9 +223,16 @@ compared <- list(
   comparison("seizures", "seizures ~ lbase + treatment", "seizures ~ lbase", counts = "visit",
              term = "treatment"),
   comparison("warpbreaks", "breaks ~ wool * tension", "breaks ~ wool + tension", term = "wool:tension"))
+profiles <- list(
+  profiled("quine", "days ~ ethnicity + sex", "negative_binomial"),
+  profiled("insurance", "claims ~ C(district) + age", "negative_binomial", exposure = "holders"),
+  profiled("clotting", "time ~ C(lot) * log(u)", "gamma", "inverse"),
+  profiled("chicks", "weight ~ day + C(diet)", "gamma", "log", weights = "number"),
+  profiled("clotting", "time ~ log(u)", "inverse_gaussian", "log"),
+  profiled("chicks", "weight ~ day", "normal", "identity", counts = "number"))
 cases <- c(nb, tw)
 used <- unique(vapply(cases, function(record) record$data, ""))
 write_json(list(program = paste("R", getRversion(), "MASS", packageVersion("MASS"), "statmod",
                                 packageVersion("statmod")),
                 data = lapply(embedded[intersect(names(embedded), used)], columns),
-                cases = cases, compared = compared), "shape.json")
+                cases = cases, compared = compared, profiles = profiles), "shape.json")

@@ -185,7 +185,7 @@ def test_the_table_and_the_plot(found: xr.Dataset) -> None:
         np.testing.assert_allclose(drawn, 100 * found["coverage"].sel(road=road))
     assert [t.get_text() for t in panel.get_yticklabels()] == ["Intercept", "x"]
     plt.close("all")
-    with pytest.raises(ResultError, match="takes what coverage returned"):
+    with pytest.raises(ResultError, match="takes the table that coverage returned"):
         eg.plot_coverage(found["coverage"])
     with pytest.raises(ArgumentError, match="its own intervals"):
         eg.summary(found, ci_prob=0.9)

@@ -44,6 +44,11 @@ OF_LIKELIHOOD: dict[str, Callable[[xr.DataTree], Any]] = {
     "deviance_table": eg.deviance_table,
     "profile": eg.profile,
 }
+OF_READERS: dict[str, Callable[[xr.DataTree], Any]] = {
+    "compare": lambda tree: eg.compare({"A": FIT, "B": tree}),
+    "summary": eg.summary,
+    "calibrate": lambda tree: eg.calibrate(DRAWS, tree),
+}
 ALL = OF_COEFFICIENTS | OF_ROWS | OF_LIKELIHOOD
 
 
@@ -132,6 +137,47 @@ def test_a_role_or_shape_that_is_lost_is_named() -> None:
     tree = eg.GLM("y ~ x", DATA, family="poisson", offset="x").fit()
     tree["constant_data"] = xr.DataTree(tree["constant_data"].to_dataset().drop_vars("offset"))
     refused(tree, by={"predict": eg.predict, "residuals": eg.residuals}, words="lack offset")
+
+
+def test_trials_and_offsets_of_the_formula_that_are_lost_are_named() -> None:
+    data = DATA | {"s": [1] * N, "f": [2] * N}
+    for formula, family, role in (
+        ("cbind(s, f) ~ x", "binomial", "trials"),
+        ("y ~ x + offset(log(f))", "poisson", "offset"),
+    ):
+        tree = eg.GLM(formula, data, family=family).fit(draws=10)
+        tree["constant_data"] = xr.DataTree(tree["constant_data"].to_dataset().drop_vars(role))
+        readers = OF_ROWS | {"summary": eg.summary, "wald": OF_COEFFICIENTS["wald"]}
+        refused(tree, by=readers, words=f"constant_data of the tree lack {role}")
+
+
+def test_comparisons_summaries_and_calibrations_pass_the_door() -> None:
+    refused(FIT.isel(coef=[0, 1]), by=OF_READERS, words="cut or reordered")
+    refused(FIT.isel(obs_id=slice(0, 15)), by=OF_READERS, words="holds 15 rows")
+    refused(put("fit", lambda d: d.assign(se=2 * d["se"])), by=OF_READERS, words="not the root")
+    refused(put("fit", lambda d: d.assign(df=d["df"].astype(str))), by=OF_READERS,
+            words="holds no numbers")  # fmt: skip
+    refused(put("fit_stats", lambda d: d.drop_vars("loglik")), by=OF_READERS, words="lack loglik")
+    refused(put("fit_stats", lambda d: d.assign(aic="no")), by=OF_READERS, words="no numbers")
+    refused(put("fit_stats", lambda d: d.assign(deviance=-1.0)), by=OF_READERS, words="no fit has")
+    refused(put("fit", lambda d: d.drop_vars("statistic")), by=OF_READERS, words="lack statistic")
+    refused(told(design="no JSON"), by=OF_READERS, words="'design'")
+    of_draws = {
+        "calibrate": lambda tree: eg.calibrate(tree, FIT),
+        "plot": lambda tree: eg.plot_prior_posterior(tree, backend="none"),
+        "plot of a likelihood": lambda tree: eg.plot_prior_posterior(DRAWS, tree, backend="none"),
+        "compare": OF_READERS["compare"],
+        "summary": eg.summary,
+    }
+    refused(DRAWS.isel(coef=[1, 0, 2, 3]), by=of_draws, words="cut or reordered")
+    refused(DRAWS.isel(chain=0), by=of_draws, words="lies along")
+    changed = DRAWS.copy()
+    changed.attrs = dict(DRAWS.attrs) | {"priors": "[]"}
+    refused(changed, by={"plot": of_draws["plot"]}, words="record of priors")
+    # a tree of another program has no marks, and needs coefficients alone
+    foreign = xr.DataTree.from_dict({"posterior": FIT["posterior"].to_dataset()})
+    assert eg.compare({"A": FIT, "B": foreign}).sizes["model"] == 2
+    assert len(eg.summary(foreign).table) == 4
 
 
 LEFT = [i for i in range(N) if i not in (0, 3, 7)]

@@ -93,6 +93,7 @@ def test_any_covariance_of_the_tree() -> None:
         assert not np.allclose(se["fisher"], se["HC0"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["logit", "probit"])
 def test_statsmodels_with_factors_by_contrasts(link: str) -> None:
     model = eg.GLM("low ~ age + lwt + smoke", BIRTHS, family="binomial", link=link)

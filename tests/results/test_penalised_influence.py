@@ -29,9 +29,12 @@ def test_one_step_is_the_step_of_scoring_without_the_row(penalty) -> None:
     P = np.diag([0.0, 0.8**-2]) if penalty == 0.8 else np.zeros((2, 2))
     found = eg.influence(tree)
     whole = X.T @ (X * W[:, None]) + P
+    hat = W * np.einsum("ij,jk,ik->i", X, np.linalg.inv(whole), X)
+    np.testing.assert_allclose(found["hat"], hat, rtol=1e-9)
     np.testing.assert_allclose(
-        found["hat"], W * np.einsum("ij,jk,ik->i", X, np.linalg.inv(whole), X), rtol=1e-9
-    )
+        eg.residuals(tree, "pearson", standardised=True),
+        N * (y - mu) / np.sqrt(W * (1 - hat)), rtol=1e-9,
+    )  # fmt: skip
     for i in range(len(y)):
         keep = np.arange(len(y)) != i
         Z, w = X[keep], W[keep]
@@ -98,8 +101,6 @@ def test_what_is_refused() -> None:
     model, tree = rings("firth")
     with pytest.raises(ArgumentError, match="for a fit without a penalty"):
         eg.influence(tree, residual="deviance")
-    with pytest.raises(ArgumentError, match="for a fit without a penalty"):
-        eg.residuals(tree, standardised=True)
     prior = eg.Prior("Conjugate", kappa=2.0)
     with pytest.raises(ArgumentError, match="not defined under a conjugate prior"):
         eg.influence(model.fit(penalty=prior))

@@ -221,7 +221,7 @@ def test_html_escapes_names() -> None:
     [
         (3, "not a int"),
         (xr.DataTree(), "no groups"),
-        (xr.DataTree.from_dict({"posterior": xr.Dataset({"mu": 1.0})}), "it has posterior"),
+        (xr.DataTree.from_dict({"posterior": xr.Dataset({"mu": 1.0})}), "lack beta"),
     ],
 )
 def test_what_is_no_result_tree_is_refused(tree: object, message: str) -> None:

@@ -59,6 +59,7 @@ def test_second_derivatives_are_those_of_the_trigamma():
     assert np.max(np.abs(got + exact.real) / np.abs(exact)) < ROUNDING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["FAST_COMPILE", "NUMBA"])
 def test_compiled_value_and_gradient(mode):
     import expfam_glm.bayes.dispatch  # noqa: F401 - teaches numba

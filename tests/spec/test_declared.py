@@ -12,11 +12,18 @@ import mpmath as mp
 import numpy as np
 import pytensor.tensor as pt
 import pytest
+from pytensor.tensor.special import xlogy
 from scipy import optimize, special, stats
 
 import expfam_glm as eg
 from tests import exact
-from tests.declared import DECLARED, continuous_bernoulli, logarithmic, zero_truncated_poisson
+from tests.declared import (
+    DECLARED,
+    continuous_bernoulli,
+    counts_with_alpha,
+    logarithmic,
+    zero_truncated_poisson,
+)
 from tests.tolerances import DEFAULT, ROUNDING
 
 EPS = np.finfo(float).eps
@@ -340,16 +347,7 @@ def test_a_dispersion_function_of_ones_own():
 
 
 def test_a_free_shape_is_fixed_before_use():
-    tilted = eg.Family(
-        "counts_with_alpha",
-        b=lambda theta, alpha: -pt.log1mexp(theta) / alpha,
-        c=lambda y, a, alpha: pt.gammaln(y + 1 / alpha) - pt.gammaln(1 / alpha) - pt.gammaln(y + 1),
-        support=eg.Integers(0, None),
-        theta_domain=eg.Interval(None, 0),
-        phi=1.0,
-        shape={"alpha": eg.Positive},
-        link="log",
-    )
+    tilted = counts_with_alpha
     known = tilted.fix(alpha=0.5)
     reference = eg.families.negative_binomial(0.5)
     y, mu = np.array([0.0, 3, 12]), np.array([0.5, 3, 20])
@@ -410,3 +408,42 @@ def test_a_declaration_of_ones_own_equals_the_built_in():
         assert float(ours["fit_stats"][name]) == pytest.approx(
             float(built_in["fit_stats"][name]), rel=1e-9
         )
+
+
+def test_operations_that_are_graphs_in_themselves():
+    """log Σ eˣ, which PyTensor also makes of a plain sum of exponentials, and xlogy."""
+    binomial = eg.Family(
+        "bernoulli_by_logaddexp",
+        b=lambda theta: pt.logaddexp(0.0, theta),
+        c=lambda y, a: 0.0 * xlogy(y, y + 1),
+        support=eg.Integers(0, 1),
+        phi=1.0,
+    )
+    mu, y = np.array([1e-9, 0.2, 0.9]), np.array([1.0, 0.0, 1.0])
+    np.testing.assert_allclose(binomial.theta_of(mu), special.logit(mu), rtol=1e-14)
+    np.testing.assert_allclose(binomial.variance(mu), mu * (1 - mu), rtol=1e-13)
+    np.testing.assert_allclose(binomial.logpdf(y, mu), stats.bernoulli.logpmf(y, mu), rtol=1e-13)
+
+
+def test_a_cumulant_that_is_the_log_of_a_sum():
+    """A Poisson variable that was seen only where it is 4 at most; far out, one value is left."""
+    weights = 1 / special.factorial(np.arange(5))
+    truncated = eg.Family(
+        "poisson_up_to_four",
+        b=lambda theta: pt.log(sum(float(w) * pt.exp(k * theta) for k, w in enumerate(weights))),
+        c=lambda y, a: -pt.gammaln(y + 1),
+        support=eg.Integers(0, 4),
+        phi=1.0,
+    )
+    theta = np.array([-30.0, -2.0, 0.0, 3.0, 40.0])
+    p = weights * np.exp(np.outer(theta, np.arange(5)) - 4 * np.maximum(theta, 0)[:, None])
+    p /= p.sum(axis=1, keepdims=True)
+    mu = p @ np.arange(5)
+    np.testing.assert_allclose(truncated.mean(theta), mu, rtol=1e-13)
+    inner = slice(1, 4)  # where the mean is not within rounding of 4, θ is known from it
+    np.testing.assert_allclose(truncated.theta_of(mu[inner]), theta[inner], atol=1e-11)
+    np.testing.assert_allclose(
+        np.exp(truncated.logpdf(np.arange(5), mu[inner, None])), p[inner], rtol=1e-10
+    )
+    at_ends = truncated.deviance(np.array([0.0, 4.0]), mu[inner, None])  # where b* is a limit
+    np.testing.assert_allclose(at_ends, -2 * np.log(p[inner][:, [0, 4]]), rtol=1e-10, atol=1e-13)

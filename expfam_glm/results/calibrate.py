@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.linalg import cholesky, solve_triangular
 
 from expfam_glm.errors import ArgumentError, ResultError
+from expfam_glm.results.door import check_readable
 
 # What belongs to the draws as they were.
 _OF_DRAWS = ("log_likelihood", "log_prior", "posterior_predictive", "predictions")
@@ -68,7 +69,8 @@ def calibrate(
     >>> (wide["posterior"]["beta"].std(("chain", "draw")) / gee["fit"]["se"]).values.round(2)
     array([1., 1., 1.])
     """
-    if not isinstance(tree, xr.DataTree) or "posterior" not in tree.children:
+    check_readable(tree, "calibrate")
+    if "posterior" not in tree.children:
         raise ResultError("calibrate() needs a result tree with draws, from sample or laplace.")
     if tree.attrs.get("estimator") != "posterior":
         raise ResultError(
@@ -116,7 +118,8 @@ def _covariance(cov: Any, cov_type: str | None, labels: list[str]) -> tuple[np.n
     """The covariance asked for and its name."""
     name = "a given covariance"
     if isinstance(cov, xr.DataTree):
-        if "fit" not in cov.children or "covariance" not in cov["fit"]:
+        check_readable(cov, "calibrate (cov=)")
+        if "fit" not in cov.children:
             raise ResultError("cov= is a tree without a covariance; give one of fit() or gee().")
         found = cov["fit"].to_dataset()["covariance"]
         types = found["cov_type"].values.tolist()
