@@ -11,8 +11,9 @@ Measured on one core of a shared machine, 2026-11-22, graph and one pass in micr
 
     numba, n = 10⁴:  binomial 602, 309 (1.9)    Poisson 259, 171 (1.5)    gamma 258, 156 (1.7)
                      negative binomial 3296, 1565 (2.1)    normal 102, 94 (1.1)
-    numba, n = 10⁵:  binomial 10036, 4512 (2.2)   Poisson 5227, 4734 (1.1)   gamma 6171, 4960 (1.2)
-                     negative binomial 27360, 20327 (1.3)    normal 5567, 3862 (1.4)
+    numba, n = 10⁵:  binomial 10036, 4512 (2.2)    Poisson 5227, 4734 (1.1)
+                     gamma 6171, 4960 (1.2)    negative binomial 27360, 20327 (1.3)
+                     normal 5567, 3862 (1.4)
     JAX, n = 10⁴:    binomial 1359, 833 (1.6)    Poisson 663, 286 (2.3)
     JAX, n = 10⁵:    binomial 23772, 13861 (1.7)    Poisson 12493, 6000 (2.1)
 

@@ -21,7 +21,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
 from pytensor.graph.replace import _vectorize_node
 from pytensor.graph.rewriting.basic import node_rewriter
-from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.graph.traversal import ancestors, graph_inputs, toposort
 from pytensor.scalar.basic import Mul
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
@@ -198,6 +198,8 @@ def _fused(node: Apply, times: Sequence[Variable]) -> Variable | None:
     named = dict(zip(family.shape, shapes, strict=True))
     free = [s for s, v in leaves.meaning.items() if _is_free(v)]
     value = family.logpdf_at(y, mu, theta, a, **named)
+    if not all(isinstance(inner.op, Elemwise) for inner in toposort([value])):
+        return None  # such as Tweedie's c, a sum of many terms
     beside = set(ancestors([a, *shapes]))
     slopes = [
         derivative(value, s) if s in beside else (y - mu) * derivative(theta, s) / a  # the score
