@@ -63,7 +63,7 @@ class RowSums:
             both @ (np.zeros(b.y.size) if b.offset is None else b.offset)
             for both, b in zip(pairs, self.blocks, strict=True)
         )
-        self.ones = sum(both.sum(axis=1) for both in pairs).tolist()
+        self.ones = np.sum([both.sum(axis=1) for both in pairs], axis=0).tolist()
         self.gradient = None if self.fixed is None else self._level(self.fixed)
         self.lend()
 
