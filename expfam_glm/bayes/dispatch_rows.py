@@ -21,8 +21,8 @@ from expfam_glm.bayes.row_sum import RowSum
 from expfam_glm.bayes.scalars import SHARED, scalar_graph
 from expfam_glm.spec.expression import digest_of, scalar, substitute
 
-_VERSION = 4  # of the code below: compiled functions of other versions are not reused
-_BLOCK = 256  # rows at a time
+_VERSION = 5  # of the code below: compiled functions of other versions are not reused
+_BLOCK = 1 << 15  # numbers of X at a time, so that a block stays in a cache
 
 
 @register_funcify_and_cache_key(RowSum)
@@ -36,7 +36,7 @@ def _numba_row_sum(op: RowSum, node: Any, **keywords: Any) -> tuple[Callable[...
     ahead = list(dict.fromkeys(before.values()))
     first = {symbol: v for v, symbol in before.items()}
     row, key = _compiled([*variables, *ahead], outputs)
-    scope = {"np": np, "row": row, "BLOCK": _BLOCK}
+    scope = {"np": np, "row": row, "NUMBERS": _BLOCK}
     if ahead:
         scope["prelude"], other = _compiled(numbers, [first[symbol] for symbol in ahead])
         key = None if key is None or other is None else key + other
@@ -80,7 +80,7 @@ def _source(op: RowSum, n_numbers: int, n_ahead: int) -> str:
     numbers = [f"s{k}" for k in range(n_numbers)]
     ahead = [f"c{k}" for k in range(n_ahead)]
     lines = [f"def row_sum({', '.join(['X', 'beta', *rows, *numbers])}):"]
-    body = ["n = X.shape[0]", "value = 0.0"]
+    body = ["n = X.shape[0]", "block = max(256, NUMBERS // max(1, X.shape[1]))", "value = 0.0"]
     body += [f"n{v} = {v}.item()" for v in numbers]
     inner = [f"n{v}" for v in numbers]
     if ahead:
@@ -92,12 +92,12 @@ def _source(op: RowSum, n_numbers: int, n_ahead: int) -> str:
     places = [k for k, _ in op.slopes]
     for k in places:
         if k == 0:
-            body += ["by0 = np.zeros(beta.shape[0])", "score = np.empty(BLOCK)"]
+            body += ["by0 = np.zeros(beta.shape[0])", "score = np.empty(min(block, n))"]
         else:
             body.append(f"by{k} = np.empty(n)" if k <= op.n_rows else f"by{k} = 0.0")
     body += [
-        "for first in range(0, n, BLOCK):",
-        "    size = min(BLOCK, n - first)",
+        "for first in range(0, n, block):",
+        "    size = min(block, n - first)",
         "    part = X[first : first + size]",
         "    eta = np.dot(part, beta)",
         "    for k in range(size):",

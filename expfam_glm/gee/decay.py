@@ -11,7 +11,7 @@ from expfam_glm.errors import CorrelationError
 from expfam_glm.gee.lags import Lags, grid_of
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.rate import Chains, OnChains, OnLags, best_rate
-from expfam_glm.gee.structures import SHOWN, Root, Shown, Structure, average
+from expfam_glm.gee.structures import Root, Shown, Structure, average
 
 _STEP = 1e-5  # relative, for Σ d² e^−ud as the slope of Σ d e^−ud
 
@@ -139,15 +139,11 @@ class Decay(Structure):
         return DecayRoot(rho, rest)
 
     def shown(self, parameter: np.ndarray) -> Shown:
-        clusters = self.clusters
-        assert clusters.waves is not None and clusters.time is not None
-        _, rows = np.unique(clusters.waves.codes, return_index=True)
-        if rows.shape[0] > SHOWN:
-            rows = np.arange(min(clusters.largest, SHOWN))
-        at = clusters.instants[rows]
+        rows, times = self._by_time()
+        at = self.clusters.instants[rows]
         apart = np.abs(at[:, None] - at)
         with np.errstate(invalid="ignore"):
             matrix = np.where(apart > 0, np.exp(-apart * abs(float(parameter))), 1.0)
         if parameter < 0:
             matrix[apart % 2 == 1] *= -1
-        return Shown(clusters.time[rows], matrix)
+        return Shown(times, matrix)

@@ -31,6 +31,7 @@ _EPS = np.finfo(float).eps
 _PIECE_DOUBLES = 1 << 16
 _STEP = 1e-5  # of η, for the slope of a residual
 _ROWS = 1 << 14  # rows whose means are computed at once
+_TURNED = 1 << 10  # rows of X that become columns at once
 
 
 class Rows(NamedTuple):
@@ -99,7 +100,11 @@ class Equations:
         rows = slice(None) if np.all(order[1:] > order[:-1]) else order
         w = None if self.w is None else self.w[rows]
         offset = None if self.offset is None else self.offset[rows]
-        return self.y[rows], np.ascontiguousarray(self.X[rows].T), w, offset
+        X = np.empty(self.X.shape[::-1])
+        for start in range(0, len(self.X), _TURNED):  # a piece of both stays in the cache
+            part = slice(start, start + _TURNED)
+            X[:, part] = self.X[part if isinstance(rows, slice) else rows[part]].T
+        return self.y[rows], X, w, offset
 
     @property
     def most(self) -> int:

@@ -9,8 +9,11 @@ import numpy as np
 from expfam_glm.errors import CorrelationError, DataError
 from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.lags import Lags, lags_of, unit_of
-from expfam_glm.gee.patterned import Patterned
-from expfam_glm.gee.structures import SHOWN, Shown, average
+from expfam_glm.gee.patterned import SINGULAR, Batch, Patterned
+from expfam_glm.gee.structures import Shown, average
+
+# From this many equally spaced rows on a recursion is faster than a factorisation.
+_RECURSION_FROM = 128
 
 
 class Lagged(Patterned):
@@ -82,6 +85,16 @@ class Lagged(Patterned):
     def matrices(self, parameter: np.ndarray, patterns: np.ndarray) -> np.ndarray:
         return self._at(parameter, np.abs(patterns[:, :, None] - patterns[:, None, :]))
 
+    def _inverses(self, parameter: np.ndarray, batch: Batch) -> np.ndarray:
+        codes = batch.patterns
+        size = codes.shape[1]
+        if size < _RECURSION_FROM or len(codes) > 1 or np.any(np.diff(codes[0]) != 1):
+            return super()._inverses(parameter, batch)
+        inverse, good = inverse_factor(self._at(parameter, np.arange(size)))
+        if good < size:  # the leading rows alone say why not
+            return super()._inverses(parameter, batch._replace(patterns=codes[:, : good + 1]))
+        return inverse[None]
+
     def numbers_of(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         steps = np.rint(self._lags.distance / self._unit).astype(np.intp)
         apart = np.abs(second - first)
@@ -98,11 +111,29 @@ class Lagged(Patterned):
         return f" A row and its neighbours need |alpha| < {bound:.6g} in the largest cluster."
 
     def shown(self, parameter: np.ndarray) -> Shown:
-        clusters = self.clusters
-        assert clusters.waves is not None and clusters.time is not None
-        _, rows = np.unique(clusters.waves.codes, return_index=True)
-        if rows.shape[0] > SHOWN:
-            rows = np.arange(min(clusters.largest, SHOWN))
-        steps = np.rint(clusters.instants[rows] / self._unit).astype(np.intp)
+        rows, times = self._by_time()
+        steps = np.rint(self.clusters.instants[rows] / self._unit).astype(np.intp)
         apart = np.abs(steps[:, None] - steps)
-        return Shown(clusters.time[rows], self._at(parameter, apart))
+        return Shown(times, self._at(parameter, apart))
+
+
+def inverse_factor(correlations: np.ndarray) -> tuple[np.ndarray, int]:
+    """L⁻¹ of the Toeplitz matrix R = L Lᵀ with this first row, in O(n²).
+
+    Row k is e_k − Σ φ_kj e_(k−j) over the root of the error of predicting row k from the earlier
+    ones (Durbin and Levinson). Returns also how many rows have an error that is positive.
+    """
+    n = correlations.shape[0]
+    inverse = np.zeros((n, n))
+    inverse[0, 0] = 1.0
+    weights, error = np.zeros(0), 1.0  # φ of the nearest row first
+    for k in range(1, n):
+        last = (correlations[k] - weights @ correlations[k - 1 : 0 : -1]) / error
+        weights = np.append(weights - last * weights[::-1], last)
+        error *= 1 - last * last
+        if not error > SINGULAR:
+            return inverse, k
+        root = np.sqrt(error)
+        inverse[k, :k] = -weights[::-1] / root
+        inverse[k, k] = 1 / root
+    return inverse, n

@@ -14,7 +14,7 @@ from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
 
 # A residual variance given the earlier rows of a cluster below this is not positive.
-_SINGULAR = 1e-10
+SINGULAR = 1e-10
 
 
 class Batch(NamedTuple):
@@ -136,7 +136,7 @@ class Patterned(Structure):
         parts = self.matrices(parameter, batch.patterns)
         try:
             L = np.linalg.cholesky(parts)
-            if np.min(np.diagonal(L, axis1=1, axis2=2)) ** 2 > _SINGULAR:
+            if np.min(np.diagonal(L, axis1=1, axis2=2)) ** 2 > SINGULAR:
                 if L.shape[0] == 1:
                     return dtrtri(L[0], lower=1)[0][None]
                 return np.linalg.inv(L)

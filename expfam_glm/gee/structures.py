@@ -117,6 +117,15 @@ class Structure(ABC):
     def shown(self, parameter: np.ndarray) -> Shown:
         """The working correlation matrix for the result."""
 
+    def _by_time(self) -> tuple[np.ndarray, np.ndarray]:
+        """A row for each time that is shown, and these times; the first rows where too many."""
+        clusters = self.clusters
+        assert clusters.waves is not None and clusters.time is not None
+        _, rows = np.unique(clusters.waves.codes, return_index=True)
+        if rows.shape[0] > SHOWN:
+            rows = np.arange(min(clusters.largest, SHOWN))
+        return rows, clusters.time[rows]
+
     def _by_position(self, common: float) -> Shown:
         """A matrix with one correlation, for the largest cluster."""
         size = min(self.clusters.largest, SHOWN)

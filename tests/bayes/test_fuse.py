@@ -13,6 +13,7 @@ from pymc.pytensorf import rewrite_pregrad
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
+from scipy import stats
 
 import expfam_glm as eg
 from expfam_glm.bayes.model import build, to_pymc
@@ -85,9 +86,7 @@ def test_value_and_gradient_are_those_of_the_ordinary_graph(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["NUMBA", "JAX"])
-@pytest.mark.parametrize(
-    "name", ["binomial", "gamma", "hyperbolic_secant", "zero_truncated_poisson", "logarithmic"]
-)
+@pytest.mark.parametrize("name", ["binomial", "gamma", "hyperbolic_secant", "logarithmic"])
 def test_backends_agree(name: str, mode: str) -> None:
     if mode == "JAX":
         pytest.importorskip("jax").config.update("jax_enable_x64", True)
@@ -191,3 +190,42 @@ def test_rows_of_another_number_are_refused() -> None:
     model.set_data("X", rows()[0][:10])
     with pytest.raises(ValueError, match="10"):
         function({"beta": np.zeros(2)})
+
+
+@pytest.mark.slow
+def test_jax_differentiates_it() -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    from pymc.sampling.jax import get_jaxified_logp
+
+    model = written_by_a_user()
+    point = at(model)
+    expected = value_and_gradient(model, QUICK, ordinary=True)(*point)
+    function = get_jaxified_logp(model)
+    value, gradient = jax.value_and_grad(function)([jax.numpy.asarray(v) for v in point])
+    np.testing.assert_allclose(value, expected[0], rtol=SAME)
+    for u, v in zip(gradient, expected[1:], strict=True):
+        np.testing.assert_allclose(u, v, rtol=SAME, atol=SAME * np.max(np.abs(v)))
+
+
+@pytest.mark.slow
+def test_a_users_model_is_sampled_and_stays_a_model() -> None:
+    model = written_by_a_user()
+    with model:
+        tree = pm.sample(
+            500, tune=500, chains=2, cores=1, random_seed=4, progressbar=False,
+            nuts_sampler="nutpie", compute_convergence_checks=False,
+        )  # fmt: skip
+        tree = pm.compute_log_likelihood(tree, progressbar=False)
+        predictive = pm.sample_posterior_predictive(
+            tree, random_seed=4, progressbar=False, compile_kwargs={"mode": QUICK}
+        )
+    X, g, y = rows()
+    draws = tree["posterior"]
+    eta = draws["beta"].values @ X.T + (draws["sd"].values[..., None] * draws["b"].values)[..., g]
+    expected = stats.poisson.logpmf(y, np.exp(eta))
+    np.testing.assert_allclose(tree["log_likelihood"]["y"].values, expected, rtol=SAME)
+    assert predictive["posterior_predictive"]["y"].shape == (2, 500, y.size)
+    assert abs(float(draws["beta"].values[..., 1].mean()) - 0.4) < 0.3
+    fixed = pm.do(model, {"sd": 0.0})
+    assert fused(rewrite_pregrad(fixed.logp()))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.linalg import toeplitz
 
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, CorrelationError, DataError
+from expfam_glm.gee import lagged
+from expfam_glm.gee.lagged import inverse_factor
 from tests.gee.dense import dense_gee
 from tests.gee.test_dense import chain, clustered, compare
 from tests.gee.trial import fit_of, same, with_gaps
@@ -236,3 +239,37 @@ def test_times_on_a_fine_grid_cost_no_more_than_their_distances():
     data["seconds"] = visit * 10**9 + (visit == 2)
     with pytest.raises(CorrelationError, match=r"2e\+09.*fewer distinct times"):
         eg.GLM("y ~ x", data, family="poisson").gee("g", "toeplitz", time="seconds")
+
+
+@pytest.mark.parametrize("size", [128, 300])
+def test_the_recursion_is_the_inverse_of_the_factor(size: int) -> None:
+    """Against SciPy's Toeplitz matrix; where it ends, the leading matrix is indefinite."""
+    row = 0.3 * 0.9 ** np.arange(size)
+    row[0] = 1.0
+    inverse, good = inverse_factor(row)
+    assert good == size
+    factor = np.linalg.cholesky(toeplitz(row))
+    np.testing.assert_allclose(inverse @ factor, np.eye(size), atol=1e-13)
+    row = np.zeros(size)
+    row[:2] = 1.0, 0.6
+    _, good = inverse_factor(row)
+    assert good < size
+    assert np.linalg.eigvalsh(toeplitz(row[:good]))[0] > 0
+    assert np.linalg.eigvalsh(toeplitz(row[: good + 1]))[0] < 0
+
+
+@pytest.mark.parametrize("correlation", [eg.correlation.MDependent(2), "toeplitz"])
+def test_long_clusters_by_recursion_are_those_by_factors(correlation, monkeypatch) -> None:
+    rng = np.random.default_rng(3)
+    sizes = [140, *[3] * 40]
+    groups, times = np.repeat(np.arange(41), sizes), np.concatenate([*map(np.arange, sizes)])
+    x, noise = rng.normal(size=(2, groups.size))
+    y = 1 + 0.5 * x + noise + 0.6 * np.where(times > 0, np.roll(noise, 1), 0)
+    model = eg.GLM.from_arrays(y, np.column_stack([np.ones(x.size), x]), family="normal")
+    alpha = None if correlation != "toeplitz" else 0.44 * 0.3 ** np.arange(139)
+    options = {"time": times, "alpha": alpha, "draws": 10}
+    recursive = model.gee(groups, correlation, **options)["fit"]
+    monkeypatch.setattr(lagged, "_RECURSION_FROM", 10**6)
+    factored = model.gee(groups, correlation, **options)["fit"]
+    for name in ("beta", "se"):
+        np.testing.assert_allclose(recursive[name], factored[name], rtol=1e-10)

@@ -1,5 +1,6 @@
 # Reference covariances for few clusters: geepack's jackknives, clubSandwich's CR0 and CR3 with their
-# degrees of freedom and HTZ tests, and the compound-symmetry likelihood of nlme.
+# degrees of freedom and HTZ tests, and the compound-symmetry likelihood of nlme. Those that no
+# package here has, and the generalised score test, are written out at geepack's estimates.
 #
 #   Rscript tests/reference/gee_covariance.R        writes gee_covariance.json beside itself
 #
@@ -51,6 +52,84 @@ jackknives <- function(data, formula, family, correlation, groups) {
     groups, frame, colnames(X), program = paste("geepack", packageVersion("geepack")),
     ddof = "geepack", beta = I(as.vector(fit$beta)), clusters = max(id), nuisance = 1 + length(fit$alpha),
     one_step = unname(fit$vbeta.ajs), full = unname(fit$vbeta.fij))
+}
+
+# ---- published formulas, cluster by cluster, at the estimates of geepack ------------------------------
+
+# n x n matrices of one cluster; alpha and phi as geepack has them
+pieces <- function(X, y, id, spec, correlation, beta, alpha, phi) {
+  lapply(split(seq_along(y), id), function(rows) {
+    eta <- drop(X[rows, , drop = FALSE] %*% beta)
+    mu <- spec$linkinv(eta)
+    apart <- abs(outer(seq_along(rows), seq_along(rows), "-"))
+    R <- switch(correlation, independence = 1 * (apart == 0), exchangeable = ifelse(apart == 0, 1, alpha),
+                ar1 = alpha^apart)
+    root <- diag(sqrt(spec$variance(mu)), length(rows))
+    list(D = X[rows, , drop = FALSE] * spec$mu.eta(eta), V = phi * root %*% R %*% root, S = y[rows] - mu,
+         root = root)
+  })
+}
+plus <- function(parts, f) Reduce(`+`, lapply(parts, f))
+root_of <- function(M) { e <- eigen(M); Re(e$vectors %*% diag(sqrt(as.complex(e$values)), nrow(M)) %*% solve(e$vectors)) }
+
+formulas <- function(data, formula, family, correlation, groups, without) {
+  frame <- frame_of(data, formula)
+  id <- match(frame[[groups]], unique(frame[[groups]]))
+  X <- model.matrix(r_formula(formula), frame)
+  y <- as.numeric(model.response(model.frame(r_formula(formula), frame)))
+  n <- length(y); p <- ncol(X); K <- max(id)
+  spec <- family_of(family)
+  fitted_by <- function(X) {
+    fit <- geepack::geese.fit(X, y, id, rep(0, n), rep(0, n), rep(1, n), waves = sequence(rle(id)$lengths),
+      zsca = matrix(1, n, 1), family = spec, mean.link = spec$link, variance = spec$family,
+      corstr = correlation, b = glm.fit(X, y, family = spec)$coefficients,
+      control = geepack::geese.control(epsilon = 1e-14, maxit = 2000))
+    stopifnot(fit$error == 0)
+    fit
+  }
+  fit <- fitted_by(X)
+  parts <- pieces(X, y, id, spec, correlation, fit$beta, fit$alpha, fit$gamma)
+  M <- solve(plus(parts, function(k) t(k$D) %*% solve(k$V, k$D)))
+  sandwich <- function(u) M %*% plus(parts, function(k) tcrossprod(u(k))) %*% M
+  H <- function(k) k$D %*% M %*% t(k$D) %*% solve(k$V)
+  one <- function(k) diag(length(k$S))
+  robust <- sandwich(function(k) t(k$D) %*% solve(k$V, k$S))
+  stopifnot(max(abs(robust - fit$vbeta)) < 1e-6 * max(abs(robust)))
+  found <- list(
+    robust = robust,
+    mancl_derouen = sandwich(function(k) t(k$D) %*% solve(k$V, solve(one(k) - H(k), k$S))),
+    kauermann_carroll = sandwich(function(k) t(k$D) %*% solve(k$V, solve(root_of(one(k) - H(k)), k$S))),
+    fay_graubard = sandwich(function(k) {
+      Q <- t(k$D) %*% solve(k$V, k$D) %*% M
+      diag(1 / sqrt(1 - pmin(0.75, diag(Q)))) %*% t(k$D) %*% solve(k$V, k$S)
+    }))
+  # Morel, Bokossa and Neerchal, d = 2 and r = 1
+  factor <- (n - 1) / (n - p) * K / (K - 1)
+  meat <- plus(parts, function(k) tcrossprod(t(k$D) %*% solve(k$V, k$S)))
+  found$morel_bokossa_neerchal <- factor * robust +
+    (if (K > 3 * p) p / (K - p) else 0.5) * max(1, sum(diag(M %*% meat)) / p) * M
+  if (length(unique(table(id))) == 1) {  # Pan: one correlation of the residuals of all clusters
+    pooled <- plus(parts, function(k) tcrossprod(solve(k$root, k$S))) / K
+    found$pan <- M %*% plus(parts, function(k) {
+      half <- t(k$D) %*% solve(k$V) %*% k$root
+      half %*% pooled %*% t(half)
+    }) %*% M
+  }
+  # the generalised score test of the columns of one term: the restricted fit, then U of the whole model
+  tested <- grepl(without, colnames(X), fixed = TRUE)
+  null <- fitted_by(X[, !tested, drop = FALSE])
+  beta <- numeric(p); beta[!tested] <- null$beta
+  at_null <- pieces(X, y, id, spec, correlation, beta, null$alpha, 1)
+  u <- sapply(at_null, function(k) t(k$D) %*% solve(k$V, k$S))
+  B <- plus(at_null, function(k) t(k$D) %*% solve(k$V, k$D))
+  slices <- solve(B, u)[tested, , drop = FALSE]
+  total <- rowSums(slices)
+  score <- drop(total %*% solve(tcrossprod(slices), total))
+  labels <- our_labels(colnames(X), frame, formula)
+  record(paste(data, family, correlation, "formulas", sep = "-"), data, formula, family, correlation,
+    groups, frame, colnames(X), program = paste("written out; geepack", packageVersion("geepack")),
+    beta = I(as.vector(fit$beta)), covariances = lapply(found, unname), tested = I(labels[tested]),
+    score = score)
 }
 
 # ---- CR0 and CR3 of clubSandwich ------------------------------------------------------------------------
@@ -118,5 +197,12 @@ write_json(list(
     corrected("orthodont", "distance ~ age * sex", "normal", "independence", "child"),
     corrected("orthodont", "distance ~ age * sex", "normal", "exchangeable", "child", 0.45),
     corrected("pigs", "weight ~ week * copper", "normal", "exchangeable", "pig", 0.8)),
+  formulas = list(
+    formulas("seizures", progabide, "poisson", "exchangeable", "patient", "treatment"),
+    formulas("seizures", progabide, "poisson", "ar1", "patient", "lbase"),
+    formulas("bacteria", "present ~ drug + week", "binomial", "exchangeable", "child", "drug"),
+    formulas("orthodont", "distance ~ age * sex", "normal", "ar1", "child", "sex"),
+    formulas("orthodont", "distance ~ age + sex", "gamma", "exchangeable", "child", "age"),
+    formulas("pigs", "weight ~ week * copper", "gamma", "independence", "pig", ":")),
   compound = list(
     compound("orthodont", "distance ~ age * sex", "child"))), "gee_covariance.json")
