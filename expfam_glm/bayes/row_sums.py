@@ -100,7 +100,7 @@ class RowSums:
             gradient = self._level(plan) if self.gradient is None else self.gradient
         else:
             linear, gradient = [0.0, 0.0], np.zeros(self.p)
-            self.scores = np.empty(shift.size)
+        self.scores = None if shift is None else np.empty(shift.size)
         for rows, (eta, spare, other, *memory) in zip(self.blocks, self.memory, strict=True):
             dot(rows.X, beta, out=eta)
             if rows.offset is not None:
