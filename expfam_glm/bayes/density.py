@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pytensor.graph.traversal import toposort
@@ -68,7 +68,7 @@ class LogPosterior:
         self.shape_priors = PriorTerms(list(applied.shapes.values()))
         if applied.phi is not None:
             self.phi_prior, self.power = PriorTerms([applied.phi]), applied.phi_power
-            self.a_of_phi = _dispersion_kernel(family)
+            self.a_of_phi: Any = _dispersion_kernel(family)
         else:
             self.a = float(family.a(family.phi))
         image = link.image(family.mean_space)
@@ -151,7 +151,7 @@ class LogPosterior:
             gradient[-1] -= elasticity * fit
         return value + fit + float(apart), gradient
 
-    def _of_unknown(self, unknown: np.ndarray) -> Sequence[float]:
+    def _of_unknown(self, unknown: np.ndarray) -> Sequence[float] | np.ndarray:
         """`_apart`, from its table where there is one."""
         if self.table is not None:
             return self.table(float(unknown[0]))

@@ -143,11 +143,11 @@ class GroupPosterior(LogPosterior):
         """Value and gradient; −∞ outside the domain of η."""
         roots = [part.spread.root(z[part.v]) for part in self.parts]
         standard = [z[part.z].reshape(part.levels, part.q) for part in self.parts]
-        shifts = (
-            part.shift(own @ R.T) for part, R, own in zip(self.parts, roots, standard, strict=True)
-        )
+        shift = np.zeros(self.problem.row_count)
+        for part, R, own in zip(self.parts, roots, standard, strict=True):
+            shift += part.shift(own @ R.T)
         gradient = np.zeros(z.size)
-        value, gradient[: self.base] = self.shifted(z[: self.base], sum(shifts, start=0.0))
+        value, gradient[: self.base] = self.shifted(z[: self.base], shift)
         if not np.isfinite(value):
             return -np.inf, np.zeros(z.size)
         scores = self.scores

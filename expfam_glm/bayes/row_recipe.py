@@ -79,14 +79,15 @@ class Recipe:
         self.of_one = sorted({at[k] for own in kernel.cumulant for k in own.terms})
         sums += kernel.slopes if self.single else ()
         factors = [pt.constant(0.0, dtype="float64")]
-        self.places = []
+        self.places: list[tuple[int, int, list[tuple[int, int]]]] = []
         for own in sums:
-            first = []
-            for v in (own.constant, own.slope):
-                first.append(0 if v is None else len(factors))
-                factors += [] if v is None else [v]
-            count = len(factors)
-            self.places.append((*first, [(at[k], count + i) for i, k in enumerate(own.terms)]))
+            first, second = own.constant, own.slope
+            constant = 0 if first is None else len(factors)
+            factors += [] if first is None else [first]
+            slope = 0 if second is None else len(factors)
+            factors += [] if second is None else [second]
+            terms = [(at[k], len(factors) + i) for i, k in enumerate(own.terms)]
+            self.places.append((constant, slope, terms))
             factors += own.terms.values()
         self.factors: Any = lower(shapes, factors)
 
@@ -100,11 +101,15 @@ class Recipe:
         if self.single:
             *found, theta, cumulant = found
             level = theta[0], cumulant[0]
-            bends = tuple(sum(factor for _, factor in own[2]) for own in (theta, cumulant))
+            bends = _sum(theta[2]), _sum(cumulant[2])
         else:
             level = bends = 0.0, 0.0
         half = len(found) // 2
         return Plan(list(map(Quantity, found[:half], found[half:])), level, bends)
+
+
+def _sum(terms: Terms) -> Any:
+    return sum(factor for _, factor in terms)
 
 
 @lru_cache(maxsize=128)

@@ -63,7 +63,7 @@ class RowSums:
             both @ (np.zeros(b.y.size) if b.offset is None else b.offset)
             for both, b in zip(pairs, self.blocks, strict=True)
         )
-        self.ones = sum(both.sum(axis=1) for both in pairs).tolist()
+        self.ones = np.sum([both.sum(axis=1) for both in pairs], axis=0).tolist()
         self.gradient = None if self.fixed is None else self._level(self.fixed)
         self.lend()
 
@@ -100,7 +100,7 @@ class RowSums:
             gradient = self._level(plan) if self.gradient is None else self.gradient
         else:
             linear, gradient = [0.0, 0.0], np.zeros(self.p)
-            self.scores = np.empty(shift.size)
+        self.scores = None if shift is None else np.empty(shift.size)
         for rows, (eta, spare, other, *memory) in zip(self.blocks, self.memory, strict=True):
             dot(rows.X, beta, out=eta)
             if rows.offset is not None:
