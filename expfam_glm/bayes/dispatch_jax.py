@@ -14,7 +14,7 @@ import numpy as np
 from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.dispatch import jax_funcify
 
-from expfam_glm.bayes.row_sum import RowSum
+from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.spec.complex_gamma import ComplexGamma
 from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
 

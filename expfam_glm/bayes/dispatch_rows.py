@@ -17,7 +17,7 @@ from pytensor.link.numba.dispatch.basic import (
     register_funcify_and_cache_key,
 )
 
-from expfam_glm.bayes.row_sum import RowSum
+from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.bayes.scalars import SHARED, scalar_graph
 from expfam_glm.spec.expression import digest_of, scalar, substitute
 

@@ -26,8 +26,8 @@ from pytensor.scalar.basic import Mul
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
 
+from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.bayes.membership import holds, in_support, possible_parameters
-from expfam_glm.bayes.row_sum import RowSum
 from expfam_glm.spec.expression import Expression, derivative, digest_of, scalar, substitute
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.simplify import simplify

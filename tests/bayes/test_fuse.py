@@ -16,10 +16,10 @@ from pytensor.graph.traversal import ancestors
 from scipy import stats
 
 import expfam_glm as eg
+from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.bayes.model import build, to_pymc
 from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.roads import _initial_values
-from expfam_glm.bayes.row_sum import RowSum
 from expfam_glm.bayes.start import near_mode
 from tests.declared import logarithmic, zero_truncated_poisson
 from tests.problems import NAMES, problem
