@@ -14,6 +14,7 @@ import pymc as pm
 from pymc.logprob.utils import CheckParameterValue
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors, toposort
+from pytensor.scalar.basic import Switch
 
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.errors import DeclarationError
@@ -49,7 +50,9 @@ def _lowered(variable: Variable, symbols: list[Variable], bend: bool) -> Kernel 
         slope = derivative(value, x)
         outputs = simplify([derivative(slope, x)] if bend else [value, slope], variables)
         kernel = lower(variables, outputs, rows=(x,))
-        kernel.straight = bend and x not in ancestors(outputs)  # type: ignore[attr-defined]
+        ends = any(isinstance(getattr(n.op, "scalar_op", None), Switch) for n in toposort([value]))
+        straight = bend and not ends and x not in ancestors(outputs)
+        kernel.straight = straight  # type: ignore[attr-defined]
         return kernel
     except (DeclarationError, NotImplementedError):
         # ours for what NumPy cannot compute; PyMC's and PyTensor's for a distribution without a

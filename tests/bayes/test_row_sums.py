@@ -9,6 +9,8 @@ from scipy import special, stats
 import expfam_glm as eg
 from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.parabola import ParabolaSums
+from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.responses import Tabulated
 from expfam_glm.data.response import Problem
@@ -68,3 +70,13 @@ def test_a_kink_is_not_tabulated() -> None:
     table = Tabulated(lambda t: np.array([abs(t[0]), np.sign(t[0])]), 0.0)
     assert table(0.1) == (0.1, 1.0)
     assert table.table is None
+
+
+def test_a_prior_with_ends_is_no_parabola() -> None:
+    normal, uniform = Prior("Normal", mu=1, sigma=2), Prior("Uniform", lower=-1, upper=2)
+    assert PriorTerms([normal, normal]).parabola is not None
+    terms = PriorTerms([normal, uniform])
+    value, slope = terms.total(np.array([0.5, 1.5]))
+    np.testing.assert_allclose(value, stats.norm.logpdf(0.5, 1, 2) - np.log(3), rtol=ROUNDING)
+    np.testing.assert_allclose(slope, [0.125, 0.0])
+    assert terms.total(np.array([0.5, 2.5]))[0] == -np.inf
