@@ -14,7 +14,7 @@ import pymc as pm
 from pymc.logprob.utils import CheckParameterValue
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors, toposort
-from pytensor.scalar.basic import Switch
+from pytensor.scalar.basic import Add, Mul, Neg, Pow, Second, Sqr, Sub, TrueDiv
 
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.errors import DeclarationError
@@ -23,6 +23,8 @@ from expfam_glm.spec.lower import lower
 from expfam_glm.spec.simplify import simplify
 
 type Kernel = Callable[..., Any]  # of `lower`
+
+_OF_POLYNOMIALS = (Add, Sub, Mul, Neg, Sqr, Pow, TrueDiv, Second)
 
 
 @lru_cache(maxsize=256)
@@ -50,14 +52,25 @@ def _lowered(variable: Variable, symbols: list[Variable], bend: bool) -> Kernel 
         slope = derivative(value, x)
         outputs = simplify([derivative(slope, x)] if bend else [value, slope], variables)
         kernel = lower(variables, outputs, rows=(x,))
-        ends = any(isinstance(getattr(n.op, "scalar_op", None), Switch) for n in toposort([value]))
-        straight = bend and not ends and x not in ancestors(outputs)
+        straight = bend and x not in ancestors(outputs) and _is_polynomial(value, x)
         kernel.straight = straight  # type: ignore[attr-defined]
         return kernel
     except (DeclarationError, NotImplementedError):
         # ours for what NumPy cannot compute; PyMC's and PyTensor's for a distribution without a
         # density or an operation without a derivative
         return None
+
+
+def _is_polynomial(value: Variable, x: Variable) -> bool:
+    """Whether x goes through no other operations than those of polynomials: no ends, no corners."""
+    moving = {x}
+    for node in toposort([value]):
+        if moving.isdisjoint(node.inputs):
+            continue
+        moving.update(node.outputs)
+        if not isinstance(getattr(node.op, "scalar_op", None), _OF_POLYNOMIALS):
+            return False
+    return True
 
 
 def _without_checks(graph: Variable) -> Variable:

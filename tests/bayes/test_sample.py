@@ -273,7 +273,7 @@ def agree(first: xr.DataTree, second: xr.DataTree) -> None:
 
 @pytest.mark.slow
 def test_the_compiled_graph_is_the_same_posterior(gamma: xr.DataTree) -> None:
-    graph = sample(problem("gamma-log"), road="graph", draws=500, tune=500, random_seed=5,
+    graph = sample(problem("gamma-log"), road="graph", draws=2000, tune=500, random_seed=5,
                    progressbar=False)  # fmt: skip
     assert graph.attrs["road"] == "PyMC graph"
     agree(gamma, graph)
