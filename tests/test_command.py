@@ -119,6 +119,7 @@ def test_the_report_is_one_page_with_everything(results: Path) -> None:
     assert "http" not in text  # needs no other file
 
 
+@pytest.mark.slow
 def test_what_is_going_on_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     table = tmp_path / "oring.parquet"
@@ -137,6 +138,7 @@ def test_what_is_going_on_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
         np.testing.assert_array_equal(tree["fit"]["beta"], probit["fit"]["beta"])
 
 
+@pytest.mark.slow
 def test_one_road_fails_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,6 +328,7 @@ def test_a_declared_family_from_its_file(tmp_path: Path) -> None:
         np.testing.assert_allclose(tree["fit"]["beta"], known["fit"]["beta"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_shows_no_traceback() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "expfam_glm", "compare", "nowhere.csv", "y ~ x", *POISSON],

@@ -42,6 +42,7 @@ def gamma() -> xr.DataTree:
     return sample(problem("gamma-log"), draws=500, tune=500, random_seed=3, progressbar=False)
 
 
+@pytest.mark.slow
 def test_groups_variables_and_dimensions(gamma: xr.DataTree) -> None:
     each = ("chain", "draw")
     found = {
@@ -62,6 +63,7 @@ def test_groups_variables_and_dimensions(gamma: xr.DataTree) -> None:
     assert {"diverging", "energy", "n_steps"} <= set(gamma["sample_stats"].data_vars)
 
 
+@pytest.mark.slow
 def test_attributes_are_text_and_numbers(gamma: xr.DataTree) -> None:
     for node in gamma.subtree:
         assert all(isinstance(v, str | int | float) for v in node.attrs.values())
@@ -80,6 +82,7 @@ def test_attributes_are_text_and_numbers(gamma: xr.DataTree) -> None:
     assert attrs["diagnosis"] == "nothing to report"
 
 
+@pytest.mark.slow
 def test_the_posterior_is_near_the_likelihood_under_weak_priors(gamma: xr.DataTree) -> None:
     tree = fit(problem("gamma-log"))
     beta = gamma["posterior"]["beta"]
@@ -89,6 +92,7 @@ def test_the_posterior_is_near_the_likelihood_under_weak_priors(gamma: xr.DataTr
     np.testing.assert_allclose(spread, 1.0, atol=0.3)
 
 
+@pytest.mark.slow
 def test_pointwise_groups_are_functions_of_the_draws(gamma: xr.DataTree) -> None:
     own = problem("gamma-log")
     beta = gamma["posterior"]["beta"].values.reshape(-1, 3)
@@ -103,6 +107,7 @@ def test_pointwise_groups_are_functions_of_the_draws(gamma: xr.DataTree) -> None
     np.testing.assert_allclose(gamma["log_prior"]["phi"].values.ravel(), log_phi)
 
 
+@pytest.mark.slow
 def test_netcdf_and_zarr_bring_it_back(gamma: xr.DataTree, tmp_path: Path) -> None:
     gamma.to_netcdf(tmp_path / "tree.nc")
     gamma.to_zarr(tmp_path / "tree.zarr", zarr_format=2)
@@ -116,6 +121,7 @@ def test_netcdf_and_zarr_bring_it_back(gamma: xr.DataTree, tmp_path: Path) -> No
             assert opened.attrs == gamma.attrs
 
 
+@pytest.mark.slow
 def test_arviz_reads_it(gamma: xr.DataTree) -> None:
     summary = az.summary(gamma)
     assert summary.index.tolist() == [

@@ -92,6 +92,7 @@ def test_free_shapes_are_estimated_from_batches(file, table, information):
     agree(*trees, rtol=1e-6)  # the shape's own search stops at 1e-8 standard errors
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_dataset_are_read_alike(table, tmp_path, monkeypatch):
     monkeypatch.setattr(source, "BATCH_ROWS", 250)
     parts = tmp_path / "parts"
@@ -136,6 +137,7 @@ def test_collinear_columns_are_named(file, table):
     agree(*trees)
 
 
+@pytest.mark.slow
 def test_separation_is_found_in_batches(table, tmp_path, monkeypatch):
     monkeypatch.setattr(source, "BATCH_ROWS", 250)
     x = table["x"].to_numpy()

@@ -116,6 +116,7 @@ def test_at_the_poisson_boundary():
     assert "alpha: 0 (at the edge of its domain, without standard error)" in str(eg.summary(tree))
 
 
+@pytest.mark.slow
 def test_frequency_weights_repeat_rows():
     data = eg.load_data("quine")
     data["times"] = np.arange(len(data)) % 3 + 1
@@ -186,6 +187,7 @@ def test_tweedie_of_a_given_power_agrees_with_r(case):
         assert float(found[name]) == pytest.approx(case[name], rel=RELATIVE)
 
 
+@pytest.mark.slow
 def test_power_by_maximum_likelihood():
     """The maximum over (ξ, φ) of SciPy's density (Wright's function), at the fitted means."""
     data = eg.load_data("quine")

@@ -38,6 +38,7 @@ def test_base_measure_for_one_dispersion_only_is_found():
     assert not takes_weights(bernoulli)
 
 
+@pytest.mark.slow
 def test_continuous_base_measure_is_integrated():
     def b(theta):
         small = pt.abs(theta) < 1e-3

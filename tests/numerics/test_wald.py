@@ -47,6 +47,7 @@ def test_intervals_are_those_of_scipy(df: float, prob: float) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_setting_of_arviz_with_and_without_arviz() -> None:
     """Before ArviZ is imported its initial setting holds, afterwards the one in force."""
     code = (

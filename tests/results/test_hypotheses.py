@@ -240,6 +240,7 @@ def test_another_shape_names_the_family_of_the_fit():
         eg.deviance_table(tree, family="negative_binomial")
 
 
+@pytest.mark.slow
 def test_an_estimated_shape_is_held_in_wald_tests():
     quine = eg.load_data("quine")
     tree = eg.GLM("days ~ sex + age", quine, family="negative_binomial").fit(

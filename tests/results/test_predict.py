@@ -382,6 +382,7 @@ def test_a_declared_link_is_asked_for_and_checked() -> None:
         eg.predict(tree, new, link="logit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [6, 9, 18])
 def test_trees_from_files_predict_the_same(tmp_path: Path, place: int) -> None:
     tree, new = fitted(place), new_of(cases("rows")[place])

@@ -169,6 +169,7 @@ def test_declared_families_and_trees_from_files(tmp_path: Path) -> None:
     assert total == pytest.approx(float(tree["fit_stats"]["deviance"]), rel=DEFAULT)
 
 
+@pytest.mark.slow
 def test_an_estimated_shape_is_taken_at_its_estimate() -> None:
     quine = eg.load_data("quine")
     free = eg.GLM("days ~ sex + age", quine, family="negative_binomial").fit()

@@ -101,6 +101,7 @@ def test_derivatives_follow_the_fundamental_theorem():
     np.testing.assert_allclose(slopes[2], 2 * (a**-0.5 - b**-0.5), rtol=ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["FAST_COMPILE", "NUMBA"])
 def test_compiled_value_and_gradient(mode):
     import expfam_glm.bayes.dispatch  # noqa: F401 - teaches numba
