@@ -110,7 +110,7 @@ def ours(d: dict[str, Any], draws: int, tune: int | None) -> tuple[np.ndarray, f
     timer = _timed_nutpie()
     keywords = {} if tune is None else {"tune": tune}
     tree = model.sample(
-        draws=draws, chains=4, random_seed=1, priors=priors, progressbar=False, cores=CORES,
+        draws=draws, chains=4, random_seed=1, priors=priors, progressbar=False,
         log_likelihood=False, posterior_predictive=False, **keywords,
     )  # fmt: skip
     return tree["posterior"]["beta"].values, timer[0]

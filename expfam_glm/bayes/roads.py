@@ -127,7 +127,9 @@ def by_kernels(
             np.zeros(density.n_dim), np.ones(density.n_dim), lambda u: standard()(u)
         ),
     )
-    return _run_nutpie(compiled, applied, settings)
+    # One chain after another: between calls of some 10 µs the interpreter's lock is handed over so
+    # slowly that two threads take longer than one.
+    return _run_nutpie(compiled, applied, {"cores": 1} | settings)
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
