@@ -5,8 +5,8 @@
     python benchmarks/bench_nuts.py --gradient                   # against two products with X
     python benchmarks/bench_nuts.py --first                      # from data to the first draw
 
-4 chains × 1,000 draws on as many cores as there are, one BLAS thread each, the same normal priors
-of the coefficients for all; priors of dispersion, shape and group effects are each program's own.
+4 chains × 1,000 draws, the peers on as many cores as there are, one BLAS thread each, the same
+normal priors of the coefficients for all; priors of dispersion, shape and group effects are each program's own.
 Every program adapts as it does by default (1,000 draws for all but ours) and keeps no pointwise
 log-likelihood. Each run is a process of its own, begun by a short one that fills the caches on
 disk; imports are not counted. "total" runs from arrays in memory to the result, "sampling" is what
@@ -20,11 +20,13 @@ The gradient beside two products with X, one thread, smallest of 200 times, load
 negative binomial with a free shape 2.8 and 0.8 (X itself is held column by column and in blocks
 that stay in cache, which the two products with the whole of it are not). Under a load of 7, where
 caches are shared, at 10⁴: 2.4, 1.6, 2.4, 0.5 and 3.0.
-Small: 0.1 ms of processor time for a gradient with the sampler's own part, 17,500 gradients and
-5,900 effective draws. Two threads of chains gain little over one: Python's lock is handed on too
-slowly between calls of 10 µs. No row of the table has been measured on a quiet machine since;
-before, under load 8, plain had 8.9 times the effective draws of Bambi's default sampler in total
-time and 6.7 times in sampling alone; a gradient then took 2.9 times the two products.
+Nothing else running, but on a slow stretch of the machine: plain, against Bambi's default sampler
+on two cores, 3.7 in total time and 2.6 of sampling alone (ours 21.0 s, 8,348 effective draws; on an
+earlier state, under load 8, 8.9 and 6.7); small, against rstanarm on two cores, 0.8 and 0.3 (ours
+6.8 s); from data to the first draw 1.2 s in the first process and in later ones (Bambi 22 s).
+Chains of ours run one after another: with two threads small took 6.1 s instead of 2.5 and plain 21
+to 24 s instead of 14 to 15 (in one process, after a first run that is 5 s slower). The other rows
+are unmeasured.
 """
 
 from __future__ import annotations
