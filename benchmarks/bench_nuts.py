@@ -6,7 +6,8 @@
     python benchmarks/bench_nuts.py --first                      # from data to the first draw
 
 4 chains × 1,000 draws, the peers on as many cores as there are, one BLAS thread each, the same
-normal priors of the coefficients for all; priors of dispersion, shape and group effects are each program's own.
+normal priors of the coefficients for all; priors of dispersion, shape and group effects are each
+program's own.
 Every program adapts as it does by default (1,000 draws for all but ours) and keeps no pointwise
 log-likelihood. Each run is a process of its own, begun by a short one that fills the caches on
 disk; imports are not counted. "total" runs from arrays in memory to the result, "sampling" is what
