@@ -190,7 +190,10 @@ class LogPosterior:
         return np.array([value, *slopes])
 
     def values(self, z: np.ndarray) -> np.ndarray:
-        """The values alone at many points (m, d), −∞ outside the domain of η."""
+        """The values alone at many points (m, d), −∞ outside the domain of η.
+
+        Of this class alone: densities with group effects or shrinkage have a z of their own.
+        """
         beta, unknown = z[:, : self.p], z[:, self.p :]
         with np.errstate(all="ignore"):
             fit = self.sums.many(beta, tuple(self.shapes_at(z).values())) + self.level

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.scalar as ps
-from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.traversal import graph_inputs
+from pytensor.graph.basic import Variable
 from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import (
     numba_funcify_and_cache_key,
@@ -18,8 +17,8 @@ from pytensor.link.numba.dispatch.basic import (
 )
 
 from expfam_glm.bayes.fused_sum import RowSum
-from expfam_glm.bayes.scalars import SHARED, scalar_graph
-from expfam_glm.spec.expression import digest_of, scalar, substitute
+from expfam_glm.bayes.scalars import SHARED, parts_of, scalar_graph
+from expfam_glm.spec.expression import substitute
 
 _VERSION = 5  # of the code below: compiled functions of other versions are not reused
 _BLOCK = 1 << 15  # numbers of X at a time, so that a block stays in a cache
@@ -31,7 +30,7 @@ def _numba_row_sum(op: RowSum, node: Any, **keywords: Any) -> tuple[Callable[...
     variables, n_rows = list(op.value.variables), op.n_rows
     numbers = variables[1 + n_rows :]
     outputs = [e.output for e in op.expressions]
-    before = _of_numbers(outputs, numbers)
+    before = parts_of(numbers, outputs, "c")
     outputs = [substitute(v, before) for v in outputs]
     ahead = list(dict.fromkeys(before.values()))
     first = {symbol: v for v, symbol in before.items()}
@@ -51,27 +50,6 @@ def _compiled(variables: list[Variable], outputs: list[Variable]) -> tuple[Any, 
     composite = scalar_graph(variables, outputs, SHARED)
     call = composite.make_node(*(ps.float64() for _ in variables))
     return numba_funcify_and_cache_key(composite, call)
-
-
-def _of_numbers(outputs: list[Variable], numbers: list[Variable]) -> dict[Variable, Variable]:
-    """The largest parts that depend on scalars alone, and symbols for them."""
-    symbols: dict[str, Variable] = {}
-    found: dict[Variable, Variable] = {}
-
-    def visit(v: Variable) -> None:
-        if v.owner is None or v in found:
-            return
-        leaves = [w for w in graph_inputs([v]) if not isinstance(w, Constant)]
-        if leaves and all(w in numbers for w in leaves):
-            key = digest_of(numbers, [v])
-            found[v] = symbols.setdefault(key, scalar(f"c{len(symbols)}"))
-            return
-        for w in v.owner.inputs:
-            visit(w)
-
-    for output in outputs:
-        visit(output)
-    return found
 
 
 def _source(op: RowSum, n_numbers: int, n_ahead: int) -> str:

@@ -8,7 +8,7 @@ graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +28,8 @@ from pytensor.tensor.math import Dot, Sum
 
 from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.bayes.membership import holds, in_support, possible_parameters
-from expfam_glm.spec.expression import Expression, derivative, digest_of, scalar, substitute
+from expfam_glm.bayes.scalars import parts_of
+from expfam_glm.spec.expression import Expression, derivative, scalar, substitute
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.simplify import simplify
 
@@ -237,7 +238,7 @@ def _row_sum(
     """The sum of the first of `outputs`, the others being its derivatives by the free symbols."""
     eta, X, beta = product
     data = {s: v for s, v in leaves.meaning.items() if s not in free}
-    computed = _of_data(outputs, data)
+    computed = parts_of(list(data), outputs, "d")
     meaning = leaves.meaning | {s: substitute(v, data) for v, s in computed.items()}
     outputs = [substitute(v, computed) for v in outputs]
     occurring = set(graph_inputs(outputs)) & set(meaning)
@@ -252,24 +253,3 @@ def _row_sum(
     op = RowSum(Expression(variables, outputs[0]), slopes, len(rows))
     inputs = [pt.cast(meaning[s], "float64") for s in variables[1:]]
     return op.make_node(X, beta, *inputs).outputs[0]
-
-
-def _of_data(outputs: list[Variable], data: Mapping[Variable, Any]) -> dict[Variable, Variable]:
-    """The largest parts of graphs that depend on data alone, and symbols for them."""
-    symbols: dict[str, Variable] = {}
-    found: dict[Variable, Variable] = {}
-
-    def visit(v: Variable) -> None:
-        if v.owner is None or v in found:
-            return
-        leaves = [w for w in graph_inputs([v]) if not isinstance(w, Constant)]
-        if leaves and all(w in data for w in leaves):
-            key = digest_of(list(data), [v])
-            found[v] = symbols.setdefault(key, scalar(f"d{len(symbols)}"))
-            return
-        for w in v.owner.inputs:
-            visit(w)
-
-    for output in outputs:
-        visit(output)
-    return found

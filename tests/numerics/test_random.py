@@ -14,7 +14,12 @@ from expfam_glm.errors import ArgumentError, DataError, DeclarationError
 from expfam_glm.numerics.inversion import quantiles
 from expfam_glm.numerics.random import draw
 from expfam_glm.numerics.tables import Distributions
-from tests.declared import continuous_bernoulli, logarithmic, zero_truncated_poisson
+from tests.declared import (
+    continuous_bernoulli,
+    counts_with_alpha,
+    logarithmic,
+    zero_truncated_poisson,
+)
 
 N = 20_000
 LEAST_P = 1e-4  # of a goodness-of-fit test with a fixed seed
@@ -138,18 +143,7 @@ def test_many_different_means_at_once() -> None:
 
 
 def test_a_shape_parameter_may_vary_by_row() -> None:
-    free = Family(
-        "negative_binomial_of_mine",
-        b=lambda theta, alpha: -pt.log1mexp(theta) / alpha,
-        c=lambda y, a, alpha: pt.gammaln(y + 1 / alpha) - pt.gammaln(1 / alpha) - pt.gammaln(y + 1),
-        support=Integers(0, None),
-        theta_domain=Interval(None, 0),
-        theta=lambda mu, alpha: -pt.log1p(1 / (alpha * mu)),
-        phi=1.0,
-        shape={"alpha": Positive},
-        link="log",
-    )
-    y = draw(free, 2.0, None, rng(), (N, 2), alpha=[0.3, 2.0])
+    y = draw(counts_with_alpha, 2.0, None, rng(), (N, 2), alpha=[0.3, 2.0])
     for column, alpha in enumerate((0.3, 2.0)):
         assert fits_counts(y[:, column], stats.nbinom(1 / alpha, 1 / (1 + 2 * alpha)).pmf)
 
