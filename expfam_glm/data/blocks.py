@@ -96,7 +96,7 @@ class MemoryBlocks:
         if self.rows * max(1, self.columns) < _PARALLEL_DOUBLES:
             return reduce(add, (function(self._block(start)) for start in starts))
         workers = min(os.cpu_count() or 1, 8)
-        chunk = 16
+        chunk = min(16, -(-len(starts) // 8))  # whatever the number of threads
         groups = [starts[k : k + chunk] for k in range(0, len(starts), chunk)]
 
         def one(group: range) -> T:

@@ -60,10 +60,11 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
     def one(block: Block) -> tuple[np.ndarray, Tally, np.ndarray]:
         mu, x2, u, V = kernel(block.eta(beta), block.y, 1.0)
         u = u * block.w if block.f is None else u * block.w * block.f
+        ends = np.array([mu.min(), mu.max()])
         near = sum(
             np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE))
             for e in edges
-            if np.abs(mu - e).min() < _NEAR_EDGE
+            if np.abs(ends - e).min() < _NEAR_EDGE
         )
         varies = [np.any(block.X[:, j] != level[j]) for j in candidates]
         tally, apart = count(block) if block.scatter is None else (Tally(0, np.zeros(0)), nothing)

@@ -86,28 +86,33 @@ class Scoring:
 
     def score(self, beta: np.ndarray) -> np.ndarray | None:
         """Xᵀu at β, a third of the work of all sums; None where β is not admissible."""
-        kernel = row_kernel(self.problem.family, self.problem.link, ("score",))
-        p = beta.size
+        kernel = self._bare("score")
 
-        def one(block: Block) -> np.ndarray:
-            eta = block.eta(beta)
-            (u,) = _rows(kernel(eta, block.y, block.w), eta.shape[0])
-            u = u if block.f is None else u * block.f
-            return np.array([*(u @ block.X), -eta.min(), eta.max()])
+        def one(block: Block) -> tuple[np.ndarray, float, float]:
+            with np.errstate(all="ignore"):  # what is not finite is found in the sum
+                eta = block.eta(beta)
+                (u,) = _rows(kernel(eta, block.y, block.w), eta.shape[0])
+                total = (u if block.f is None else u * block.f) @ block.X
+                return total, eta.min(), eta.max()
 
-        def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return np.append(a[:p] + b[:p], np.maximum(a[p:], b[p:]))
+        def add(
+            a: tuple[np.ndarray, float, float], b: tuple[np.ndarray, float, float]
+        ) -> tuple[np.ndarray, float, float]:
+            return a[0] + b[0], min(a[1], b[1]), max(a[2], b[2])
 
-        *total, below, high = self.blocks.reduce(one, add)
-        inside = self.space.low < -below and high < self.space.high
-        return np.array(total) if inside and np.all(np.isfinite(total)) else None
+        total, low, high = self.blocks.reduce(one, add)
+        inside = self.space.low < low and high < self.space.high
+        return total if inside and np.all(np.isfinite(total)) else None
 
     @cached_property
     def _kernel(self) -> RowKernel:
-        """(η, y, w) → u, W and the terms of the objective; NumPy is silenced by the caller."""
-        problem, objective = self.problem, "weighted_deviance" if self._closed else "kernel"
+        """(η, y, w) → u, W and the terms of the objective."""
+        return self._bare("score", "weight", "weighted_deviance" if self._closed else "kernel")
+
+    def _bare(self, *outputs: str) -> RowKernel:
+        """(η, y, w) → the quantities of rows; NumPy is silenced by the caller."""
+        problem = self.problem
         unit = problem.w is None and not isinstance(problem, Streamed)
-        outputs = ("score", "weight", objective)
         kernel = row_kernel(problem.family, problem.link, outputs, unit)
         run, rest = kernel.bare, (*self.shapes, *(None,) * kernel.buffers)
         return lambda eta, y, w: run(eta, y, w, *rest)
