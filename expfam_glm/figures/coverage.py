@@ -86,7 +86,6 @@ def plot_coverage(
     y = np.arange(len(coefs))[::-1]
     for name, (value, error) in drawn.items():
         panel = figure.panel(name)
-        figure.draw.vline(meant[name], panel, color="gray", width=0.9, linestyle="C1")
         for i, road in enumerate(roads):
             color = figure.colors[road]
             at = y - ASIDE * (2 * i - len(roads) + 1) / 2
@@ -95,6 +94,8 @@ def plot_coverage(
                 figure.draw.line([x - reach, x + reach], [place, place], panel, color=color,
                                  width=1.4)  # fmt: skip
             figure.draw.scatter(centre, at, panel, color=color, size=24)
+        # after the data: plotly draws no line into an empty panel
+        figure.draw.vline(meant[name], panel, color="gray", width=0.9, linestyle="C1")
         figure.draw.yticks(y, coefs if name == PANELS[0] else [""] * len(coefs), panel)
         figure.draw.ylim((-0.6, len(coefs) - 0.4), panel)
         figure.draw.xlabel(said[name], panel)
