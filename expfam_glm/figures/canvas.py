@@ -15,6 +15,7 @@ from expfam_glm.errors import ArgumentError, ResultError, one_of
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
+    from numpy.typing import ArrayLike
 
 # Okabe and Ito (2008), told apart under the common kinds of colour blindness; black and yellow
 # come last.
@@ -34,6 +35,7 @@ BACKENDS = ("matplotlib", "bokeh", "plotly", "none")
 LINES = ("C0", "C1", "C2", "C3")  # the backends' own: solid, dashed, dotted, dash-dotted
 PER_LETTER = 0.075  # inches
 TITLE_LETTER = 0.11  # inches
+MARGIN = 0.05  # of the range of values, beside it
 ACROSS = 3  # panels side by side
 
 
@@ -64,6 +66,15 @@ class Canvas:
             lines = wrap(title, max(20, int(self.width / TITLE_LETTER)))
             self.draw.set_figure_title(self.collection.get_viz("figure"), "\n".join(lines))
         return self.collection
+
+
+def padded(*values: ArrayLike) -> tuple[float, float]:
+    """The range of the finite values with a margin: plotly draws intervals up to the frame."""
+    every = np.concatenate([np.ravel(v) for v in values])
+    every = every[np.isfinite(every)]
+    low, high = (every.min(), every.max()) if every.size else (0.0, 0.0)
+    margin = MARGIN * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
 
 
 def check_backend(backend: str) -> None:
