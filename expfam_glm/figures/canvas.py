@@ -47,7 +47,7 @@ class Canvas:
     draw: Any  # the functions of the backend
     colors: dict[str, str]
     drawn: tuple[str, str]  # the variable and the dimension of the panels in the collection
-    width: float  # of the panels, inches
+    width: float  # that a title in the middle has beside the legend, inches
 
     def panel(self, name: str) -> Any:
         """The panel of that name."""
@@ -63,7 +63,7 @@ class Canvas:
         if len(self.colors) > 1:
             self.collection.add_legend("series", title="")
         if title:
-            lines = wrap(title, max(20, int(self.width / TITLE_LETTER)))
+            lines = wrap(title, max(16, int(self.width / TITLE_LETTER)))
             self.draw.set_figure_title(self.collection.get_viz("figure"), "\n".join(lines))
         return self.collection
 
@@ -161,7 +161,7 @@ def canvas(
         draw,
         dict(zip(map(str, series), chosen, strict=True)),
         drawn,
-        across * size[0],
+        across * size[0] - legend,
     )
 
 
