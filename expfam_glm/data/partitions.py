@@ -69,7 +69,7 @@ class Partitions(Source):
         import pyarrow as pa
 
         meta = self.frame._meta[list(columns)]
-        found = {field.name: field.type for field in pa.Schema.from_pandas(meta)}
+        found = {field.name: field.type for field in pa.Schema.from_pandas(meta, preserve_index=False)}
         return {
             name: kind for name, kind in found.items()
             if not pa.types.is_null(kind) and _UNKNOWN not in getattr(

@@ -163,7 +163,7 @@ def is_source(data: Any) -> bool:
         return True
     module = type(data).__module__
     if module.startswith("dask.dataframe"):
-        return hasattr(data, "to_delayed") and hasattr(data, "columns")
+        return hasattr(data, "to_delayed") and getattr(data, "ndim", None) == 2
     return module.startswith("pyarrow") and hasattr(data, "to_batches") and hasattr(data, "scanner")
 
 
