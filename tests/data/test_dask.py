@@ -26,7 +26,7 @@ from expfam_glm.errors import (
     SeparationError,
 )
 from tests.data.test_compress import agree
-from tests.data.test_stream import CASES, N, ROBUST, TIGHT, villages
+from tests.data.test_stream import CASES, ROBUST, TIGHT, N, villages
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def table():
 @pytest.fixture(scope="module")
 def frame(table):
     """In partitions, some of them empty."""
-    whole = dd.from_pandas(table, npartitions=4, sort=False)
+    whole = dd.from_pandas(table, npartitions=3, sort=False)
     none = whole[whole["x"] > 1e9]
     return dd.concat([none, whole], interleave_partitions=False)
 
@@ -99,6 +99,14 @@ def test_partitions_give_the_numbers_of_memory(table, frame, monkeypatch):
     assert second.attrs["rows_dropped"] == 121
 
 
+# On a cluster a pass takes half a second for itself: few models, and with much in each of them.
+ON_WORKERS = [
+    ("count ~ center(x) * C(k) + h", {"family": "poisson", "exposure": "e", "freq_weights": "w"}),
+    ("size ~ scale(x) + i + b", {"family": "gamma", "link": "log", "missing": "drop"}),
+    ("yes ~ 0 + x + g", {"family": "binomial", "sampling_weights": "w"}),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("formula", "options"), CASES, ids=str)
 def test_every_kind_of_model_without_a_cluster(table, frame, formula, options):
@@ -106,7 +114,7 @@ def test_every_kind_of_model_without_a_cluster(table, frame, formula, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("formula", "options"), CASES, ids=str)
+@pytest.mark.parametrize(("formula", "options"), ON_WORKERS, ids=str)
 def test_workers_give_the_numbers_of_memory(client, travelled, table, frame, formula, options):
     agree(*fits(formula, (table, frame), options))
     scan, *passes = sorted(travelled, key=lambda sizes: -sizes[1])
@@ -115,22 +123,28 @@ def test_workers_give_the_numbers_of_memory(client, travelled, table, frame, for
 
 
 @pytest.mark.slow
-def test_shapes_and_dispersions_are_estimated_on_workers(client, table, frame):
-    for information in ("expected", "observed"):
-        trees = fits("count ~ x", (table, frame), {"family": "negative_binomial"},
-                     information=information)  # fmt: skip
-        agree(*trees, rtol=1e-6)  # the shape's own search stops at 1e-8 standard errors
-    options = {"family": "gamma", "link": "log"}
-    agree(*fits("size ~ x + h", (table, frame), options, dispersion="ml"))
+def test_shapes_are_estimated_from_partitions(table, frame):
+    trees = fits("count ~ x", (table, frame), {"family": "negative_binomial"})
+    agree(*trees, rtol=1e-6)  # the shape's own search stops at 1e-8 standard errors
+
+
+@pytest.mark.slow
+def test_dispersions_are_estimated_on_workers(client, table, frame):
+    trees = [
+        eg.GLM("size ~ x + h", data, family="gamma", link="log", weights="w").fit(
+            dispersion="ml", information="observed", **TIGHT
+        )
+        for data in (table, frame)
+    ]
+    agree(*trees)
 
 
 @pytest.mark.slow
 def test_files_are_summed_by_the_workers(client, travelled, table, tmp_path, monkeypatch):
     monkeypatch.setattr(source, "PART_ROWS", 300)
-    for k in "ab":
+    for k, rows in (("a", villages().slice(0, 500)), ("b", villages().slice(500))):
         (tmp_path / "parts" / f"part={k}").mkdir(parents=True)
-        pq.write_table(villages().slice(0 if k == "a" else 500, 500 if k == "a" else 400),
-                       tmp_path / "parts" / f"part={k}" / "0.parquet", row_group_size=200)  # fmt: skip
+        pq.write_table(rows, tmp_path / "parts" / f"part={k}" / "0.parquet", row_group_size=200)
     whole = table.assign(part=np.where(np.arange(N) < 500, "a", "b"))
     files = tmp_path / "parts"
     assert source.open_source(files).lengths == [400, 100, 400]
@@ -159,7 +173,7 @@ def test_a_worker_that_is_killed_costs_time_and_nothing_else(client, table, tmp_
 
     def fatal(self, *arguments):
         passes.append(1)
-        if len(passes) in (3, 5):
+        if len(passes) == 3:
             order.touch()
         return reduce(self, *arguments)
 
@@ -170,7 +184,7 @@ def test_a_worker_that_is_killed_costs_time_and_nothing_else(client, table, tmp_
     options = {"family": "poisson", "exposure": "e"}
     (tree,) = fits("count ~ x + z + h", (risky,), options)
     monkeypatch.undo()
-    assert len(passes) >= 5 and not order.exists()
+    assert len(passes) > 3 and not order.exists()
     agree(*fits("count ~ x + z + h", (table,), options), tree)
     client.wait_for_workers(2, timeout=120)
     assert set(client.run(os.getpid).values()) != before
