@@ -69,13 +69,14 @@ class Partitions(Source):
         import pyarrow as pa
 
         meta = self.frame._meta[list(columns)]
-        found = {field.name: field.type for field in pa.Schema.from_pandas(meta, preserve_index=False)}
-        return {
-            name: kind for name, kind in found.items()
-            if not pa.types.is_null(kind) and _UNKNOWN not in getattr(
-                meta[name].dtype, "categories", ()
-            )
-        }  # fmt: skip
+        schema = pa.Schema.from_pandas(meta, preserve_index=False)
+        unknown = {
+            name
+            for name in columns
+            if pa.types.is_null(schema.field(name).type)
+            or _UNKNOWN in getattr(meta[name].dtype, "categories", ())
+        }
+        return {name: schema.field(name).type for name in columns if name not in unknown}
 
 
 def open_partitions(frame: Any) -> Partitions:
