@@ -70,14 +70,22 @@ class RowSum(Op):
         return [(), *(shapes[k + 1] for k, _ in self.slopes)]
 
     def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]]) -> None:
-        X, beta, *rest = inputs
-        kernel, n = _kernel(self), X.shape[0]
-        rows, scalars = rest[: self.n_rows], rest[self.n_rows :]
+        n, rows = inputs[0].shape[0], inputs[2 : 2 + self.n_rows]
         if any(row.shape[0] != n for row in rows):
             raise ValueError(
                 f"the design has {n} rows, and the vectors beside it "
                 f"{', '.join(str(row.shape[0]) for row in rows)}."
             )
+        with np.errstate(all="ignore"):  # what is not a number is seen by the graph
+            results = self._sums(inputs)
+        for storage, result in zip(outputs, results, strict=True):
+            storage[0] = np.asarray(result)
+
+    def _sums(self, inputs: list[Any]) -> list[np.ndarray]:
+        """The sum and its derivatives, block by block."""
+        X, beta, *rest = inputs
+        rows, scalars = rest[: self.n_rows], rest[self.n_rows :]
+        kernel, n = _kernel(self), X.shape[0]
         results = [np.zeros(()), *(np.zeros(inputs[k + 1].shape) for k, _ in self.slopes)]
         size = max(512, _BLOCK // max(1, X.shape[1]))
         for first in range(0, n, size):
@@ -92,8 +100,7 @@ class RowSum(Op):
                     result[block] = slope
                 else:
                     result += np.broadcast_to(slope, eta.shape).sum()
-        for storage, result in zip(outputs, results, strict=True):
-            storage[0] = np.asarray(result)
+        return results
 
     def written_out(self, inputs: Sequence[Variable]) -> list[Variable]:
         """The outputs as an ordinary graph."""

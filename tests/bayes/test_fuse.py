@@ -126,6 +126,21 @@ def test_a_users_own_terms_are_part_of_it(potential: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("impossible", [{"phi": -1.0}, {"beta": np.array([-800.0, 0.0])}])
+def test_impossible_parameters_have_the_density_zero(impossible: dict[str, Any]) -> None:
+    """A dispersion below zero, and means that underflow to zero, where the sum is not a number."""
+    X, _, y = rows()
+    with pm.Model() as model:
+        beta, phi = pm.Normal("beta", 0, 500, shape=2), pm.Normal("phi", 1, 5)
+        mu = pt.exp(pt.as_tensor(X) @ beta)
+        eg.families.gamma.dist("y", mu=mu, phi=phi, observed=y + 1.0)
+    value = value_and_gradient(model, QUICK, ordinary=False)
+    point = {"beta": np.zeros(2), "phi": 1.0}
+    assert np.isfinite(value(**point)[0])
+    assert value(**{**point, **impossible})[0] == -np.inf
+
+
+@pytest.mark.slow
 def test_frequencies_multiply_the_rows() -> None:
     X, _, y = rows()
     f = np.arange(y.size) % 3 + 1
