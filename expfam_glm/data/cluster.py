@@ -13,7 +13,7 @@ from functools import lru_cache, reduce
 from itertools import accumulate
 from typing import Any
 
-from expfam_glm.data.threads import alone, is_alone
+from expfam_glm.data.threads import alone
 from expfam_glm.errors import need
 
 type Work[T] = Callable[[Iterator[Any], int], T | None]
@@ -22,24 +22,15 @@ _FAN = 8  # sums that one task adds
 
 
 def running() -> Any:
-    """The client of a cluster that runs in this process, or None; None within its tasks too."""
+    """The client of a cluster that runs in this process, or None."""
     distributed = sys.modules.get("distributed")
-    if distributed is None or is_alone() or _within_task(distributed):
+    if distributed is None:
         return None
     try:
         client = distributed.default_client()
     except ValueError:
         return None
     return client if client.status == "running" and not client.asynchronous else None
-
-
-def _within_task(distributed: Any) -> bool:
-    """Whether this is a task of a worker, which would wait for a place that it takes itself."""
-    try:
-        distributed.get_worker()
-    except ValueError:
-        return False
-    return True
 
 
 def on_cluster[T](

@@ -240,19 +240,6 @@ def test_a_client_that_is_closed_ends_the_fit_with_an_error(client, frame):
     closing.join()
 
 
-@pytest.mark.slow
-def test_a_fit_within_a_task_stays_there(frame, table):
-    from distributed import Client
-
-    def inside():
-        return eg.GLM("count ~ x", frame, family="poisson").fit(**TIGHT)["fit"]["beta"].values
-
-    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as one:
-        beta = one.submit(inside).result(timeout=60)
-    whole = eg.GLM("count ~ x", table, family="poisson").fit(**TIGHT)
-    np.testing.assert_allclose(beta, whole["fit"]["beta"], rtol=1e-10)
-
-
 def test_what_a_dask_data_frame_cannot_be(frame, monkeypatch):
     with pytest.raises(FormulaError, match="not in the data"):
         eg.GLM("count ~ nothing", frame, family="poisson")
