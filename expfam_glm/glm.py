@@ -32,7 +32,8 @@ class GLM:
         `cbind(successes, failures)` are understood.
     data : data frame
         pandas, polars, pyarrow.Table, xarray.Dataset or a mapping of names to arrays, n rows; or
-        the path of a Parquet file or folder, or a pyarrow dataset, read in batches and never whole.
+        the path of a Parquet file or folder, a pyarrow dataset or a dask DataFrame, read in batches
+        and never whole; with a running `distributed.Client` its workers compute the sums.
     family : str or Family
         A name such as "poisson", or a declaration.
     link : str or Link, optional

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from expfam_glm.data.compress import Compressed
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
+from expfam_glm.data.threads import in_order, workers
 
 T = TypeVar("T")
 
@@ -97,15 +95,13 @@ class MemoryBlocks:
         starts = range(0, self.rows, self.size)
         if self.rows * max(1, self.columns) < _PARALLEL_DOUBLES:
             return reduce(add, (function(self._block(start)) for start in starts))
-        workers = min(os.cpu_count() or 1, 8)
         chunk = min(16, -(-len(starts) // 8))  # whatever the number of threads
         groups = [starts[k : k + chunk] for k in range(0, len(starts), chunk)]
 
         def one(group: range) -> T:
             return reduce(add, (function(self._block(start)) for start in group))
 
-        with _blas().limit(limits=1, user_api="blas"):
-            return reduce(add, _pool(workers).map(one, groups))
+        return reduce(add, in_order(one, groups))
 
     def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         """`function` of every block, row by row in order."""
@@ -131,14 +127,18 @@ class StreamBlocks:
         return self
 
     def reduce(self, function: Callable[[Block], T], add: Callable[[T, T], T]) -> T:
-        """Sum of `function` over blocks, in their order."""
-        return reduce(
-            add, (MemoryBlocks(part).reduce(function, add) for part, _ in self.problem.batches())
-        )
+        """Sum of `function` over blocks, in their order, on the cluster where one is running."""
+        return self.problem.total(partial(_over_blocks, function, add), add)
 
     def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         """`function` of every block, row by row in order."""
         return np.concatenate([np.atleast_1d(function(block)) for block in self])
+
+
+def _over_blocks[R](
+    function: Callable[[Block], R], add: Callable[[R, R], R], problem: Problem, table: Any
+) -> R:
+    return MemoryBlocks(problem).reduce(function, add)
 
 
 type Blocks = MemoryBlocks | StreamBlocks
@@ -153,24 +153,13 @@ def each[Item, Result](
     function: Callable[[Item], Result], items: Sequence[Item], doubles: int
 ) -> list[Result]:
     """`function` of every item in order, on several threads if so many doubles make it worth it."""
-    workers = min(os.cpu_count() or 1, 8, len(items))
-    if workers == 1 or doubles < _PARALLEL_DOUBLES:
+    threads = workers(len(items))
+    if threads == 1 or doubles < _PARALLEL_DOUBLES:
         return [function(item) for item in items]
-    size = -(-len(items) // (4 * workers))
+    size = -(-len(items) // (4 * threads))
     groups = [items[k : k + size] for k in range(0, len(items), size)]
 
     def one(group: Sequence[Item]) -> list[Result]:
         return [function(item) for item in group]
 
-    with _blas().limit(limits=1, user_api="blas"):
-        return [result for results in _pool(workers).map(one, groups) for result in results]
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="expfam_glm")
-
-
-@cache
-def _blas() -> Any:
-    return ThreadpoolController()
+    return [result for results in in_order(one, groups) for result in results]

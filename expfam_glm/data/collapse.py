@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,13 +25,33 @@ class _Rows(NamedTuple):
 
     values: np.ndarray
     counts: np.ndarray
+    seen: int  # the rows that they stand for
+    source: str
+
+    def once(self) -> _Rows:
+        """Rows alike once; refused if these are too many."""
+        first, codes = distinct([self.values])
+        if first.size * self.values.shape[1] > _MOST_DOUBLES:
+            raise DataError(
+                f"compress() found {first.size} distinct rows among {self.seen} of "
+                f"{self.source!r}, too many to hold: it pays where covariates and responses take "
+                "few values. fit() reads the rows in batches as they are."
+            )
+        return self._replace(values=self.values[first], counts=np.bincount(codes, self.counts))
 
     def joined(self, other: _Rows) -> _Rows:
         """Both, rows alike once."""
         values = np.vstack([self.values, other.values])
         counts = np.concatenate([self.counts, other.counts])
-        first, codes = distinct([values])
-        return _Rows(values[first], np.bincount(codes, counts))
+        return _Rows(values, counts, self.seen + other.seen, self.source).once()
+
+
+def _rows(roles: Sequence[str], source: str, part: Problem, table: Any) -> _Rows:
+    """The distinct rows of a batch."""
+    own = part.frame
+    left = [part.restrict(v) for v in (own.y, *(own.columns[role] for role in roles))]
+    counts = np.ones(part.row_count) if part.f is None else part.f
+    return _Rows(np.column_stack([*left, part.X]), counts, part.row_count, source).once()
 
 
 def collapse(problem: Streamed) -> Problem:
@@ -51,21 +73,8 @@ def collapse(problem: Streamed) -> Problem:
     """
     frame = problem.frame
     roles = [role for role in frame.columns if role != "freq_weights"]
-    width = len(frame.labels) + 1 + len(roles)
-    found = _Rows(np.empty((0, width)), np.empty(0))
-    seen = 0
-    for part, _ in problem.batches():
-        seen += part.row_count
-        own = part.frame
-        left = [part.restrict(v) for v in (own.y, *(own.columns[role] for role in roles))]
-        counts = np.ones(part.row_count) if part.f is None else part.f
-        found = found.joined(_Rows(np.column_stack([*left, part.X]), counts))
-        if found.values.size > _MOST_DOUBLES:
-            raise DataError(
-                f"compress() found {len(found.values)} distinct rows among the first {seen} of "
-                f"{problem.reading[0].name!r}, too many to hold: it pays where covariates and "
-                "responses take few values. fit() reads the rows in batches as they are."
-            )
+    gathering = partial(_rows, roles, problem.reading[0].name)
+    found = problem.total(gathering, _Rows.joined)
     y, *extra = found.values[:, : 1 + len(roles)].T
     columns = dict(zip(roles, map(np.ascontiguousarray, extra), strict=True))
     design = json.loads(frame.design)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from expfam_glm.data.design import Frame, from_formula
 from expfam_glm.data.frames import assemble, open_table
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.rows import NothingLeft
+from expfam_glm.data.source import complete_rows
 from expfam_glm.errors import DataError
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -31,9 +33,14 @@ class Recipe:
     family: Family
     link: Link
     labels: tuple[str, ...]  # of the columns of X that are wanted
+    whole: tuple[str, ...] = ()  # columns without whose values a row is left out
 
     def problem(self, table: Any, start: int = 0) -> Problem | None:
         """The problem of a batch that begins at a row; None where no row of it counts."""
+        if self.whole:
+            table = complete_rows(table.select(self.whole))
+            if not table.num_rows:
+                return None
         try:
             frame = self._plain(table) or from_formula(
                 self.formula, table, self.roles, self.missing,
@@ -68,6 +75,13 @@ class Recipe:
             ]
         ) and "offset(" not in self.formula  # fmt: skip
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (self._packed,)
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return pickle.dumps([getattr(self, field.name) for field in fields(self)])
+
     def _plain(self, table: Any) -> Frame | None:
         """The frame of numeric columns without missing values, with nothing to evaluate."""
         if not self._simple:
@@ -86,3 +100,9 @@ class Recipe:
             self.formula, {role: columns[name].number() for role, name in self.roles.items()},
             "", 0, None, read,
         )  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def _opened(packed: bytes) -> Recipe:
+    """A recipe that was sent; one object in each process, since a family is slow to make again."""
+    return Recipe(*pickle.loads(packed))

@@ -7,8 +7,9 @@ of that table is the design of the whole. Importing this module imports formulai
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from expfam_glm.data.design import Frame, from_formula
 from expfam_glm.data.expression import Expression, required
 from expfam_glm.data.formula import parse
 from expfam_glm.data.frames import close_to
-from expfam_glm.data.source import Source
+from expfam_glm.data.source import Source, complete_rows
 from expfam_glm.errors import DataError, FormulaError
 
 _CENTRED = ("center", "scale", "standardize")
@@ -128,7 +129,7 @@ def _categorical(source: Source, factors: Sequence[Expression]) -> list[str]:
         for name in part.variables:
             if name not in source.names:
                 continue
-            kind = source.dataset.schema.field(name).type
+            kind = source.kind(name)
             plain = pa.types.is_integer(kind) or pa.types.is_floating(kind)
             if not (plain or pa.types.is_decimal(kind)) or "C" in part.functions:
                 found[name] = None
@@ -142,26 +143,24 @@ class _Look:
         self, source: Source, columns: Sequence[str], factors: Sequence[str],
         centred: Mapping[str, str], missing: str,
     ) -> None:  # fmt: skip
-        self.schema = source.dataset.schema
+        self.kinds = {name: source.kind(name) for name in columns}
         self.columns = columns
-        self.levels: dict[str, dict[Any, None]] = {name: {} for name in factors}
         self.row: dict[str, Any] = {}
-        self.sums = {name: _Sums() for name in centred.values()}
-        whole = missing == "drop"
-        wanted = columns if whole or not (factors or centred) else [*factors, *self.sums]
         for table in source.tables(columns):
             self._first_row(table)
             break
-        if not (factors or centred):
-            self._check(source)
-            return
-        for table in source.tables(list(dict.fromkeys(wanted))):
-            self._gather(_complete(table) if whole else table)
+        self.found = _Found({name: _Levels({}, frozenset()) for name in factors},
+                            {name: _Sums() for name in centred.values()})  # fmt: skip
+        if factors or centred:
+            whole = missing == "drop"
+            wanted = columns if whole else [*factors, *self.found.sums]
+            gathering = partial(_gathered, self.found, whole)
+            self.found = source.total(wanted, gathering, _Found.__add__) or self.found
         self._check(source)
 
     def _first_row(self, table: Any) -> None:
         for name in self.columns:
-            values = _complete(table.select([name])).column(name)
+            values = complete_rows(table.select([name])).column(name)
             if len(values):
                 self.row[name] = values[0].as_py()
 
@@ -171,38 +170,22 @@ class _Look:
             if name in self.row:
                 continue
             for table in source.tables([name]):
-                values = _complete(table).column(name)
+                values = complete_rows(table).column(name)
                 if len(values):
                     self.row[name] = values[0].as_py()
                     break
             else:
                 raise DataError(f"{name!r} has no value in {source.name!r}.")
 
-    def _gather(self, table: Any) -> None:
-        for name, found in self.levels.items():
-            column = table.column(name).combine_chunks()
-            if pa.types.is_dictionary(column.type):
-                used = set(pc.unique(column.indices).drop_null().to_pylist())
-                values = [v for k, v in enumerate(column.dictionary.to_pylist()) if k in used]
-            else:
-                values = [v for v in pc.unique(column).to_pylist() if v is not None]
-            found.update(dict.fromkeys(values))
-            if len(found) > _MOST_LEVELS:
-                raise DataError(
-                    f"{name!r} has more than {_MOST_LEVELS} levels, too many for a factor of a "
-                    "design; group them, or use it as clusters."
-                )
-        for name, sums in self.sums.items():
-            sums.add(_complete(table.select([name])).column(name).to_numpy().astype(float))
-
     def table(self) -> Any:
         """A table of a few rows with every level of every factor."""
-        length = max([2, *(len(found) for found in self.levels.values())])
+        factors = {name: found.used for name, found in self.found.levels.items()}
+        length = max([2, *map(len, factors.values())])
         arrays = {}
         for name in self.columns:
-            kind = self.schema.field(name).type
-            levels = list(self.levels.get(name, {})) or [self.row[name]]
-            if name in self.sums and len(levels) == 1:
+            kind = self.kinds[name]
+            levels = factors.get(name) or [self.row[name]]
+            if name in self.found.sums and len(levels) == 1:
                 levels.append(levels[0] + 1)  # so that the standard deviation is not zero
             values = [levels[k % len(levels)] for k in range(length)]
             if pa.types.is_dictionary(kind):
@@ -215,7 +198,7 @@ class _Look:
 
     def statistics(self, column: str, learnt: Sequence[Any]) -> list[Any]:
         """The state of `center` or `scale` with the mean and standard deviation of all rows."""
-        found = self.sums[column]
+        found = self.found.sums[column]
         known = dict(map(tuple, learnt))
         known["center"] = found.mean
         if known.get("scale") is not None:
@@ -223,32 +206,88 @@ class _Look:
         return [list(pair) for pair in known.items()]
 
 
+@dataclass(frozen=True)
 class _Sums:
-    """Mean and scatter of a column, batch by batch (Chan, Golub and LeVeque 1983)."""
+    """Mean and scatter of a column, part by part (Chan, Golub and LeVeque 1983)."""
 
-    def __init__(self) -> None:
-        self.n, self.mean, self.scatter = 0, 0.0, 0.0
+    n: int = 0
+    mean: float = 0.0
+    scatter: float = 0.0
 
-    def add(self, values: np.ndarray) -> None:
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Sums:
         if not values.size:
-            return
+            return cls()
         mean = float(values.mean())
-        n = self.n + values.size
-        shift = mean - self.mean
-        self.scatter += float(np.sum((values - mean) ** 2)) + shift**2 * self.n * values.size / n
-        self.mean += shift * values.size / n
-        self.n = n
+        return cls(values.size, mean, float(np.sum((values - mean) ** 2)))
+
+    def __add__(self, other: _Sums) -> _Sums:
+        if not (self.n and other.n):
+            return self if self.n else other
+        n = self.n + other.n
+        shift = other.mean - self.mean
+        scatter = self.scatter + (other.scatter + shift**2 * self.n * other.n / n)
+        return _Sums(n, self.mean + shift * other.n / n, scatter)
 
     def deviation(self, ddof: int) -> float:
         return float(np.sqrt(self.scatter / (self.n - ddof)))
 
 
-def _complete(table: Any) -> Any:
-    """The rows without null or NaN."""
-    kept = None
-    for column in table.columns:
-        good = pc.is_valid(column)
-        if pa.types.is_floating(column.type):
-            good = pc.and_(good, pc.invert(pc.fill_null(pc.is_nan(column), True)))
-        kept = good if kept is None else pc.and_(kept, good)
-    return table if kept is None else table.filter(kept)
+@dataclass(frozen=True)
+class _Levels:
+    """The levels of a factor in the order of the data, and those that occur."""
+
+    order: dict[Any, None]
+    seen: frozenset[Any]
+
+    @classmethod
+    def of(cls, column: Any) -> _Levels:
+        column = column.combine_chunks()
+        if not pa.types.is_dictionary(column.type):
+            values = [v for v in pc.unique(column).to_pylist() if v is not None]
+            return cls(dict.fromkeys(values), frozenset(values))
+        declared = column.dictionary.to_pylist()
+        codes = pc.unique(column.indices).drop_null().to_pylist()
+        return cls(dict.fromkeys(declared), frozenset(declared[k] for k in codes))
+
+    def __add__(self, other: _Levels) -> _Levels:
+        return _Levels(self.order | other.order, self.seen | other.seen)
+
+    @property
+    def used(self) -> list[Any]:
+        return [level for level in self.order if level in self.seen]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a look at some rows gives, by column."""
+
+    levels: dict[str, _Levels]
+    sums: dict[str, _Sums]
+
+    def __add__(self, other: _Found) -> _Found:
+        levels = {name: found + other.levels[name] for name, found in self.levels.items()}
+        for name, found in levels.items():
+            if len(found.seen) > _MOST_LEVELS:
+                raise DataError(
+                    f"{name!r} has more than {_MOST_LEVELS} levels, too many for a factor of a "
+                    "design; group them, or use it as clusters."
+                )
+        return _Found(levels, {name: own + other.sums[name] for name, own in self.sums.items()})
+
+
+def _gathered(nothing: _Found, whole: bool, tables: Iterator[Any], start: int) -> _Found:
+    """What some tables give, of complete rows alone if these are asked for."""
+    found = nothing
+    for table in tables:
+        kept = complete_rows(table) if whole else table
+        found += _Found(
+            {name: _Levels.of(kept.column(name)) for name in nothing.levels},
+            {
+                name: _Sums.of(
+                    complete_rows(kept.select([name])).column(name).to_numpy().astype(float)
+                )
+                for name in nothing.sums
+            },
+        )
+    return found

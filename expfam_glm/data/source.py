@@ -1,24 +1,75 @@
-"""Data that are read in batches and never as a whole: Parquet files, folders, pyarrow datasets."""
+"""Data that are read in batches and never as a whole: Parquet files, datasets, partitions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from expfam_glm.errors import DataError, need
+from expfam_glm.data.cluster import Work, on_cluster, running
+from expfam_glm.errors import DataError, ExpfamError, need
 
 # Rows of a batch: large enough for its overhead to vanish, small against any memory.
 BATCH_ROWS = 1 << 16
+# Rows of the pieces of files that the workers of a cluster take.
+PART_ROWS = 1 << 18
 _AHEAD = 2  # batches decoded while one is in use
 _PARQUET = (".parquet", ".pq", ".parq")
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(ABC):
+    """Columns that can be read in batches, here or on the workers of a cluster."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """The rows."""
+
+    @property
+    @abstractmethod
+    def lengths(self) -> list[int]:
+        """The rows of each part."""
+
+    @abstractmethod
+    def kind(self, column: str) -> Any:
+        """The Arrow type of a column."""
+
+    @abstractmethod
+    def tables(self, columns: Sequence[str]) -> Iterator[Any]:
+        """The named columns as pyarrow tables, batch by batch; none of them is empty."""
+
+    @abstractmethod
+    def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
+        """What workers take one by one, and how it becomes tables there; no part: read it here."""
+
+    def total[T](self, columns: Iterable[str], work: Work[T], add: Callable[[T, T], T]) -> T | None:
+        """What `work` makes of all tables; where a cluster runs, the sum over parts, in order.
+
+        `work` takes an iterator of tables and the number of their first row, and gives None where
+        there is nothing; it travels to the workers, so it must hold no data.
+        """
+        named, client = tuple(dict.fromkeys(columns)), running()
+        if client is not None:
+            with reading(self.name):
+                parts, tables = self.parts(named)
+                if parts:
+                    return on_cluster(client, parts, self.lengths, tables, work, add)
+        return work(self.tables(named), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Files(Source):
     """A pyarrow dataset, and the words that name it.
 
     Parameters
@@ -33,20 +84,25 @@ class Source:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns."""
         return tuple(self.dataset.schema.names)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """The rows, from the files' own records."""
-        with _reading(self.name):
+        with reading(self.name):
             return int(self.dataset.count_rows())
 
+    @property
+    def lengths(self) -> list[int]:
+        return [rows for _, rows in self._pieces]
+
+    def kind(self, column: str) -> Any:
+        return self.dataset.schema.field(column).type
+
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
-        """The named columns as pyarrow tables, batch by batch, read ahead."""
         import pyarrow as pa
 
-        with _reading(self.name):
+        with reading(self.name):
             batches = self.dataset.to_batches(
                 columns=list(columns), batch_size=BATCH_ROWS,
                 batch_readahead=_AHEAD, fragment_readahead=1,
@@ -55,28 +111,79 @@ class Source:
                 if batch.num_rows:
                     yield pa.Table.from_batches([batch])
 
+    def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
+        return [part for part, _ in self._pieces], partial(_tables_of, columns=tuple(columns))
+
+    @cached_property
+    def _pieces(self) -> list[tuple[Files, int]]:
+        """Runs of row groups of one file, and their rows; none where rows are in memory here."""
+        from pyarrow import dataset as datasets
+
+        whole = self.dataset
+        if not isinstance(whole, datasets.FileSystemDataset):
+            return []
+        try:
+            fragments = list(whole.get_fragments())
+        except ValueError:  # of a filtered dataset
+            return []
+        found = []
+        for fragment in fragments:
+            for part, rows in _runs(fragment):
+                alike = datasets.FileSystemDataset(
+                    [part], whole.schema, fragment.format, fragment.filesystem
+                )
+                found.append((Files(alike, self.name), rows))
+        return found
+
+
+def _runs(fragment: Any) -> Iterator[tuple[Any, int]]:
+    """A file in runs of row groups that have PART_ROWS rows together, and how many these are."""
+    if not hasattr(fragment, "row_groups"):
+        yield fragment, fragment.count_rows()
+        return
+    run: list[int] = []
+    rows = 0
+    for group in fragment.row_groups:
+        run.append(group.id)
+        rows += group.num_rows
+        if rows >= PART_ROWS:
+            yield fragment.subset(row_group_ids=run), rows
+            run, rows = [], 0
+    if run:
+        yield fragment.subset(row_group_ids=run), rows
+
+
+def _tables_of(part: Source, columns: Sequence[str]) -> Iterator[Any]:
+    return part.tables(columns)
+
 
 def is_source(data: Any) -> bool:
-    """Whether data are a path or a dataset, to be read in batches."""
+    """Whether data are a path, a dataset or a dask DataFrame, to be read in batches."""
     if isinstance(data, str | PathLike):
         return True
     module = type(data).__module__
+    if module.startswith("dask.dataframe"):
+        return hasattr(data, "to_delayed") and getattr(data, "ndim", None) == 2
     return module.startswith("pyarrow") and hasattr(data, "to_batches") and hasattr(data, "scanner")
 
 
 def open_source(data: Any) -> Source:
-    """The dataset behind a path, or the one given.
+    """The dataset behind a path, or the one given, or the partitions of a dask DataFrame.
 
     Raises
     ------
     DataError
         If there is no such path, or it holds no Parquet file that can be read.
     MissingPackageError
-        If pyarrow is not installed.
+        If pyarrow or dask cannot be imported.
     """
+    if type(data).__module__.startswith("dask"):
+        from expfam_glm.data.partitions import open_partitions
+
+        return open_partitions(data)
     datasets = need("pyarrow.dataset", "parquet")
     if not isinstance(data, str | PathLike):
-        return Source(data, f"a {type(data).__name__}")
+        return Files(data, f"a {type(data).__name__}")
     path = Path(fspath(data))
     if not path.exists():
         raise DataError(f"there is no file or folder {str(path)!r}; data= takes a Parquet path.")
@@ -87,7 +194,7 @@ def open_source(data: Any) -> Source:
         )
     if path.is_dir() and not any(f.suffix.lower() in _PARQUET for f in path.rglob("*")):
         raise DataError(f"the folder {str(path)!r} holds no Parquet file.")
-    with _reading(str(path)):
+    with reading(str(path)):
         # hive: folders named column=value are a column; other files of the folder are left alone
         files = [str(path)] if path.is_file() else None
         dataset = datasets.dataset(
@@ -96,11 +203,25 @@ def open_source(data: Any) -> Source:
         )  # fmt: skip
     if not dataset.schema.names:
         raise DataError(f"{str(path)!r} has no columns.")
-    return Source(dataset, str(path))
+    return Files(dataset, str(path))
 
 
-class _reading:
-    """Whatever goes wrong in reading as one error of ours."""
+def complete_rows(table: Any) -> Any:
+    """The rows of an Arrow table without null or NaN."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kept = None
+    for column in table.columns:
+        good = pc.is_valid(column)
+        if pa.types.is_floating(column.type):
+            good = pc.and_(good, pc.invert(pc.fill_null(pc.is_nan(column), True)))
+        kept = good if kept is None else pc.and_(kept, good)
+    return table if kept is None else table.filter(kept)
+
+
+class reading:
+    """Whatever goes wrong in reading, or on a cluster, as one error of ours."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -109,18 +230,17 @@ class _reading:
         pass
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        import pyarrow as pa
+        if not isinstance(error, Exception) or isinstance(error, ExpfamError):
+            return
+        reason = " ".join(str(error).split()).rstrip(".") or "no reason is given"
+        if type(error).__name__ == "KilledWorker":
+            reason += ". If workers run out of memory, make the partitions smaller"
+        raise DataError(f"{self.name!r} cannot be read: {_kind(error)}{reason}.") from error
 
-        if isinstance(error, pa.ArrowException | OSError):
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise DataError(f"{self.name!r} cannot be read: {reason}.") from error
 
+def _kind(error: Exception) -> str:
+    """The type of an error that does not explain itself."""
+    import pyarrow as pa
 
-def ahead[T](items: Iterator[T]) -> Iterator[T]:
-    """The items, each of them made while the one before is in use."""
-    end = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="expfam_glm_ahead") as pool:
-        coming = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
-            yield cast(T, item)
+    explained = isinstance(error, pa.ArrowException | OSError)
+    return "" if explained else f"{type(error).__name__}: "

@@ -8,43 +8,25 @@ of the whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NoReturn
 
 import numpy as np
 
+from expfam_glm.data.census import Scan, census
 from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import Table
 from expfam_glm.data.progress import with_bar
 from expfam_glm.data.recipe import Recipe
 from expfam_glm.data.response import Problem
 from expfam_glm.data.rows import given_roles
-from expfam_glm.data.source import Source, ahead
+from expfam_glm.data.source import Source
+from expfam_glm.data.threads import ahead
 from expfam_glm.errors import DataError, show_rows
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
-
-# Doubles of X in the part of the rows that is kept in memory for a start.
-_SAMPLE_DOUBLES = 1 << 22
-_SAMPLE_ROWS = 1 << 17
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """What one pass over all rows tells."""
-
-    seen: int  # rows of the data
-    rows: int  # rows that are used
-    dropped: int
-    n: float  # Σ f
-    weight: float  # Σ f w
-    total: float  # Σ f w y
-    low: float
-    high: float
-    sampling: float  # Σ f v of the sampling weights v as given
-    sample: Problem  # some rows, taken evenly
 
 
 @dataclass(frozen=True)
@@ -76,24 +58,36 @@ class Streamed(Problem):
         return f"{self.row_count} rows of {self.reading[0].name}"
 
     def batches(self, columns: Sequence[str] = ()) -> Iterator[tuple[Problem, Any]]:
-        """The problem of each batch, and its table with some further columns."""
+        """The problem of each batch, and its table with some further columns, brought here."""
+        source, wanted, batching = self._batching(columns)
+        return ahead(batching(source.tables(wanted), 0))
+
+    def total[T](
+        self,
+        function: Callable[[Problem, Any], T],
+        add: Callable[[T, T], T],
+        columns: Sequence[str] = (),
+    ) -> T:
+        """Sum of `function` of the problem of each batch and its table, on a cluster if one runs.
+
+        `function` and `add` travel to the workers, so they must hold no rows.
+        """
+        source, wanted, batching = self._batching(columns)
+        found = source.total(wanted, partial(_sum_over, batching, function, add), add)
+        assert found is not None  # the scan found rows
+        return found
+
+    def _batching(self, columns: Sequence[str]) -> tuple[Source, tuple[str, ...], _Batching]:
         source, recipe, scan = self.reading
         recipe = replace(recipe, labels=self.labels, family=self.family)
-
-        def problems() -> Iterator[tuple[Problem, Any]]:
-            start = 0
-            wanted = dict.fromkeys([*recipe.columns, *columns])
-            tables = source.tables(tuple(wanted))
-            for table in with_bar(tables, scan.seen, "pass over the rows"):
-                found = recipe.problem(table, start)
-                start += table.num_rows
-                if found is not None:
-                    yield _scaled(found, scan), table
-
-        return ahead(problems())
+        wanted = tuple(dict.fromkeys([*recipe.columns, *columns]))
+        return source, wanted, _Batching(recipe, scan.n / scan.sampling, scan.seen)
 
     def constant(self) -> Streamed:
-        """The same responses under the intercept alone; only the columns it needs are read."""
+        """The same responses under the intercept alone, on the same rows.
+
+        Only the columns it needs are read, unless the others decide which rows are left.
+        """
         source, recipe, scan = self.reading
         left = recipe.formula.partition("~")[0]
         offsets = "".join(f" + {text}" for text in _offsets(recipe.formula))
@@ -151,6 +145,35 @@ class Streamed(Problem):
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Batching:
+    """How tables become problems in a pass over the rows."""
+
+    recipe: Recipe
+    share: float  # what sampling weights are multiplied by to have the mean one over all rows
+    rows: int
+
+    def __call__(self, tables: Iterator[Any], start: int) -> Iterator[tuple[Problem, Any]]:
+        for table in with_bar(tables, self.rows, "pass over the rows"):
+            found = self.recipe.problem(table, start)
+            start += table.num_rows
+            if found is not None:
+                yield _scaled(found, self.share), table
+
+
+def _sum_over[T](
+    batching: _Batching,
+    function: Callable[[Problem, Any], T],
+    add: Callable[[T, T], T],
+    tables: Iterator[Any],
+    start: int,
+) -> T | None:
+    """The sum over some tables; None where no row of them is used."""
+    values = (function(*batch) for batch in ahead(batching(tables, start)))
+    first = next(values, None)
+    return None if first is None else reduce(add, values, first)
+
+
 def need_rows(problem: Problem, what: str) -> None:
     """Refuse what needs all rows at once where they are read in batches."""
     if isinstance(problem, Streamed):
@@ -161,12 +184,12 @@ def need_rows(problem: Problem, what: str) -> None:
         )
 
 
-def _scaled(problem: Problem, scan: Scan) -> Problem:
+def _scaled(problem: Problem, share: float) -> Problem:
     """A batch whose sampling weights have the mean one over all rows, not over its own."""
     raw = problem.frame.columns.get("sampling_weights")
     if raw is None or problem.sampling is None or problem.w is None:
         return problem
-    sampling = problem.restrict(raw) * (scan.n / scan.sampling)
+    sampling = problem.restrict(raw) * share
     return replace(problem, sampling=sampling, w=problem.w / problem.sampling * sampling)
 
 
@@ -214,7 +237,7 @@ def streamed(
         family, link, first.frame.labels,
     )  # fmt: skip
     empty = replace(first.frame, table=Table(source.names, _unread(source)))
-    return _problem(source, recipe, empty, _scan(source, recipe))
+    return _problem(source, recipe, empty, census(source, recipe, empty))
 
 
 def _assemble(source: Source, formula: str, recipe: Recipe, like: Streamed, scan: Scan) -> Streamed:
@@ -222,9 +245,11 @@ def _assemble(source: Source, formula: str, recipe: Recipe, like: Streamed, scan
     from expfam_glm.data.scan import pilot
 
     first = pilot(formula, source, recipe.roles, recipe.missing, recipe.allow_code)
-    state, columns = json.loads(first.frame.design), first.columns
-    labels = first.frame.labels
-    other = replace(recipe, formula=formula, state=state, columns=columns, labels=labels)
+    whole = recipe.columns if recipe.missing == "drop" else ()
+    other = replace(
+        recipe, formula=formula, state=json.loads(first.frame.design), labels=first.frame.labels,
+        columns=tuple(dict.fromkeys([*first.columns, *whole])), whole=whole,
+    )  # fmt: skip
     frame = replace(first.frame, table=like.frame.table)
     X = scan.sample.X[:, :1] * 0 + 1
     return _problem(source, other, frame, replace(scan, sample=replace(scan.sample, X=X)))
@@ -258,51 +283,3 @@ def _offsets(formula: str) -> list[str]:
     from expfam_glm.data.formula import parse
 
     return [f"offset({part.written})" for part in parse(formula).offsets]
-
-
-def _scan(source: Source, recipe: Recipe) -> Scan:
-    """Check every row once, count, and keep some of them."""
-    wanted = max(1, min(_SAMPLE_ROWS, _SAMPLE_DOUBLES // max(1, len(recipe.labels))))
-    step = max(1, -(-source.count // wanted))
-    seen = rows = 0
-    kept = 0
-    sums = np.zeros(4)
-    low, high = np.inf, -np.inf
-    parts: list[Problem] = []
-    for table in with_bar(source.tables(recipe.columns), source.count, "scan of the rows"):
-        found = recipe.problem(table, seen)
-        seen += table.num_rows
-        if found is None:
-            continue
-        rows += found.row_count
-        kept += found.row_count if found.used is None else found.used.size
-        ones = np.ones(found.row_count) if found.f is None else found.f
-        raw = found.frame.columns.get("sampling_weights")
-        share = ones if raw is None else ones * found.restrict(raw)
-        w = ones if found.precision is None else ones * found.precision
-        w = w if raw is None else w * found.restrict(raw)
-        sums += [ones.sum(), w.sum(), w @ found.y, share.sum()]
-        low, high = min(low, found.y.min()), max(high, found.y.max())
-        every = slice(int(-rows % step), None, step)
-        parts.append(found.each(partial(_some, every)))
-    if not parts:
-        raise DataError(f"no row of {source.name!r} is left to fit.")
-    return Scan(
-        seen=seen, rows=rows, dropped=seen - kept, n=float(sums[0]), weight=float(sums[1]),
-        total=float(sums[2]), sampling=float(sums[3]), low=float(low), high=float(high),
-        sample=stack(parts),
-    )  # fmt: skip
-
-
-def _some(rows: slice, values: np.ndarray) -> np.ndarray:
-    return values[rows].copy()
-
-
-def stack(parts: list[Problem]) -> Problem:
-    """Problems of one design below each other."""
-    together: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("y", "X", "w", "f", "offset", "sampling")
-        if getattr(parts[0], name) is not None
-    }
-    return replace(parts[0], used=None, **together)

@@ -33,9 +33,9 @@ def refuse_boundary(problem: Problem, blocks: Blocks, beta: np.ndarray) -> None:
         and float(link(edge)) in (image.low, image.high)
     ]
     kernel = row_kernel(family, link, ("mu", "score"))
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def one(block: Block) -> np.ndarray:
+    def rows(block: Block) -> tuple[np.ndarray, ...]:
+        """Means, scores, and which rows are outside or at an edge."""
         with np.errstate(all="ignore"):
             eta = block.eta(beta)
             mu, u = np.broadcast_arrays(*kernel(eta, block.y, block.w))
@@ -43,18 +43,25 @@ def refuse_boundary(problem: Problem, blocks: Blocks, beta: np.ndarray) -> None:
             at = outside.copy()
             for edge in edges:
                 at |= (block.y == edge) & (np.abs(mu - edge) < _NEAR)
+        return mu, u, outside, at
+
+    def one(block: Block) -> np.ndarray:
+        _, u, outside, at = rows(block)
+        with np.errstate(all="ignore"):
             u = u if block.f is None else u * block.f
             near = np.abs(block.X[at]).T @ np.abs(u[at])
-        parts.append((at, mu))
         return np.array([block.X.T @ u, near, np.full(beta.size, outside.sum())])
 
-    score, near, outside = np.sum([one(block) for block in blocks], axis=0)
+    def words(block: Block) -> np.ndarray:
+        mu, _, _, at = rows(block)
+        pairs = zip(block.y, mu, at, strict=True)
+        return np.array([f"y = {y:g}, μ = {m:.3g}" if bad else "" for y, m, bad in pairs], object)
+
+    score, near, outside = blocks.reduce(one, lambda a, b: a + b)
     if outside[0] == 0 and not np.any((near > 0) & (np.abs(score) > _UNBALANCED * near)):
         return
-    at = np.concatenate([flags for flags, _ in parts])
-    mu = np.concatenate([values for _, values in parts])
-    shown = np.full(at.size, "", dtype=object)
-    shown[at] = [f"y = {y:g}, μ = {m:.3g}" for y, m in zip(problem.y[at], mu[at], strict=True)]
+    shown = blocks.concatenate(words)
+    at = shown != ""
     raise ConvergenceError(
         f"no maximum exists inside the linear predictors {image} that the link {link.name!r} "
         f"admits for {family.name!r}: the likelihood still rises at their edge, which is reached "

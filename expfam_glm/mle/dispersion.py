@@ -90,12 +90,13 @@ def estimate(
 
 def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: Blocks) -> float:
     """Σ f log f(y) at β̂ and φ: −D/(2a) + Σ f {b*(y)w/a + c(y, a/w)}."""
-    a = float(problem.family.a(phi))
-    if problem.family.phi is not None:
+    family = problem.family
+    a = float(family.a(phi))
+    if family.phi is not None:
         return fit.saturated - fit.deviance / (2 * a)
 
     def one(block: Block) -> float:
-        return saturated_total(problem.family, block, a)
+        return saturated_total(family, block, a)
 
     return blocks.responses.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
 

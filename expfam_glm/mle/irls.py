@@ -69,17 +69,17 @@ class Scoring:
 
     def sums(self, beta: np.ndarray) -> Gram:
         """The sums at β."""
-        kernel = self._kernel
+        kernel, sign, free, shapes = self._kernel, self._sign, self._free, self.shapes
+        variance = self._variance if free else None
 
         def one(block: Block) -> Gram:
             with np.errstate(all="ignore"):  # what is not finite is found in the sums
                 eta = block.eta(beta)
                 u, W, q = kernel(eta, block.y, block.w)
-                terms = self._sign * q
-                sums = _block_gram(block, u, W, terms, eta, self._free)
-                if not self._free or block.scatter is None:
+                sums = _block_gram(block, u, W, sign * q, eta, free)
+                if variance is None or block.scatter is None:
                     return sums
-                (V,) = self._variance(eta, block.y, block.w, *self.shapes)
+                (V,) = variance(eta, block.y, block.w, *shapes)
                 return sums._replace(pearson=sums.pearson + block.within(V))
 
         return self.blocks.reduce(one, Gram.__add__)
@@ -322,26 +322,26 @@ class Scoring:
                 f"means of {problem.family.name!r} under the link {problem.link.name!r}, so that "
                 "no fit can begin there; use another link or family, or give start=."
             )
-        kernel = self._kernel
-        level = float(problem.link(mean))
+        kernel, link, use_qr = self._kernel, problem.link, self.use_qr
+        level = float(link(mean))
 
         def one(block: Block) -> tuple[np.ndarray, np.ndarray]:
             with np.errstate(all="ignore"):  # what is not finite is found in the factor
                 mu = 0.5 * (block.y + mean)
                 mu = np.where((mu > space[0]) & (mu < space[1]), mu, mean)
-                eta = np.asarray(problem.link(mu))
+                eta = np.asarray(link(mu))
                 u, W = _rows(kernel(eta, block.y, block.w)[:2], eta.shape[0])
                 if block.f is not None:
                     u, W = u * block.f, W * block.f
                 shift = 0.0 if block.offset is None else block.offset
-                R = triangle(block.X, W, None) if self.use_qr else weighted_gram(block.X, W)
+                R = triangle(block.X, W, None) if use_qr else weighted_gram(block.X, W)
                 rhs = np.stack([W * (eta - shift) + u, W * (level - shift)])
                 return R, rhs @ block.X
 
         def add(
             a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
         ) -> tuple[np.ndarray, np.ndarray]:
-            return (join(a[0], b[0]) if self.use_qr else a[0] + b[0]), a[1] + b[1]
+            return (join(a[0], b[0]) if use_qr else a[0] + b[0]), a[1] + b[1]
 
         matrix, rhs = self.blocks.reduce(one, add)
         factor = factor_triangle(matrix) if self.use_qr else factor_gram(matrix)

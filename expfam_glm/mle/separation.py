@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from functools import partial
+from typing import Any
+
 import numpy as np
 
+from expfam_glm.data.census import Rows, some_rows, stack
 from expfam_glm.data.response import Problem
-from expfam_glm.data.stream import Streamed, stack
+from expfam_glm.data.stream import Streamed
 
 # Rows in one linear program; violated rows of the rest are added until none is left.
 _ROWS_AT_ONCE = 4000
@@ -68,20 +73,20 @@ def direction_in_batches(problem: Streamed) -> np.ndarray | None:
         direction = separating_direction(sample)
         if direction is None:
             return None
-        against = [part for batch, _ in problem.batches() if (part := _against(batch, direction))]
+        against = problem.total(partial(_against, direction), operator.add)
         if not against:
             return direction
-        sample = stack([sample, *against])
+        sample = stack(sample, [some_rows(sample, slice(None)), *against])
     return None
 
 
-def _against(problem: Problem, direction: np.ndarray) -> Problem | None:
+def _against(direction: np.ndarray, problem: Problem, table: Any) -> list[Rows]:
     """The rows of a batch that a direction does not separate, the worst of them."""
     sign, heights = _edge_signs(problem), problem.X @ direction
     broken = np.where(sign == 0, np.abs(heights), -sign * heights)
     worst = np.argsort(-broken)[:_ROWS_OF_A_BATCH]
     worst = worst[broken[worst] > _TOLERANCE]
-    return problem.each(lambda values: values[worst]) if worst.size else None
+    return [some_rows(problem, worst)] if worst.size else []
 
 
 def _edge_signs(problem: Problem) -> np.ndarray:

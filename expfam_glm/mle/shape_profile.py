@@ -162,9 +162,10 @@ class ShapeProfile:
         a = float(np.exp(u[-1])) if self.known is None else self.known
         m, p = u.size, beta.size
         pairs = [(i, j) for i in range(m) for j in range(i + 1)]
+        kernel = self.rows
 
         def one(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            rows = self.rows(block.eta(beta), block.y, block.w / a, *values.values())
+            rows = kernel(block.eta(beta), block.y, block.w / a, *values.values())
             W, mixed, sums = rows[0], rows[1 : 1 + m], rows[1 + m :]
             f = 1.0 if block.f is None else block.f
             every = np.broadcast_to

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -61,37 +62,58 @@ class StreamedSandwich:
     @property
     def mean_square(self) -> float:
         """The mean of u²/W, what φ would be if the model held."""
-        return float(self._pass[2]) / self.problem.n
+        return self._sums.squares / self.problem.n
 
     @property
     def _meats(self) -> dict[str, np.ndarray]:
-        return self._pass[0]
+        return self._sums.meats
 
     @property
     def _scores(self) -> np.ndarray:
-        return self._pass[1]
+        return self._sums.scores
 
     @cached_property
-    def _pass(self) -> tuple[dict[str, np.ndarray], np.ndarray, float]:
-        p = self.beta.size
-        meats = {name: np.zeros((p, p)) for name in self.types if name in HETEROSCEDASTIC}
+    def _sums(self) -> _Sums:
         column = self.layout.names[0] if any(t in CLUSTERED for t in self.types) else None
-        found: dict[Any, int] = {}
-        scores, squares = np.zeros((0, p)), 0.0
-        for problem, table in self.problem.batches(() if column is None else (column,)):
-            plain = Layout((), (), {}, None, 0)
-            own = Sandwich(
-                problem, MemoryBlocks(problem), self.beta, self.factor, self.bread, plain
-            )
-            squares += own.mean_square * problem.n
-            for name in meats:
-                meats[name] += own.meat(name)
-            if column is not None:
-                levels, codes = code(_clusters(problem, table, column))
-                places = [found.setdefault(level, len(found)) for level in levels.tolist()]
-                scores = np.vstack([scores, np.zeros((len(found) - len(scores), p))])
-                scores[places] += own.sums(codes)
-        return meats, scores, squares
+        names = [name for name in self.types if name in HETEROSCEDASTIC]
+        one = partial(_of_batch, self.beta, self.factor, self.bread, names, column)
+        return self.problem.total(one, _Sums.__add__, () if column is None else (column,))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """What the rows add to robust covariances."""
+
+    meats: dict[str, np.ndarray]  # (p, p) each
+    places: dict[Any, int]  # of each cluster in the order in which they appear
+    scores: np.ndarray  # (K, p)
+    squares: float  # Σ f u²/W
+
+    def __add__(self, other: _Sums) -> _Sums:
+        p = self.scores.shape[1]
+        places = dict(self.places)
+        here = [places.setdefault(level, len(places)) for level in other.places]
+        scores = np.vstack([self.scores, np.zeros((len(places) - len(self.scores), p))])
+        scores[here] += other.scores
+        meats = {name: meat + other.meats[name] for name, meat in self.meats.items()}
+        return _Sums(meats, places, scores, self.squares + other.squares)
+
+
+def _of_batch(
+    beta: np.ndarray, factor: Factor, bread: Factor, names: Sequence[str], column: str | None,
+    problem: Problem, table: Any,
+) -> _Sums:  # fmt: skip
+    """The sums of one batch."""
+    plain = Layout((), (), {}, None, 0)
+    own = Sandwich(problem, MemoryBlocks(problem), beta, factor, bread, plain)
+    places: dict[Any, int] = {}
+    scores = np.zeros((0, beta.size))
+    if column is not None:
+        levels, codes = code(_clusters(problem, table, column))
+        places = {level: k for k, level in enumerate(levels.tolist())}
+        scores = own.sums(codes)
+    meats = {name: own.meat(name) for name in names}
+    return _Sums(meats, places, scores, own.mean_square * problem.n)
 
 
 def _clusters(problem: Problem, table: Any, column: str) -> np.ndarray:

@@ -26,8 +26,8 @@ TIGHT = {"tol": 1e-11, "draws": 20, "chains": 1}
 ROBUST = ["HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR1S"]
 
 
-@pytest.fixture(scope="module")
-def table():
+def villages():
+    """Responses, covariates and weights as Arrow columns."""
     rng = np.random.default_rng(0)
     columns = {
         "x": rng.normal(size=N), "z": rng.normal(size=N) + 3, "k": np.sort(rng.integers(0, 5, N)),
@@ -41,6 +41,11 @@ def table():
         "level": eta + rng.normal(size=N), "yes": rng.random(N) < 1 / (1 + np.exp(-eta)),
     }  # fmt: skip
     return pa.table(columns)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return villages()
 
 
 @pytest.fixture
@@ -120,11 +125,10 @@ def test_rows_with_missing_values_are_dropped_on_request(table, tmp_path, monkey
     pq.write_table(holes, path)
     with pytest.raises(DataError, match=r"in rows 0 to 249 .* missing values .*missing='drop'"):
         eg.GLM("count ~ x", path, family="poisson")
-    trees = [
-        eg.GLM("count ~ scale(x) + g", data, family="poisson", missing="drop").fit(**TIGHT)
-        for data in (holes, path)
-    ]
-    agree(*trees)
+    for formula, family in (("size ~ x", "gamma"), ("count ~ scale(x) + g", "poisson")):
+        trees = [eg.GLM(formula, data, family=family, link="log", missing="drop").fit(**TIGHT)
+                 for data in (holes, path)]  # fmt: skip
+        agree(*trees)
     assert trees[1].attrs["rows_dropped"] == 300
     assert "300 of 900 rows" in trees[1].attrs["warnings"]
 
@@ -251,7 +255,7 @@ def test_the_distinct_rows_of_a_file_are_its_model(table, tmp_path, monkeypatch,
 
 def test_too_many_distinct_rows_are_refused(file, monkeypatch):
     monkeypatch.setattr(collapse, "_MOST_DOUBLES", 1000)
-    with pytest.raises(DataError, match="distinct rows among the first"):
+    with pytest.raises(DataError, match="distinct rows among"):
         eg.GLM("count ~ x", file, family="poisson").compress()
 
 

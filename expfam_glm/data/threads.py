@@ -1,0 +1,71 @@
+"""How many threads a computation may take: many here, one where a cluster runs it among others."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, cast
+
+from threadpoolctl import ThreadpoolController
+
+_MOST = 8
+_own = threading.local()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What runs in this thread starts no other: the scheduler of a cluster has filled its cores."""
+    before = is_alone()
+    _own.alone = True
+    try:
+        yield
+    finally:
+        _own.alone = before
+
+
+def is_alone() -> bool:
+    """Whether this thread is not to start others."""
+    return getattr(_own, "alone", False)
+
+
+def workers(most: int = _MOST) -> int:
+    """How many threads pay."""
+    return 1 if is_alone() else min(os.cpu_count() or 1, _MOST, most)
+
+
+def in_order[Item, Result](
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """`function` of every item in order, on as many threads as pay, each with one BLAS thread."""
+    if is_alone():
+        yield from map(function, items)
+        return
+    with _blas().limit(limits=1, user_api="blas"):
+        yield from _pool(workers()).map(function, items)
+
+
+def ahead[Item](items: Iterator[Item]) -> Iterator[Item]:
+    """The items, each of them made while the one before is in use."""
+    if is_alone():
+        yield from items
+        return
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="expfam_glm_ahead") as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield cast(Item, item)
+
+
+@cache
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="expfam_glm")
+
+
+@cache
+def _blas() -> Any:
+    return ThreadpoolController()
