@@ -296,6 +296,8 @@ def test_check_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ("from expfam_glm.families import poisson", "declares no family"),
         ("x = (\n", "line 1: SyntaxError"),
         ("\nx = 1 / 0\n", "line 2: ZeroDivisionError"),
+        ("import sys; sys.exit(0)", "line 1: SystemExit: 0. The file must run"),
+        ("\nraise SystemExit", "line 2: SystemExit. The file must run by itself, to its end"),
         ("\nimport expfam_glm as eg\neg.Family('f', b=abs, c=None, support=3)", "line 3: "),
     ],
 )
