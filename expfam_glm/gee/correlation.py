@@ -11,7 +11,7 @@ from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.decay import Decay
-from expfam_glm.gee.lagged import Lagged
+from expfam_glm.gee.lagged import Lagged, refuse_distant
 from expfam_glm.gee.structures import Common, Identity, Structure
 from expfam_glm.gee.table import Table
 from expfam_glm.gee.times import numbers
@@ -215,7 +215,10 @@ class MDependent(Correlation):
 
     def _on(self, clusters: Clusters, given: bool) -> Structure:
         structure = Lagged(clusters, self.name, self.m)
-        return structure if self.stationary else of_pairs(clusters, self.name, self.m)
+        if self.stationary:
+            return structure
+        refuse_distant(clusters, self.name, self.m)
+        return of_pairs(clusters, self.name, self.m)
 
 
 def of_pairs(clusters: Clusters, name: str, most: int) -> Structure:

@@ -204,8 +204,9 @@ def test_irregular_times_have_no_lags(seizures):
 
 def test_no_pairs_within_m(seizures):
     far = seizures.assign(when=10 * seizures["visit"])
-    with pytest.raises(CorrelationError, match=r"no two rows .* are 9 or less apart"):
-        fit_of(far, eg.correlation.MDependent(9), time="when")
+    for stationary in (True, False):
+        with pytest.raises(CorrelationError, match=r"no two rows .* are 9 or less apart"):
+            fit_of(far, eg.correlation.MDependent(9, stationary=stationary), time="when")
 
 
 def test_the_bound_of_neighbours_is_named():
