@@ -48,6 +48,18 @@ def test_nearly_perfect_is_not_perfect():
     assert float(tree["fit"]["phi"]) == pytest.approx(0.9, rel=1e-2)
 
 
+def test_residuals_of_many_roundings_are_not_perfect():
+    """Residuals of size 1 at 1e14, where doubles are 0.016 apart, by a factor of two levels."""
+    noise = np.array([1.0, -1, 2, -2, 0, 1, -1, 0.5])
+    data = {"y": 1e14 + noise, "f": [*"aaaabbbb"]}
+    tree = eg.GLM("y ~ f", data, family="normal").fit()
+    within = [part - part.mean() for part in np.split(data["y"] - 1e14, 2)]
+    assert float(tree["fit"]["phi"]) == pytest.approx(np.sum(np.square(within)) / 6, rel=0.05)
+    exact = eg.GLM("y ~ f", data | {"y": 1e14 + np.repeat([1.0, 3], 4)}, family="normal")
+    with pytest.warns(FitWarning, match="the fit is perfect"):
+        assert float(exact.fit()["fit"]["phi"]) == 0
+
+
 def test_gamma_deviance_keeps_its_digits_near_the_mean():
     data = {"y": 1 + 1e-8 * np.array([1, 2, 4, 3, 6.0]), "x": np.arange(1.0, 6.0)}
     model = eg.GLM("y ~ x", data, family="gamma", link="log")

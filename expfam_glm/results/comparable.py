@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,7 +21,7 @@ BESIDE = (
 
 
 def check_comparable(
-    trees: Mapping[str, xr.DataTree], *, mixed_families: bool, advice: str = BESIDE
+    trees: Mapping[str, Any], *, mixed_families: bool, advice: str = BESIDE
 ) -> None:
     """Refuse trees with another response, link or family than the first.
 
