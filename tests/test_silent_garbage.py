@@ -108,6 +108,12 @@ def test_the_response_does_not_explain_itself():
         eg.GLM("y ~ x", DATA, family="poisson", offset="y")
 
 
+@pytest.mark.parametrize("term", ["{None}", "x + {None}", "I(None)", "{None}:x"])
+def test_a_term_without_values_does_not_vanish(term):
+    with pytest.raises(FormulaError, match="gives no values but None"):
+        eg.GLM(f"y ~ {term}", DATA, family="poisson")
+
+
 @pytest.mark.parametrize("role", ["weights", "freq_weights", "sampling_weights"])
 def test_weights_beyond_the_range_of_sums_are_refused(role):
     weights = np.ones(12)
