@@ -562,7 +562,7 @@ class GLM:
             Seed of everything random; a fresh one, stored in the result, if not given.
         priors : {"default", "flat"} or mapping
             See `GLM.to_pymc`.
-        nuts_sampler : {"nutpie", "pymc"}
+        nuts_sampler : {"nutpie", "pymc", "numpyro", "blackjax"}
             Which implementation of NUTS samples.
         road : {"auto", "kernels", "graph"}
             How nutpie gets the log-posterior: from the row kernels of the likelihood fit, which

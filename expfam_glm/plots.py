@@ -19,6 +19,7 @@ from expfam_glm.figures.canvas import (
     check_table,
     chosen_coefs,
     figure_size,
+    padded,
     with_options,
 )
 from expfam_glm.figures.ridges import ridges
@@ -143,6 +144,7 @@ def plot_comparison(
     draw.xlim((-1, 0), labels)  # the labels end at 0, beside the forest
     y = collection.get_aes_as_dataset("y")["estimate"]
     draw.ylim((float(y.min()) - 0.5, float(y.max()) + 0.5), forest)
+    draw.xlim(padded(chosen["interval"], chosen["inner_interval"], [0.0]), forest)
     draw.vline(0, forest, color="gray", width=0.8, linestyle="C1")
     unit = f"coefficient / standard error of {table.attrs['reference']}"
     draw.xlabel(unit if scaled else "coefficient (link scale)", forest)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ArgumentError, one_of
-from expfam_glm.figures.canvas import PALETTE
+from expfam_glm.figures.canvas import PALETTE, with_options
 from expfam_glm.results.envelope import HalfNormal, half_normal
 from expfam_glm.results.fitted import no_density
 from expfam_glm.results.residuals import (
@@ -125,7 +125,8 @@ def plot_diagnostics(
         what = "quantile residual"
 
     size = (9.5, 7.5) if full else (13.0, 4.2)
-    figure = pyplot.figure(**({"figsize": size, "layout": "constrained"} | figure_kwargs))
+    options = {"figsize": size, "layout": "constrained"} | figure_kwargs
+    figure = with_options(lambda: pyplot.figure(**options), "matplotlib", figure_kwargs)
     axes = figure.subplots(2, 2).ravel() if full else figure.subplots(1, 3)
     _scatter(axes[0], rows.eta, values, numbers)
     axes[0].axhline(0, color="gray", linewidth=0.8)

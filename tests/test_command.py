@@ -331,6 +331,35 @@ def test_a_declared_family_from_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def mixed(tmp_path: Path, formula: str, *options: str) -> tuple[int, set[str], Path]:
+    """The seizures with one patient unknown, after a fit that left results of an earlier model."""
+    data = pd.read_csv(SEIZURES).astype({"patient": object})
+    data.loc[3, "patient"] = None
+    path, out = tmp_path / "data.csv", tmp_path / "out"
+    data.to_csv(path, index=False)
+    out.mkdir()
+    for name in ("gee.nc", "notes.txt"):
+        (out / name).write_text("earlier")
+    code = main(["compare", str(path), formula, *POISSON, *FEW, "--out", str(out), *options])
+    return code, {one.name for one in out.iterdir() if one.suffix in (".nc", ".txt")}, out
+
+
+@pytest.mark.slow
+def test_group_effects_are_sampled_and_old_trees_removed(tmp_path: Path) -> None:
+    code, trees, _ = mixed(tmp_path, "seizures ~ lbase + (1 | patient)", "--missing", "drop")
+    assert code == 0 and trees == {"bayes.nc", "comparison.txt", "notes.txt"}
+
+
+@pytest.mark.slow
+def test_rows_without_a_cluster_are_dropped_on_every_road(tmp_path: Path) -> None:
+    options = ("--missing", "drop", "--groups", "patient", "--scaled")
+    code, trees, out = mixed(tmp_path, FORMULA, *options)
+    assert code == 0 and {"mle.nc", "gee.nc", "bayes.nc"} <= trees
+    for name in ("mle", "gee", "bayes"):
+        with xr.open_datatree(out / f"{name}.nc") as tree:
+            assert tree["observed_data"].sizes["obs_id"] == len(pd.read_csv(SEIZURES)) - 1
+
+
 def test_a_fresh_process_shows_no_traceback() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "expfam_glm", "compare", "nowhere.csv", "y ~ x", *POISSON],

@@ -1,4 +1,4 @@
-"""Three ways to run NUTS on one posterior: row kernels, compiled graph, PyMC's own sampler."""
+"""Ways to run NUTS on one posterior: row kernels, compiled graph, PyMC's own sampler, JAX's."""
 
 from __future__ import annotations
 
@@ -160,6 +160,24 @@ def by_pymc(problem: Problem, applied: Applied, start: Start, settings: dict[str
             compute_convergence_checks=False,
             **options,
         )
+    return _chains(tree, applied)
+
+
+def by_jax(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
+    """NUTS of numpyro or blackjax on the graph as JAX compiles it, all chains at once."""
+    from pymc.sampling.jax import sample_jax_nuts
+
+    model = build(problem, applied)
+    options = {"chain_method": "vectorized"} | settings
+    tree = sample_jax_nuts(
+        model=model,
+        random_seed=options.pop("seed"),
+        initvals=_initial_values(model, applied, start),
+        nuts_sampler=options.pop("sampler"),
+        compute_convergence_checks=False,
+        quiet=True,
+        **options,
+    )
     return _chains(tree, applied)
 
 

@@ -14,8 +14,8 @@ from expfam_glm.bayes.groups import posterior_tree
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
-from expfam_glm.bayes.roads import by_graph, by_kernels, by_pymc
-from expfam_glm.bayes.settings import check_settings
+from expfam_glm.bayes.roads import by_graph, by_jax, by_kernels, by_pymc
+from expfam_glm.bayes.settings import OF_JAX, check_settings
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.bayes.whiten import has_arrow
 from expfam_glm.data.compress import by_response, cells_of, uncompressed
@@ -23,7 +23,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.tree import check_options, common_attrs
 
-_SAMPLERS = ("nutpie", "pymc")
+_SAMPLERS = ("nutpie", "pymc", *OF_JAX)
 _ROADS = ("auto", "kernels", "graph")
 _SHORT, _SHORT_WITH_EFFECTS, _LONG = 200, 400, 1000  # draws of adaptation
 
@@ -67,7 +67,7 @@ def sample(
         "progressbar": progressbar, **check_settings(nuts_sampler, keywords, int(chains)),
     }  # fmt: skip
     start = near_mode(problem, applied)
-    sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc}[chosen]
+    sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc, "jax": by_jax}[chosen]
     if chosen != "kernels":
         problem = by_response(problem)
     with threadpool_limits(limits=1):  # one BLAS thread for each chain
@@ -102,10 +102,10 @@ def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> s
     possible = has_fast_lane(applied, problem.family.shape)
     if problem.frame.effects:
         possible = possible and has_arrow(problem, applied)
-    if nuts_sampler == "pymc":
+    if nuts_sampler != "nutpie":
         if road == "kernels":
             raise ArgumentError("road='kernels' goes with nuts_sampler='nutpie'.")
-        return "pymc"
+        return "jax" if nuts_sampler in OF_JAX else "pymc"
     if road == "kernels" and not possible:
         raise ArgumentError(
             "road='kernels' needs univariate priors, each a Prior(…) on the whole real line (on "

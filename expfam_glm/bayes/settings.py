@@ -13,7 +13,7 @@ import nutpie
 import pymc as pm
 
 from expfam_glm.data.frames import close_to
-from expfam_glm.errors import ArgumentError
+from expfam_glm.errors import ArgumentError, need
 
 # What sample() itself takes, and what of the samplers it needs for itself.
 _OWN = (
@@ -25,12 +25,14 @@ _TAKEN = {
     "zarr_store", "store_unconstrained", "compiled_model", "num_draws", "num_tune", "num_chains",
     "model", "initvals", "trace", "step", "var_names", "return_inferencedata", "quiet",
     "compute_convergence_checks", "discard_tuned_samples", "nuts_sampler_kwargs", "idata_kwargs",
+    "jitter", "keep_untransformed",
     "kwargs", "self", "vars", "store_gradient",
 }  # fmt: skip
 # Names from other programs that look like none of ours.
 _MEANT = {"seed": "random_seed", "sampler": "nuts_sampler", "iter": "draws", "warmup": "tune"}
 
 
+OF_JAX = ("numpyro", "blackjax")  # samplers
 _OFTEN = ("target_accept", "maxdepth", "mindepth", "max_energy_error", "check_turning")
 
 
@@ -40,6 +42,9 @@ def _known(nuts_sampler: str) -> frozenset[str]:
     if nuts_sampler == "pymc":
         names = {*inspect.signature(pm.sample).parameters, "target_accept"}
         names |= set(inspect.signature(pm.NUTS).parameters)
+    elif nuts_sampler in OF_JAX:
+        need(nuts_sampler, "jax")
+        names = set(inspect.signature(need("pymc.sampling.jax", "jax").sample_jax_nuts).parameters)
     else:
         names = {*inspect.signature(nutpie.sample).parameters, *_OFTEN}
     return frozenset(names - _TAKEN - set(_OWN))
@@ -79,4 +84,6 @@ def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> 
             )
     if not (isinstance(accept, Real) and 0 < float(accept) < 1):
         raise ArgumentError(f"target_accept={accept!r} must be a number in (0, 1).")
+    if nuts_sampler in OF_JAX:
+        return {"sampler": nuts_sampler, **given}
     return {"cores": min(chains, os.cpu_count() or 1), **given}

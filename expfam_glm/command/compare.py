@@ -9,8 +9,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import narwhals.stable.v2 as nw
 import xarray as xr
 
 import expfam_glm as eg
@@ -80,6 +82,7 @@ def run(chosen: argparse.Namespace) -> int:
     steps.say(f"Reading {chosen.data}")
     data = files.read(chosen.data, chosen.separator)
     roads = Roads(steps)
+    data = _with_clusters(chosen, data, steps)
     model = roads.heard("", lambda: _model(chosen, data))
     steps.say(f"Model: {chosen.formula}; {_facts(chosen, model)['Model']}; {_rows_of(model)}")
     new, done = not chosen.out.exists(), False
@@ -98,6 +101,18 @@ def run(chosen: argparse.Namespace) -> int:
     _write(roads, table, model, chosen)
     steps.say("Done" if not roads.failed else "Done, without " + _those(roads.failed))
     return 1 if roads.failed else 0
+
+
+def _with_clusters(chosen: argparse.Namespace, data: Any, steps: Steps) -> Any:
+    """The rows that have a cluster and a time, where those that lack a value are dropped."""
+    frame = nw.from_native(data, eager_only=True)
+    asked = [name for name in (chosen.groups, chosen.time) if name in frame.columns]
+    if chosen.missing != "drop" or not asked:
+        return data
+    kept = frame.drop_nulls(subset=asked)
+    if len(kept) < len(frame):
+        steps.say(f"Rows without {' or '.join(asked)}: {len(frame) - len(kept)} left out")
+    return kept.to_native()
 
 
 def _model(chosen: argparse.Namespace, data: object) -> GLM:
@@ -127,7 +142,11 @@ def _family(text: str) -> str | Family:
 
 
 def _fit(roads: Roads, model: GLM, chosen: argparse.Namespace) -> None:
-    """Each road in turn."""
+    """Each road in turn; group effects are for NUTS alone."""
+    if model.problem.frame.effects:
+        roads.steps.say("The formula has group effects, which NUTS alone samples: no MLE, no GEE")
+        _sample(roads, model, chosen)
+        return
     shape = {"draws": chosen.draws, "chains": chosen.chains, "ci_prob": chosen.ci_prob}
     told = {"groups": chosen.groups} if uses_groups(chosen.cov) else {}
     told |= {"time": chosen.time} if uses_time(chosen.cov) else {}
@@ -143,6 +162,11 @@ def _fit(roads: Roads, model: GLM, chosen: argparse.Namespace) -> None:
             f"GEE: clusters by {chosen.groups!r}, {correlation} working correlation, robust errors",
             lambda: model.gee(chosen.groups, correlation, time=chosen.time, **shape),
         )
+    _sample(roads, model, chosen)
+
+
+def _sample(roads: Roads, model: GLM, chosen: argparse.Namespace) -> None:
+    """The Bayesian road."""
     roads.fit(
         "Bayes",
         f"NUTS: {chosen.chains} chains × {chosen.draws} draws"
@@ -183,7 +207,7 @@ def _write(roads: Roads, table: xr.Dataset, model: GLM, chosen: argparse.Namespa
     _rows(table, out / "comparison.csv")
     say(f"Comparison: {out / 'comparison.txt'} and comparison.csv")
     picture = out / "forest.png"
-    eg.plot_comparison(table).savefig(picture, dpi=DPI)
+    eg.plot_comparison(table, scaled=chosen.scaled).savefig(picture, dpi=DPI)
     say(f"Forest plot: {picture}")
     facts = _facts(chosen, model)
     if "Bayes" in roads.trees:

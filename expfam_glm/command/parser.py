@@ -80,6 +80,9 @@ def _add_compare(job: argparse.ArgumentParser) -> None:
         "--missing", choices=("raise", "drop"), default="raise", help="rows that lack a value"
     )
     job.add_argument("--separator", help="between the fields of a CSV file (default: a comma)")
+    job.add_argument(
+        "--scaled", action="store_true", help="forest plot in standard errors of the first model"
+    )
     job.add_argument("--ci-prob", type=float, metavar="P", help="probability of the intervals")
     job.add_argument("--draws", type=_count, default=1000, metavar="N", help="draws of each chain")
     job.add_argument(

@@ -19,10 +19,15 @@ class Steps:
         print(f"[{time.perf_counter() - self.begun:5.1f} s] {text}", flush=True)
 
 
+TREES = {"MLE": "mle.nc", "GEE": "gee.nc", "Bayes": "bayes.nc"}  # each road's file
+
+
 def write_trees(trees: Mapping[str, xr.DataTree], out: Path, steps: Steps) -> None:
-    """Write each tree as netCDF and see that it reads back the same."""
+    """Write each tree as netCDF and see that it reads back the same; others' are removed."""
+    for name in TREES.keys() - trees.keys():
+        (out / TREES[name]).unlink(missing_ok=True)  # of an earlier model
     for name, tree in trees.items():
-        path = out / f"{name.lower()}.nc"
+        path = out / TREES[name]
         tree.to_netcdf(path)
         with xr.open_datatree(path) as again:
             if not again.equals(tree):

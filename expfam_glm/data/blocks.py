@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 # Doubles of X in one block: with its scaled copy it stays in a core's second-level cache.
 _BLOCK_DOUBLES = 1 << 17
+# Rows of a block at least: with fewer the calls take longer than the sums.
+_FEWEST_ROWS = 1024
 # Doubles of X from which more than one thread pays.
 _PARALLEL_DOUBLES = 1 << 19
 
@@ -60,7 +62,7 @@ class MemoryBlocks:
         self.problem = problem
         self.columns = problem.X.shape[1]
         self.rows = problem.row_count
-        self.size = max(512, _BLOCK_DOUBLES // max(1, self.columns))
+        self.size = max(_FEWEST_ROWS, _BLOCK_DOUBLES // max(1, self.columns))
 
     def __iter__(self) -> Iterator[Block]:
         for start in range(0, self.rows, self.size):

@@ -26,7 +26,7 @@ from formulaic.utils.layered_mapping import LayeredMapping
 from formulaic.utils.stateful_transforms import stateful_eval
 from interface_meta import override
 
-from expfam_glm.data.expression import FUNCTIONS, TRANSFORMS, Expression
+from expfam_glm.data.expression import FUNCTIONS, REFERENCE, TRANSFORMS, Expression
 from expfam_glm.data.formula import Parsed
 from expfam_glm.data.frames import Column, all_finite, assemble
 from expfam_glm.errors import DataError, ExpfamError, FormulaError, show_rows
@@ -128,7 +128,8 @@ def encode(
 def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
     """The reason why an expression or formula cannot be evaluated, in one line."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return FormulaError(f"cannot evaluate {written!r}: {reason}.")
+    hint = f" {REFERENCE}" if "C() got" in reason else ""
+    return FormulaError(f"cannot evaluate {written!r}: {reason}.{hint}")
 
 
 def _state(found: ModelSpec, written: Mapping[str, str]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ SAFE_ATTRIBUTES = {
     | {"clip", "where", "round"},
     "contr": {"helmert", "poly", "sum", "treatment", "SAS", "diff", "custom"},
 }
+REFERENCE = "C(x, Treatment('level')) makes a factor of x with that reference level."
+_OF_FACTORS = ("factor", "ordered", "relevel")  # what R's users write
 MOST_BITS = 2.0**13  # of a constant; doubles end at 2**10
 
 SAFE_NODES = (
@@ -111,6 +113,7 @@ def required(
             if name not in known:
                 raise FormulaError(
                     f"{where}function {name!r} is not known; {close_to(name, sorted(KNOWN))}"
+                    + (f" {REFERENCE}" if name in _OF_FACTORS else "")
                 )
     for part in parts:
         for name in part.functions:

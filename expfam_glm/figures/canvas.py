@@ -15,6 +15,7 @@ from expfam_glm.errors import ArgumentError, ResultError, one_of
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
+    from numpy.typing import ArrayLike
 
 # Okabe and Ito (2008), told apart under the common kinds of colour blindness; black and yellow
 # come last.
@@ -34,6 +35,7 @@ BACKENDS = ("matplotlib", "bokeh", "plotly", "none")
 LINES = ("C0", "C1", "C2", "C3")  # the backends' own: solid, dashed, dotted, dash-dotted
 PER_LETTER = 0.075  # inches
 TITLE_LETTER = 0.11  # inches
+MARGIN = 0.05  # of the range of values, beside it
 ACROSS = 3  # panels side by side
 
 
@@ -45,7 +47,7 @@ class Canvas:
     draw: Any  # the functions of the backend
     colors: dict[str, str]
     drawn: tuple[str, str]  # the variable and the dimension of the panels in the collection
-    width: float  # of the panels, inches
+    width: float  # that a title in the middle has beside the legend, inches
 
     def panel(self, name: str) -> Any:
         """The panel of that name."""
@@ -61,9 +63,18 @@ class Canvas:
         if len(self.colors) > 1:
             self.collection.add_legend("series", title="")
         if title:
-            lines = wrap(title, max(20, int(self.width / TITLE_LETTER)))
+            lines = wrap(title, max(16, int(self.width / TITLE_LETTER)))
             self.draw.set_figure_title(self.collection.get_viz("figure"), "\n".join(lines))
         return self.collection
+
+
+def padded(*values: ArrayLike) -> tuple[float, float]:
+    """The range of the finite values with a margin: plotly draws intervals up to the frame."""
+    every = np.concatenate([np.ravel(v) for v in values])
+    every = every[np.isfinite(every)]
+    low, high = (every.min(), every.max()) if every.size else (0.0, 0.0)
+    margin = MARGIN * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
 
 
 def check_backend(backend: str) -> None:
@@ -150,7 +161,7 @@ def canvas(
         draw,
         dict(zip(map(str, series), chosen, strict=True)),
         drawn,
-        across * size[0],
+        across * size[0] - legend,
     )
 
 

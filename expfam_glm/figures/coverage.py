@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from expfam_glm.figures.canvas import PER_LETTER, canvas, check_table
+from expfam_glm.figures.canvas import PER_LETTER, canvas, check_table, padded
 from expfam_glm.results.text import percent
 
 if TYPE_CHECKING:
@@ -85,17 +85,19 @@ def plot_coverage(
     }
     y = np.arange(len(coefs))[::-1]
     for name, (value, error) in drawn.items():
-        panel = figure.panel(name)
-        figure.draw.vline(meant[name], panel, color="gray", width=0.9, linestyle="C1")
+        panel, half = figure.panel(name), TWO_SIDED * error
         for i, road in enumerate(roads):
             color = figure.colors[road]
             at = y - ASIDE * (2 * i - len(roads) + 1) / 2
-            centre, half = (part.sel(road=road).values for part in (value, TWO_SIDED * error))
-            for place, x, reach in zip(at, centre, half, strict=True):
+            centre, reaches = (part.sel(road=road).values for part in (value, half))
+            for place, x, reach in zip(at, centre, reaches, strict=True):
                 figure.draw.line([x - reach, x + reach], [place, place], panel, color=color,
                                  width=1.4)  # fmt: skip
             figure.draw.scatter(centre, at, panel, color=color, size=24)
+        # after the data: plotly draws no line into an empty panel
+        figure.draw.vline(meant[name], panel, color="gray", width=0.9, linestyle="C1")
         figure.draw.yticks(y, coefs if name == PANELS[0] else [""] * len(coefs), panel)
+        figure.draw.xlim(padded(value - half, value + half, [meant[name]]), panel)
         figure.draw.ylim((-0.6, len(coefs) - 0.4), panel)
         figure.draw.xlabel(said[name], panel)
         figure.draw.title(name, panel)

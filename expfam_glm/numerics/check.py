@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ _WRONG = 1e-6  # relative; beyond this it is no rounding
 _FEW_DIGITS = 1e-3  # fewer than three digits left
 _TINY = 2.0 ** -np.array([12, 15, 18, 22, 26, 30])  # θ at which powers of θ cancel
 _DIFFERENCE = 1e-5  # of derivatives against differences in doubles
+_LARGEST = 709.0  # the logarithm of the largest number
 _FAR = 40.0  # standard deviations, beyond which no tail inside the θ-domain counts
 _CLIFF = 30.0  # a density e⁻³⁰ of its peak may end in −∞, a larger one not
 _DRAWS = 10_000
@@ -392,11 +394,16 @@ def _mass(evidence: Evidence) -> Result:
     return _graded(
         "mass", _DENSITY_CLAIMS["mass"], error,
         lambda k: _place(evidence, *divmod(k, evidence.theta.size)),
-        lambda k: {"mass": float(np.exp(np.minimum(excess.ravel()[k], 709.0)))},
+        lambda k: {"mass": _mass_of(excess.ravel()[k])},
         "the digits of b or c that are lost show in the total mass: see where b loses them."
         if finding is None else finding.advice,
         "" if finding is None else finding.part,
     )  # fmt: skip
+
+
+def _mass_of(excess: float) -> float:
+    """e to the power of its logarithm."""
+    return math.exp(excess) if excess < _LARGEST else math.inf
 
 
 def _weights(evidence: Evidence, mass: Result) -> Result:
@@ -411,7 +418,7 @@ def _weights(evidence: Evidence, mass: Result) -> Result:
     place = _place(evidence, evidence.main.size + int(k), int(j))
     if error[k, j] <= _WRONG:
         return Result("weights", claim, "passed", place, {"largest error": float(error[k, j])})
-    figures = {"mass": float(np.exp(min(excess[k, j], 709.0)))}
+    figures = {"mass": _mass_of(excess[k, j])}
     if evidence.family.phi is None:
         advice = (
             "c(y, a) does not hold for every a = a(φ)/w: φ, or the weight that divides it, stands "

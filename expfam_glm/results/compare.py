@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ResultError, one_of
-from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.criteria import as_variables, criteria_of
 from expfam_glm.results.door import check_readable
+from expfam_glm.results.fitted import group_effects
 from expfam_glm.results.marginals import Marginals, marginals, overlap
+from expfam_glm.results.probability import interval_prob
 from expfam_glm.results.profiled import profiled
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -47,7 +48,8 @@ def compare(
     reference : str, optional
         The model that the others are compared with; the first if not given.
     ci_prob : float, optional
-        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default.
+        Probability of the intervals. By default that of the fits, where they agree, else ArviZ's
+        setting `stats.ci_prob`.
     mixed_families : bool
         Whether the families may differ. A quasi family is never another family than its relative.
     family, link : optional
@@ -103,9 +105,9 @@ def compare(
     >>> print(eg.summary(table).to_latex().splitlines()[4])
     Intercept & MLE (fisher) & 5.08 & 3.05 & {[}-0.90, 11.07] & 0.00 & 1.00 & 0.92 & 1.00 \\
     """
-    prob = default_ci_prob(ci_prob)
-    inner_prob = INNER_PROB if prob > INNER_PROB else prob / 2
     models, plain = _models(trees, mixed_families, family, link)
+    prob = interval_prob(ci_prob, *plain.values())
+    inner_prob = INNER_PROB if prob > INNER_PROB else prob / 2
     coefs = list(dict.fromkeys(label for m in models.values() for label in m.labels))
     chosen = next(iter(models)) if reference is None else str(reference)
     if chosen not in models:
@@ -122,7 +124,8 @@ def compare(
     by_coef, by_bound = ("model", "coef"), ("model", "coef", "ci_bound")
     criteria = {name: criteria_of(tree) for name, tree in plain.items()}
     values, words = as_variables(criteria)
-    notes = {name: list(one.notes) for name, one in criteria.items() if one.notes}
+    said = {name: list(one.notes) + _conditional(plain, name) for name, one in criteria.items()}
+    notes = {name: own for name, own in said.items() if own}
     return xr.Dataset(
         {
             "estimate": (by_coef, estimate),
@@ -189,6 +192,21 @@ def _models(
             )
             plain[label] = tree
     return models, plain
+
+
+def _conditional(trees: Mapping[str, xr.DataTree], name: str) -> list[str]:
+    """A word where the coefficients of one model are those within groups and others' are not."""
+    within = {
+        key: [] if "averaged_over" in tree.attrs else group_effects(tree)
+        for key, tree in trees.items()
+    }
+    own = within[name]
+    if not own or all(other == own for other in within.values()):
+        return []
+    return [
+        f"coefficients within groups of {', '.join(own)}; those of the population, which the "
+        "others estimate, are given by population_average()."
+    ]
 
 
 def _pair(name: str, given: Any) -> tuple[Any, str | None]:

@@ -22,6 +22,7 @@ from expfam_glm.results.fitted import (
 )
 from expfam_glm.results.grid import Grid, grid_of
 from expfam_glm.results.predict import predict
+from expfam_glm.results.probability import interval_prob
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -82,6 +83,7 @@ def predicted_curves(
     rows[variable] = np.tile(places, len(levels))
     if by is not None:
         rows[by] = np.repeat(np.array(levels, dtype=_dtype(levels[0])), len(places))
+    prob = interval_prob(ci_prob, *trees.values())
     tables: list[Any] = []
     for tree in trees.values():
         own: dict[str, Any] = {r: value for r, value in NEUTRAL.items() if r in roles_of(tree)}
@@ -90,7 +92,7 @@ def predicted_curves(
                 tree,
                 rows,
                 kind=kind,
-                ci_prob=ci_prob,
+                ci_prob=prob,
                 family=family,
                 link=link,
                 allow_code=allow_code,
@@ -114,7 +116,7 @@ def predicted_curves(
         attrs={
             "held": json.dumps({k: _plain(v) for k, v in held.items()}, ensure_ascii=False),
             "neutral": ", ".join(given),
-            "ci_prob": tables[0].attrs["ci_prob"],
+            "ci_prob": prob,
             "response": str(first.attrs.get("response", "")) or "response",
         },
     )

@@ -56,7 +56,7 @@ def marginal_effects(
     weights : str or array_like (m,), optional
         Weights of the rows in the averages.
     ci_prob : float, optional
-        Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
+        Probability of the intervals; that of the fit, or ArviZ's `stats.ci_prob`, if not given.
     cov_type : str, optional
         One of the covariances in a likelihood or estimating-equation tree; the first if not given.
     offset, exposure, family, link, allow_code

@@ -92,12 +92,17 @@ def refuse_group_effects(tree: xr.DataTree, function: str, *, averaged: bool = F
 
     averaged: whether coefficients in the population are enough, for means.
     """
-    groups = [str(name)[6:] for name in _constants(tree) if str(name).startswith("index_")]
+    groups = group_effects(tree)
     if groups and not (averaged and "averaged_over" in tree.attrs):
         raise ResultError(
             f"{function} does not know the effects of the groups ({', '.join(groups)}) of this "
             "model; population_average(tree) averages over them."
         )
+
+
+def group_effects(tree: xr.DataTree) -> list[str]:
+    """The groupings whose effects a model has."""
+    return [str(name)[6:] for name in _constants(tree) if str(name).startswith("index_")]
 
 
 def _constants(tree: xr.DataTree) -> list[Any]:

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import ArgumentError, DataError, one_of, show_rows
-from expfam_glm.numerics.wald import default_ci_prob, wald_interval
+from expfam_glm.numerics.wald import wald_interval
 from expfam_glm.results.fitted import (
     Coefficients,
     Rows,
@@ -27,6 +27,7 @@ from expfam_glm.results.fitted import (
 )
 from expfam_glm.results.mean import checked_mean, mean_at_ends, slope_of
 from expfam_glm.results.newdata import check_estimable, new_rows
+from expfam_glm.results.probability import interval_prob
 from expfam_glm.results.simulate import draws_of, new_responses
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.family import Family
@@ -71,7 +72,7 @@ def predict(
     interval : {"mean", "new"}
         What the interval is meant to hold: the mean, or one new response for each row.
     ci_prob : float, optional
-        Probability of the interval; ArviZ's setting `stats.ci_prob` if not given.
+        Probability of the interval; that of the fit, or ArviZ's `stats.ci_prob`, if not given.
     cov_type : str, optional
         One of the covariances in a likelihood or estimating-equation tree; the first if not given.
     offset, exposure, trials, weights : str, float or array_like (m,), optional
@@ -146,7 +147,7 @@ def predict(
             raise one_of(name, value, allowed)
     if kind == "link" and interval == "new":
         raise ArgumentError("interval='new' is on the scale of the response; use kind='mean'.")
-    prob = default_ci_prob(ci_prob)
+    prob = interval_prob(ci_prob, tree)
     seed = check_options(None, 1, 1, random_seed)
     declared = family_of(tree, family)
     g = link_of(tree, declared, link)

@@ -19,8 +19,8 @@ from expfam_glm.mle.parameter_profile import (
     shape_profile,
 )
 from expfam_glm.mle.profile import Profile
-from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.fitted import estimated_dispersion
+from expfam_glm.results.probability import interval_prob
 from expfam_glm.results.refit import Refit, refit_of
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -53,7 +53,7 @@ def profile(
         Parameters to profile in the place of coefficients: shapes that were estimated, by name,
         and "phi" where it is free.
     ci_prob : float, optional
-        Probability of the intervals; ArviZ's setting `stats.ci_prob` if not given.
+        Probability of the intervals; that of the fit, or ArviZ's `stats.ci_prob`, if not given.
     family, link : optional
         The declarations, where they are the user's own.
 
@@ -110,8 +110,8 @@ def profile(
     >>> found["interval"].sel(coef="temperature").values.round(4).tolist()
     [-0.2122, -0.0245]
     """
-    prob = default_ci_prob(ci_prob)
     refit = refit_of(tree, "profile", family, link, penalised=parameters is None)
+    prob = interval_prob(ci_prob, tree)
     profiles: list[Profile | ParameterProfile]
     if parameters is None:
         df, chosen = refit.df, _chosen(refit, coefs)

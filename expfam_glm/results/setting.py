@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from expfam_glm.errors import ArgumentError, DataError, check_flag, one_of, show_rows
-from expfam_glm.numerics.wald import default_ci_prob
 from expfam_glm.results.averages import Averager, Quantity
 from expfam_glm.results.fitted import coefficients_of, family_of, link_of, need_df
 from expfam_glm.results.grid import Grid, grid_of
+from expfam_glm.results.probability import interval_prob
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -74,7 +74,7 @@ def setting_of(
     """The data, the groups and the scale of a call."""
     if kind not in KINDS:
         raise one_of("kind", kind, KINDS)
-    prob = default_ci_prob(ci_prob)
+    prob = interval_prob(ci_prob, tree)
     declared = family_of(tree, family)
     g = link_of(tree, declared, link)
     found = coefficients_of(tree, cov_type)

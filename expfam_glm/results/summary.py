@@ -12,11 +12,12 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.errors import ArgumentError
-from expfam_glm.numerics.wald import default_ci_prob, wald_interval
+from expfam_glm.numerics.wald import wald_interval
 from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.coverage_table import coverage_sheet
 from expfam_glm.results.door import check_readable
 from expfam_glm.results.estimates_table import estimates_sheet, is_estimates
+from expfam_glm.results.probability import interval_prob
 from expfam_glm.results.sheet import Sheet
 from expfam_glm.results.text import decimals, number, percent, rounded_up
 
@@ -38,6 +39,7 @@ CRITERIA = {
     "qic": "QIC",
     "qicu": "QICu",
     "cic": "CIC",
+    "rjc": "RJC",
 }
 COUNTS = {"n_observations": "observations", "n_clusters": "clusters"}
 ITERATION = ("n_iterations", "converged", "decrement", "last_step", "max_cluster_size")
@@ -111,7 +113,7 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
         What `fit`, `gee`, `sample`, `compare`, `predict`, `marginal_effects`, `comparisons`,
         `adjusted_predictions`, `profile` or `coverage` returned, also when read back from a file.
     ci_prob : float, optional
-        Probability of the intervals; ArviZ's setting `stats.ci_prob` by default. What is not a
+        Probability of the intervals; that of the fit, or ArviZ's setting, by default. What is not a
         tree has its own.
 
     Returns
@@ -159,8 +161,8 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
         if ci_prob is not None:
             raise ArgumentError("these estimates have their own intervals; give ci_prob= there.")
         return estimates_sheet(tree)
-    prob = default_ci_prob(ci_prob)
     tree = check_readable(tree, "summary")
+    prob = interval_prob(ci_prob, tree)
     if "fit" in tree.children:
         table, below = _table_of_fit(tree, prob), [*_parameters(tree), *_statistics(tree)]
     else:

@@ -318,3 +318,25 @@ def test_pymc_s_own_sampler(gamma: xr.DataTree, caplog: pytest.LogCaptureFixture
     assert own.attrs["sampler"] == "pymc"
     assert caplog.text == ""
     agree(gamma, own)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["numpyro", "blackjax"])
+def test_samplers_of_jax_draw_from_the_same_posterior(sampler: str) -> None:
+    """Within 0.25 posterior standard deviations, five standard errors of such means."""
+    pytest.importorskip(sampler)
+    seizures = eg.load_data("seizures")
+    model = eg.GLM("seizures ~ lbase * treatment + age", seizures, family="poisson")
+    theirs = model.sample(
+        draws=1000, chains=2, nuts_sampler=sampler, target_accept=0.85, random_seed=1,
+        progressbar=False,
+    )  # fmt: skip
+    ours = model.sample(draws=1000, chains=4, random_seed=1, progressbar=False)
+    assert theirs.attrs["sampler"] == sampler and "diverging" in theirs["sample_stats"]
+    found, expected = (tree["posterior"]["beta"] for tree in (theirs, ours))
+    sd = expected.std(("chain", "draw"))
+    apart = (found.mean(("chain", "draw")) - expected.mean(("chain", "draw"))) / sd
+    assert abs(apart).max() < 0.25
+    assert abs(np.log(found.std(("chain", "draw")) / sd)).max() < 0.2
+    with pytest.raises(ArgumentError, match="chain_metod"):
+        model.sample(nuts_sampler=sampler, chain_metod="parallel")

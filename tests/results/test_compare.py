@@ -19,6 +19,7 @@ from scipy import integrate, stats
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.results.compare import compare, format_comparison
 from expfam_glm.results.comparison_table import comparison_sheet
+from expfam_glm.results.summary import summary
 from expfam_glm.spec.domain import Interval, Positive, Real
 from expfam_glm.spec.scale import Scale
 from expfam_glm.tree import likelihood_tree
@@ -76,6 +77,24 @@ def test_probability_is_arviz_setting_by_default() -> None:
     assert compare(three_roads()).attrs["ci_prob"] == az.rcParams["stats.ci_prob"]
     with pytest.raises(ArgumentError, match=r"ci_prob=1\.5"):
         compare(three_roads(), ci_prob=1.5)
+
+
+def test_probability_is_that_of_the_fits_where_they_agree() -> None:
+    one, same, other = (likelihood_tree(made_up(), ci_prob=prob) for prob in (0.5, 0.5, 0.7))
+    assert compare({"A": one, "B": same, "draws": sampled()}).attrs["ci_prob"] == 0.5
+    assert compare({"A": one, "B": other}).attrs["ci_prob"] == az.rcParams["stats.ci_prob"]
+    assert "ci50_lb" in str(summary(one)) and "ci60_lb" in str(summary(one, ci_prob=0.6))
+
+
+def test_coefficients_within_groups_carry_a_note() -> None:
+    mixed = sampled()
+    mixed["constant_data/index_clinic"] = xr.DataArray([0, 1], dims="obs_id")
+    trees = {"MLE": likelihood_tree(made_up()), "mixed": mixed}
+    (note,) = (n for n in json.loads(compare(trees).attrs["notes"])["mixed"] if "within" in n)
+    assert "clinic" in note and "population_average()" in note
+    assert "within" not in compare({"mixed": mixed}).attrs["notes"]
+    mixed.attrs["averaged_over"] = "clinic"
+    assert "within" not in compare(trees).attrs["notes"]
 
 
 def test_dispersion_and_shapes() -> None:
