@@ -151,6 +151,21 @@ def test_an_option_that_no_figure_takes():
         eg.plot_comparison(table, ax=5)
 
 
+@pytest.mark.parametrize("how", [{"x": [0, 0]}, {"x": 0}, {"z": "iqr"}, {"f": ["a", "a"]}], ids=str)
+def test_a_value_is_not_compared_with_itself(how):
+    data = DATA | {"z": [0] * 11 + [1], "f": [*"ab"] * 6}
+    tree = eg.GLM("y ~ x + z + f", data, family="poisson").fit()
+    with pytest.raises(ArgumentError, match="with itself; give two different"):
+        eg.comparisons(tree, how)
+
+
+def test_a_tree_without_its_estimates():
+    tree = eg.GLM("y ~ x", DATA, family="poisson").fit()
+    del tree["fit"]
+    with pytest.raises(ResultError, match="has lost the group 'fit'"):
+        eg.deviance_table(tree)
+
+
 def test_counts_beyond_the_integers_stay_positive():
     tree = eg.GLM("y ~ x", DATA, family="poisson").fit()
     far = {"x": [20.0, 40.0]}
