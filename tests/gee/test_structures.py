@@ -142,6 +142,21 @@ def test_what_a_custom_function_may_not_return(seizures, function, says):
         fit_of(seizures, eg.correlation.Custom(function, 0.4, bounds=(0.39, 0.9)))
 
 
+@pytest.mark.filterwarnings("ignore:.* clusters are few")  # numbers are compared, not trusted
+@pytest.mark.parametrize(
+    ("rows", "correlation", "says"),
+    [
+        (16_100, "toeplitz", r"a cluster of 16090 rows is too large .* 2\.1 GB"),
+        (2_010, "unstructured", "2010 distinct times has 2019045 parameters, for 2 clusters"),
+    ],
+)
+def test_matrices_beyond_memory_are_refused(rows, correlation, says):
+    y = np.tile([0.0, 1.0], rows // 2)
+    model = eg.GLM.from_arrays(y, np.ones((rows, 1)), family="normal")
+    with pytest.raises(CorrelationError, match=says):
+        model.gee(np.arange(rows) < 10, correlation, time=np.arange(rows))
+
+
 def off_diagonal(value, times):
     return np.where(np.eye(len(times)) > 0, 1.0, value)
 
