@@ -471,7 +471,7 @@ class GLM:
                    ci_prob=ci_prob, chains=chains, draws=draws,
                    random_seed=random_seed)  # fmt: skip
 
-    def to_pymc(self, priors: Any = "default") -> Any:
+    def to_pymc(self, priors: Any = "default", *, whitened: bool = False) -> Any:
         """The model as a `pymc.Model`, to sample, extend or inspect.
 
         Parameters
@@ -484,6 +484,11 @@ class GLM:
             gamma's shape. Values are `Prior`, a distribution such as `pm.Normal.dist(0, 1)`,
             "default" or "flat". The narrowest key counts; what is not named takes the default. A
             word or a Prior by itself is for all coefficients.
+        whitened : bool
+            Whether samplers shall move in z, β = β̂ + Lz with β̂ near the posterior mode and LLᵀ the
+            inverse of Fisher information plus prior precision there: nearly N(0, I), so that short
+            tuning does. The model and its draws show β. Coefficients with a bounded prior or one
+            joint distribution stay as they are.
 
         Returns
         -------
@@ -532,7 +537,7 @@ class GLM:
         """
         from expfam_glm.bayes.model import to_pymc
 
-        return to_pymc(self.problem, priors)
+        return to_pymc(self.problem, priors, whitened=whitened)
 
     def sample(
         self,
@@ -556,8 +561,9 @@ class GLM:
         draws, chains : int
             Draws kept in each chain, and the number of chains.
         tune : int, optional
-            Draws spent on adaptation in each chain. If not given, 1,000, and where the row kernels
-            sample in coordinates that are nearly standard normal, 200 (400 with group effects).
+            Draws spent on adaptation in each chain. If not given, 1,000, and where nutpie
+            moves in coordinates that are nearly standard normal, 200 on the row kernels (400 with
+            group effects) and 400 on the graph.
         random_seed : int, optional
             Seed of everything random; a fresh one, stored in the result, if not given.
         priors : {"default", "flat"} or mapping

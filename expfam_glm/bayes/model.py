@@ -14,9 +14,11 @@ from expfam_glm.bayes.distribution import FamilyDistribution
 from expfam_glm.bayes.group_effects import add_effects, check_names
 from expfam_glm.bayes.horseshoe import add_horseshoe
 from expfam_glm.bayes.joint import joint_prior
-from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.preconditioned import Whitened
+from expfam_glm.bayes.prior import Prior, space_of
 from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
+from expfam_glm.bayes.start import Start, near_mode
 from expfam_glm.data.compress import by_response
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.stream import need_rows
@@ -26,19 +28,21 @@ from expfam_glm.errors import (
     RankError,
     SamplingError,
     SeparationError,
+    check_flag,
     warn,
 )
 from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 
 
-def to_pymc(problem: Problem, priors: Any = "default") -> pm.Model:
+def to_pymc(problem: Problem, priors: Any = "default", *, whitened: bool = False) -> pm.Model:
     """The model as a `pymc.Model`, to sample, extend or inspect; see `GLM.to_pymc`."""
     need_rows(problem, "to_pymc()")
     problem = hold_dispersion(by_response(problem))
     applied = apply(problem, priors)
     check_proper(problem, applied)
-    return build(problem, applied)
+    start = near_mode(problem, applied) if check_flag("whitened", whitened) else None
+    return build(problem, applied, start)
 
 
 def check_proper(problem: Problem, applied: Applied) -> None:
@@ -115,13 +119,13 @@ def _check_flat(problem: Problem, flat: np.ndarray) -> None:
         )
 
 
-def build(problem: Problem, applied: Applied) -> pm.Model:
-    """The model of a problem under priors that are known to be proper."""
+def build(problem: Problem, applied: Applied, start: Start | None = None) -> pm.Model:
+    """The model of a problem under priors that are known to be proper, whitened at a start."""
     family, link = problem.family, problem.link
     check_names(problem, ("y", "X") if problem.offset is None else ("y", "X", "offset"))
     coords = {"coef": list(problem.labels), "obs_id": np.asarray(problem.obs_id)}
     with pm.Model(coords=coords) as model:
-        beta = _coefficients(applied)
+        beta = _coefficients(applied, start)
         phi = family.phi
         if applied.phi is not None:
             power, name = PHI_SCALES[applied.phi_scale]
@@ -178,7 +182,16 @@ def pieces_of(applied: Applied) -> dict[str, list[int]]:
     return {f"beta_{kind}": where for kind, where in kinds.items()}
 
 
-def _coefficients(applied: Applied) -> Variable:
+def _whitening(applied: Applied, start: Start | None, where: list[int]) -> dict[str, Whitened]:
+    """The transform of coefficients that are free on the whole real line, given a start."""
+    assert applied.beta is not None
+    if start is None or not all(space_of(applied.beta[j]) == "real" for j in where):
+        return {}
+    root = start.root[where]
+    return {"transform": Whitened(start.beta[where], root @ root.T)}
+
+
+def _coefficients(applied: Applied, start: Start | None = None) -> Variable:
     """β as one variable: a free vector where the priors are of one kind, else a Deterministic."""
     if applied.beta is None:
         assert applied.vector is not None
@@ -186,10 +199,13 @@ def _coefficients(applied: Applied) -> Variable:
         return pm.modelcontext(None).register_rv(copy, "beta", dims=("coef",))
     pieces = pieces_of(applied)
     if "beta" in pieces:
-        return _together("beta", list(applied.beta), dims="coef")
+        where = pieces["beta"]
+        transform = _whitening(applied, start, where)
+        return _together("beta", list(applied.beta), dims="coef", **transform)
     parts, order = [], []
     for name, where in pieces.items():
-        parts.append(_together(name, [applied.beta[j] for j in where]))
+        transform = _whitening(applied, start, where)
+        parts.append(_together(name, [applied.beta[j] for j in where], **transform))
         order += where
     if applied.shrunk is not None:
         parts.append(add_horseshoe(applied.shrunk))

@@ -20,6 +20,7 @@ from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.model import build, pieces_of
+from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import QUICK, variable_of
 from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import PHI_SCALES, Applied
@@ -134,7 +135,7 @@ def by_kernels(
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
     """nutpie on the compiled graph of the PyMC model."""
-    model = build(problem, applied)
+    model = build(problem, applied, start)
     compiled = nutpie.compile_pymc_model(
         model,
         jitter_rvs=set(),
@@ -149,7 +150,7 @@ def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[st
 
 def by_pymc(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
     """PyMC's own NUTS."""
-    model = build(problem, applied)
+    model = build(problem, applied, start)
     options = dict(settings)
     with _quiet(), model:
         tree = pm.sample(
@@ -167,7 +168,7 @@ def by_jax(problem: Problem, applied: Applied, start: Start, settings: dict[str,
     """NUTS of numpyro or blackjax on the graph as JAX compiles it, all chains at once."""
     from pymc.sampling.jax import sample_jax_nuts
 
-    model = build(problem, applied)
+    model = build(problem, applied, start)
     options = {"chain_method": "vectorized"} | settings
     tree = sample_jax_nuts(
         model=model,
@@ -222,6 +223,8 @@ def _jitter(model: pm.Model, applied: Applied, start: Start) -> np.ndarray:
             parts.append(np.array([abs(power) * start.log_phi_sd]))
         elif variable.name in start.shape_sd:
             parts.append(np.array([start.shape_sd[variable.name]]))
+        elif isinstance(model.rvs_to_transforms[variable], Whitened):
+            parts.append(np.ones(len(pieces[variable.name])))
         elif model.rvs_to_transforms[variable] is not None:
             parts.append(np.full(len(pieces[variable.name]), _TRANSFORMED_SD))
         else:

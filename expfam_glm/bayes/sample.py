@@ -25,7 +25,7 @@ from expfam_glm.tree import check_options, common_attrs
 
 _SAMPLERS = ("nutpie", "pymc", *OF_JAX)
 _ROADS = ("auto", "kernels", "graph")
-_SHORT, _SHORT_WITH_EFFECTS, _LONG = 200, 400, 1000  # draws of adaptation
+_SHORT, _SHORT_ON_GRAPH, _SHORT_WITH_EFFECTS, _LONG = 200, 400, 400, 1000  # draws of adaptation
 
 
 def sample(
@@ -63,7 +63,10 @@ def sample(
     chosen = _road(problem, applied, nuts_sampler, road)
     if tune is None:  # whitened at the mode, only the step size is left to be found
         short = _SHORT_WITH_EFFECTS if problem.frame.effects else _SHORT
-        tune = short if chosen == "kernels" and applied.shrunk is None else _LONG
+        if chosen == "graph" and applied.separable and not problem.frame.effects:
+            tune = _SHORT_ON_GRAPH
+        else:
+            tune = short if chosen == "kernels" and applied.shrunk is None else _LONG
     if applied.shrunk is not None:  # a funnel, which takes small steps
         keywords = {"target_accept": 0.95} | keywords
     settings = {
