@@ -16,7 +16,6 @@ from expfam_glm.gee.structures import Common, Identity, Structure
 from expfam_glm.gee.table import Table
 from expfam_glm.gee.times import numbers
 
-
 _MOST_TIMES = 2000  # of an unstructured correlation: two million parameters
 
 
