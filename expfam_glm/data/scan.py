@@ -200,7 +200,8 @@ class _Look:
                     "design; group them, or use it as clusters."
                 )
         for name, sums in self.sums.items():
-            sums.add(_complete(table.select([name])).column(name).to_numpy().astype(float))
+            values = _complete(table.select([name])).column(name).to_numpy().astype(float)
+            sums.add(values[np.isfinite(values)])  # what is infinite is told with its own row
 
     def table(self) -> Any:
         """A table of a few rows with every level of every factor."""
