@@ -568,8 +568,45 @@ def test_no_admissible_linear_predictor_at_all():
     ],
 )
 def test_sizes_beyond_floating_point(y, design, family, link):
-    with refused(ConvergenceError, "rescale"):
+    with refused(DataError, "rescale it"):
         model(y, design, family=family, link=link).fit()
+
+
+LINE = 1 + 2 * X1 + np.cos(np.arange(N))
+TWEEDIE = eg.families.tweedie(1.5)
+
+
+@pytest.mark.parametrize(
+    ("y", "column", "family", "says"),
+    [
+        (1e-200 * (COUNTS + 1), X1, TWEEDIE, "response .* too small"),
+        (1e200 * (COUNTS + 1), X1, TWEEDIE, "response .* too large"),
+        (1e153 * LINE, X1, "normal", "response .* too large .* dividing by 1e153"),
+        (1e-160 * LINE, X1, "normal", "response .* too small"),
+        (1e-162 * LINE, X1, "normal", "response .* too small"),
+        (1e-200 * LINE, X1, "normal", "response .* too small"),
+        (LINE, 1e-160 * X1, "normal", "column x1 .* too small .* dividing by 1e-160"),
+        (LINE, 1e160 * X1, "normal", "column x1 .* too large"),
+    ],
+)
+def test_squares_beyond_floating_point(y, column, family, says):
+    with refused(DataError, says):
+        model(y, np.column_stack([np.ones(N), column]), family=family)
+
+
+@pytest.mark.parametrize("factor", [1e-150, 1e-100, 1e100, 1e150])
+@pytest.mark.parametrize(
+    ("y", "family", "link", "power"),
+    [(LINE, "normal", "identity", 2), (COUNTS + 1, "normal", "log", 2),
+     (COUNTS + 1, TWEEDIE, "log", 0.5), (COUNTS + 1, "gamma", "log", 0)],
+)  # fmt: skip
+def test_extreme_units_change_nothing_but_units(y, family, link, power, factor):
+    plain, far = (model(v, family=family, link=link).fit()["fit"] for v in (y, y * factor))
+    unit = factor if link == "identity" else 1.0
+    np.testing.assert_allclose(far["se"], plain["se"] * unit, rtol=1e-8)
+    slope, se = (float(plain[name][1]) * unit for name in ("beta", "se"))
+    np.testing.assert_allclose(far["beta"][1], slope, atol=1e-7 * se)
+    np.testing.assert_allclose(far["phi"], plain["phi"] * factor**power, rtol=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ def test_one_road_fails_and_the_others_go_on(
         ("a.xlsx", "", "what kind of table"),
         ("a.csv", "", "is empty"),
         ("a.csv", "y;x\n1;2\n", "--separator ';'"),
+        ("a.csv", "y;x;id\n1,5;2,3;1\n2,5;3,1;2\n", "--separator ';'"),
         ("a.csv", "y\tx\n1\t2\n", r"--separator \$'\\t'"),
         ("a.csv", "y,y\n1,2\n", "columns of the same name: 'y'"),
         ("a.csv", "y,x\n1,2,9\n3,4,9\n", "more fields than the header"),
@@ -179,6 +180,24 @@ def test_refused_files(
     assert main([*given, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Error: ") and re.search(message, said)
+
+
+def test_an_empty_separator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["compare", SEIZURES, FORMULA, *POISSON, "--separator", ""]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 1
+    assert "the separator '' must be one letter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", [(), ("deeper",)])
+def test_a_folder_that_cannot_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], below: tuple[str, ...]
+) -> None:
+    out = Path(written(tmp_path / "taken", "a file")).joinpath(*below)
+    for given in (["compare", SEIZURES, FORMULA, *POISSON, *FEW], ["demo"]):
+        assert main([*given, "--out", str(out)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"Error: the folder --out {out} cannot be made: ")
+        assert "Name one that is not there yet" in said
 
 
 def test_a_file_that_is_no_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,6 +315,8 @@ def test_check_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ("from expfam_glm.families import poisson", "declares no family"),
         ("x = (\n", "line 1: SyntaxError"),
         ("\nx = 1 / 0\n", "line 2: ZeroDivisionError"),
+        ("import sys; sys.exit(0)", "line 1: SystemExit: 0. The file must run"),
+        ("\nraise SystemExit", "line 2: SystemExit. The file must run by itself, to its end"),
         ("\nimport expfam_glm as eg\neg.Family('f', b=abs, c=None, support=3)", "line 3: "),
     ],
 )

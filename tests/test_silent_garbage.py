@@ -48,6 +48,18 @@ def test_nearly_perfect_is_not_perfect():
     assert float(tree["fit"]["phi"]) == pytest.approx(0.9, rel=1e-2)
 
 
+def test_residuals_of_many_roundings_are_not_perfect():
+    """Residuals of size 1 at 1e14, where doubles are 0.016 apart, by a factor of two levels."""
+    noise = np.array([1.0, -1, 2, -2, 0, 1, -1, 0.5])
+    data = {"y": 1e14 + noise, "f": [*"aaaabbbb"]}
+    tree = eg.GLM("y ~ f", data, family="normal").fit()
+    within = [part - part.mean() for part in np.split(data["y"] - 1e14, 2)]
+    assert float(tree["fit"]["phi"]) == pytest.approx(np.sum(np.square(within)) / 6, rel=0.05)
+    exact = eg.GLM("y ~ f", data | {"y": 1e14 + np.repeat([1.0, 3], 4)}, family="normal")
+    with pytest.warns(FitWarning, match="the fit is perfect"):
+        assert float(exact.fit()["fit"]["phi"]) == 0
+
+
 def test_gamma_deviance_keeps_its_digits_near_the_mean():
     data = {"y": 1 + 1e-8 * np.array([1, 2, 4, 3, 6.0]), "x": np.arange(1.0, 6.0)}
     model = eg.GLM("y ~ x", data, family="gamma", link="log")
@@ -96,6 +108,12 @@ def test_the_response_does_not_explain_itself():
         eg.GLM("y ~ x", DATA, family="poisson", offset="y")
 
 
+@pytest.mark.parametrize("term", ["{None}", "x + {None}", "I(None)", "{None}:x"])
+def test_a_term_without_values_does_not_vanish(term):
+    with pytest.raises(FormulaError, match="gives no values but None"):
+        eg.GLM(f"y ~ {term}", DATA, family="poisson")
+
+
 @pytest.mark.parametrize("role", ["weights", "freq_weights", "sampling_weights"])
 def test_weights_beyond_the_range_of_sums_are_refused(role):
     weights = np.ones(12)
@@ -131,6 +149,21 @@ def test_an_option_that_no_figure_takes():
     table = eg.compare({"a": eg.GLM("y ~ x", DATA, family="poisson").fit()})
     with pytest.raises(ArgumentError, match="does not take one of ax"):
         eg.plot_comparison(table, ax=5)
+
+
+@pytest.mark.parametrize("how", [{"x": [0, 0]}, {"x": 0}, {"z": "iqr"}, {"f": ["a", "a"]}], ids=str)
+def test_a_value_is_not_compared_with_itself(how):
+    data = DATA | {"z": [0] * 11 + [1], "f": [*"ab"] * 6}
+    tree = eg.GLM("y ~ x + z + f", data, family="poisson").fit()
+    with pytest.raises(ArgumentError, match="with itself; give two different"):
+        eg.comparisons(tree, how)
+
+
+def test_a_tree_without_its_estimates():
+    tree = eg.GLM("y ~ x", DATA, family="poisson").fit()
+    del tree["fit"]
+    with pytest.raises(ResultError, match="has lost the group 'fit'"):
+        eg.deviance_table(tree)
 
 
 def test_counts_beyond_the_integers_stay_positive():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from expfam_glm.bayes.prior import Prior, draw
 from expfam_glm.bayes.scaling import WIDTH
 from expfam_glm.data.bars import GroupEffects
 from expfam_glm.data.response import Problem
+from expfam_glm.errors import DataError
 
 LKJ = 2.0  # of the correlations: 1 is uniform, 2 leans to zero a little
 
@@ -52,6 +53,23 @@ def coordinates_of(part: GroupEffects) -> dict[str, list[str]]:
     effect = f"effect_{part.name}"
     coords = {part.name: list(part.levels), effect: list(part.labels)}
     return coords | ({f"{effect}2": list(part.labels)} if correlates(part) else {})
+
+
+def check_names(problem: Problem, taken: Iterable[str]) -> None:
+    """Refuse groups whose variables and dimensions would have a name that is taken."""
+    known = set(taken)
+    for part in problem.frame.effects:
+        own = {*coordinates_of(part), *names_of(part)}
+        reason = (
+            "a name with a '/' cannot stand there" if "/" in part.name
+            else f"{min(own & known)!r} is taken" if own & known else ""
+        )  # fmt: skip
+        if reason:
+            raise DataError(
+                f"the groups {part.name!r} name variables and dimensions of the result, where "
+                f"{reason}; rename the column."
+            )
+        known |= own
 
 
 def draw_effects(

@@ -19,13 +19,14 @@ from expfam_glm.bayes.whiten import at_start
 from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.compress import cells_of, uncompressed
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, SamplingError, SamplingWarning, warn
+from expfam_glm.errors import ArgumentError, SamplingError, SamplingWarning, check_flag, warn
 from expfam_glm.tree import check_options, common_attrs
 
 _DIFFERENCE = 1e-4  # step of the differences of the gradient, in posterior standard deviations
 _CLOSE = 1e-8  # a step of so many posterior standard deviations ends the search
 _MOST_STEPS = 50
 _MOST_TRIALS = 100  # of draws outside the domain of η
+_FEWEST = 25  # draws: their largest fifth tells the tail of the weights
 _LARGEST_K = 0.7  # Vehtari et al. (2024)
 
 
@@ -41,6 +42,8 @@ def laplace(
 ) -> xr.DataTree:
     """Approximate the posterior by a normal distribution at its mode; see `GLM.laplace`."""
     refuse_effects(problem.frame.effects, "laplace()")
+    check_flag("log_likelihood", log_likelihood)
+    check_flag("posterior_predictive", posterior_predictive)
     given, problem = uncompressed(problem), sampled_rows(problem)
     applied = apply(problem, priors)
     check_proper(problem, applied)
@@ -50,6 +53,11 @@ def laplace(
             "sample()."
         )
     random_seed = check_options(None, chains, draws, random_seed)
+    if chains * draws < _FEWEST:
+        raise ArgumentError(
+            f"laplace(): chains={chains} times draws={draws} are too few to tell how good the "
+            f"approximation is, which takes {_FEWEST} draws at least; draw more."
+        )
     if not has_fast_lane(applied, problem.family.shape):
         raise ArgumentError(
             "laplace() needs univariate priors on the whole real line (on the positive numbers for "

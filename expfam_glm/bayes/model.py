@@ -11,7 +11,7 @@ from pymc.distributions.shape_utils import change_dist_size
 from pytensor.graph.basic import Variable
 
 from expfam_glm.bayes.distribution import FamilyDistribution
-from expfam_glm.bayes.group_effects import add_effects
+from expfam_glm.bayes.group_effects import add_effects, check_names
 from expfam_glm.bayes.horseshoe import add_horseshoe
 from expfam_glm.bayes.joint import joint_prior
 from expfam_glm.bayes.preconditioned import Whitened
@@ -122,6 +122,7 @@ def _check_flat(problem: Problem, flat: np.ndarray) -> None:
 def build(problem: Problem, applied: Applied, start: Start | None = None) -> pm.Model:
     """The model of a problem under priors that are known to be proper, whitened at a start."""
     family, link = problem.family, problem.link
+    check_names(problem, ("y", "X") if problem.offset is None else ("y", "X", "offset"))
     coords = {"coef": list(problem.labels), "obs_id": np.asarray(problem.obs_id)}
     with pm.Model(coords=coords) as model:
         beta = _coefficients(applied, start)

@@ -15,7 +15,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
 
-from expfam_glm.bayes.group_effects import default_spread, names_of
+from expfam_glm.bayes.group_effects import check_names, default_spread, names_of
 from expfam_glm.bayes.horseshoe import NAMES, Shrinkage, shrinkage
 from expfam_glm.bayes.prior import (
     QUICK,
@@ -33,6 +33,7 @@ from expfam_glm.errors import ArgumentError, one_of
 from expfam_glm.spec.domain import Domain, Positive
 
 WORDS = ("default", "flat")
+_IN_RESULTS = ("chain", "draw", "coef", "obs_id", "beta")  # whatever the family
 _SINGLE = ("Ridge", "Horseshoe")  # written for all coefficients, and a prior of each
 # φ^k may have the prior: its name in priors=, k, and the name of the PyMC variable.
 PHI_SCALES = {"phi": (1.0, "phi"), "sqrt(phi)": (0.5, "sqrt_phi"), "1/phi": (-1.0, "inverse_phi")}
@@ -114,8 +115,11 @@ def apply(problem: Problem, priors: str | Prior | Mapping[str, Any]) -> Applied:
     ------
     ArgumentError
         For unknown words and keys, and for values that are no prior of what they name.
+    DataError
+        If groups have a name that is taken in the result.
     """
     family, labels = problem.family, problem.labels
+    check_names(problem, (*_IN_RESULTS, *family.shape, *(("phi",) if family.phi is None else ())))
     default = weakly_informative(problem)
     given: dict[str, Any] = {}
     if isinstance(priors, str) and priors in WORDS:

@@ -15,12 +15,12 @@ from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
 from expfam_glm.bayes.roads import by_graph, by_jax, by_kernels, by_pymc
-from expfam_glm.bayes.settings import OF_JAX, check_settings
+from expfam_glm.bayes.settings import OF_JAX, check_settings, seed_for
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.bayes.whiten import has_arrow
 from expfam_glm.data.compress import by_response, cells_of, uncompressed
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.errors import ArgumentError, check_flag, one_of
 from expfam_glm.tree import check_options, common_attrs
 
 _SAMPLERS = ("nutpie", "pymc", *OF_JAX)
@@ -48,6 +48,10 @@ def sample(
     for name, count in (("draws", draws), ("tune", adaptation), ("chains", chains)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
+    check_flag("log_likelihood", log_likelihood)
+    check_flag("posterior_predictive", posterior_predictive)
+    if nuts_sampler != "pymc" or not isinstance(progressbar, str):  # PyMC has words for its bars
+        check_flag("progressbar", progressbar)
     if nuts_sampler not in _SAMPLERS:
         raise one_of("nuts_sampler", nuts_sampler, _SAMPLERS)
     if road not in _ROADS:
@@ -66,8 +70,9 @@ def sample(
     if applied.shrunk is not None:  # a funnel, which takes small steps
         keywords = {"target_accept": 0.95} | keywords
     settings = {
-        "draws": int(draws), "tune": int(tune), "chains": int(chains), "seed": int(random_seed),
-        "progressbar": progressbar, **check_settings(nuts_sampler, keywords, int(chains)),
+        "draws": int(draws), "tune": int(tune), "chains": int(chains),
+        "seed": seed_for(random_seed), "progressbar": progressbar,
+        **check_settings(nuts_sampler, keywords, int(chains)),
     }  # fmt: skip
     start = near_mode(problem, applied)
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc, "jax": by_jax}[chosen]

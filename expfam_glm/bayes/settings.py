@@ -9,6 +9,7 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import nutpie
 import pymc as pm
 
@@ -50,6 +51,13 @@ def _known(nuts_sampler: str) -> frozenset[str]:
     return frozenset(names - _TAKEN - set(_OWN))
 
 
+def seed_for(random_seed: int) -> int:
+    """The seed for a sampler, which takes 64 bits; others take any whole number."""
+    if random_seed < 2**64:
+        return int(random_seed)
+    return int(np.random.SeedSequence(random_seed).generate_state(1, np.uint64)[0])
+
+
 def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> dict[str, Any]:
     """The further arguments for a sampler, with as many cores as chains can use.
 
@@ -68,7 +76,7 @@ def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> 
                 taken = name not in _TAKEN
             except AttributeError:
                 taken = False
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise ArgumentError(f"sample(): {name}={value!r} cannot be used: {error}") from None
         if not taken:
             meant = _MEANT.get(name)

@@ -20,7 +20,7 @@ from expfam_glm.command import files
 from expfam_glm.command.declared import families_of, split
 from expfam_glm.command.parser import ROLES, in_options, uses_groups, uses_time
 from expfam_glm.command.report import Report
-from expfam_glm.command.steps import Steps, write_trees
+from expfam_glm.command.steps import Steps, make_folder, write_trees
 from expfam_glm.errors import (
     ConvergenceError,
     CorrelationError,
@@ -86,7 +86,7 @@ def run(chosen: argparse.Namespace) -> int:
     model = roads.heard("", lambda: _model(chosen, data))
     steps.say(f"Model: {chosen.formula}; {_facts(chosen, model)['Model']}; {_rows_of(model)}")
     new, done = not chosen.out.exists(), False
-    chosen.out.mkdir(parents=True, exist_ok=True)  # refused before the fits, not after them
+    make_folder(chosen.out)  # refused before the fits, not after them
     try:
         _fit(roads, model, chosen)
         done = bool(roads.trees)

@@ -60,9 +60,10 @@ def _run(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except ExpfamError as error:
         raise DeclarationError(f"{_line(error, path)}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit would end the command as if all were done
+        what = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise DeclarationError(
-            f"{_line(error, path)}: {type(error).__name__}: {error}. The file must run by itself; "
+            f"{_line(error, path)}: {what}. The file must run by itself, to its end; "
             f"try python {path}"
         ) from error
     finally:

@@ -7,7 +7,7 @@ import argparse
 import matplotlib
 
 import expfam_glm as eg
-from expfam_glm.command.steps import Steps, write_trees
+from expfam_glm.command.steps import Steps, make_folder, write_trees
 
 FORMULA = "seizures ~ lbase * treatment + age + C(visit)"
 
@@ -18,7 +18,7 @@ def run(chosen: argparse.Namespace) -> int:
     steps, out = Steps(), chosen.out
     say = steps.say
     say("Loading the seizure counts of Thall and Vail (1990)")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     seizures = eg.load_data("seizures")
     model = eg.GLM(FORMULA, seizures, family="poisson")
     patients = seizures["patient"].nunique()

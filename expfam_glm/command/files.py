@@ -45,7 +45,7 @@ def read(path: Path, separator: str | None = None) -> Any:
     if ending and ending[0] in PARQUET:
         return _read_parquet(path, separator)
     if ending and ending[0] in SEPARATED:
-        return _read_separated(path, separator or SEPARATED[ending[0]])
+        return _read_separated(path, SEPARATED[ending[0]] if separator is None else separator)
     known = ", ".join([*SEPARATED, *PARQUET])
     raise DataError(f"{path}: what kind of table is this? Its name must end in one of {known}.")
 
@@ -71,9 +71,12 @@ def _read_separated(path: Path, separator: str) -> Any:
     as_text = {"header": None, "nrows": 1, "dtype": str, "keep_default_na": False}
     try:
         head = pd.read_csv(path, **as_text, **options)
+        _check_head(path, [str(name) for name in head.iloc[0]], separator)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, **options, low_memory=False)
+    except DataError:  # of the header; also a ValueError
+        raise
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path} is empty.") from error
     except pd.errors.ParserWarning as error:
@@ -85,7 +88,6 @@ def _read_separated(path: Path, separator: str) -> Any:
         raise DataError(f"{path} is not text in UTF-8 ({error}); save it as UTF-8.") from error
     except ValueError as error:  # pandas' own errors are among them
         raise DataError(f"{path} cannot be read as CSV: {_first_line(error)}") from error
-    _check_head(path, [str(name) for name in head.iloc[0]], separator)
     return table
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import xarray as xr
 
+from expfam_glm.errors import DataError
+
 
 class Steps:
     """Prints each step with the seconds since the beginning."""
@@ -17,6 +19,17 @@ class Steps:
 
     def say(self, text: str) -> None:
         print(f"[{time.perf_counter() - self.begun:5.1f} s] {text}", flush=True)
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder for the results, or say why it cannot be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the folder --out {out} cannot be made: {error.strerror or error}. Name one that is "
+            "not there yet, or a folder that can be written to."
+        ) from error
 
 
 TREES = {"MLE": "mle.nc", "GEE": "gee.nc", "Bayes": "bayes.nc"}  # each road's file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,12 +121,25 @@ def _read(text: str, written: str, middle: int) -> list[Bar]:
     effects, groups = written[1:middle].strip(), written[middle + 1 : -1].strip()
     correlated = not groups.startswith("|")
     groups = groups.removeprefix("|").strip()
-    nested = [part.strip() for part in groups.split("/")]
-    levels = [[part.strip().strip("`") for part in piece.split(":")] for piece in nested]
-    if not effects or not all(all(piece) for piece in levels) or "|" in groups:
-        raise FormulaError(f"{text!r}: cannot read {written}; write (1 | g) or (1 + x | g).")
+    levels = [[_name(part) for part in _split(piece, ":")] for piece in _split(groups, "/")]
+    if not effects or not all(all(piece) for piece in levels) or len(_split(groups, "|")) > 1:
+        raise FormulaError(
+            f"{text!r}: cannot read {written}; write (1 | g) or (1 + x | g), and names that are "
+            "more than letters and digits in backquotes, (1 | `a b`)."
+        )
     inner = [tuple(name for piece in levels[: k + 1] for name in piece) for k in range(len(levels))]
     return [Bar(written, effects, names, correlated) for names in inner]
+
+
+def _split(text: str, sign: str) -> list[str]:
+    """The parts of a text between the signs that stand outside backquotes."""
+    return re.split(rf"{re.escape(sign)}(?=(?:[^`]*`[^`]*`)*[^`]*$)", text)
+
+
+def _name(text: str) -> str:
+    """The column that a text names, with or without backquotes; "" for none."""
+    quoted = re.fullmatch(r"\s*`([^`]*)`\s*", text)
+    return quoted[1] if quoted else "" if "`" in text else text.strip()
 
 
 def group_codes(columns: list[np.ndarray]) -> tuple[tuple[str, ...], np.ndarray]:

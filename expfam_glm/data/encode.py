@@ -106,6 +106,11 @@ def encode(
         raise
     except Exception as error:  # formulaic, pandas or a function in the formula
         raise _cannot_evaluate(parsed.text, error) from error
+    for code, factor in materializer.factor_cache.items():
+        if factor.values.__wrapped__ is None:  # formulaic would leave its terms out
+            raise FormulaError(
+                f"{written.get(code, code)!r} gives no values but None; leave it out."
+            )
     found = matrix.model_spec
     labels = found.column_names
     label, count = Counter(labels).most_common(1)[0]

@@ -66,6 +66,7 @@ def _parse(text: str, names: tuple[str, ...], allow_code: bool) -> Parsed:
     cut = text.index("~", tokens[middle].source_start)
     response = _response(text, left)
     offsets = {t.token: p for t in right if (p := _offset(t)) is not None}
+    _refuse_numbers(text, right)
     _refuse_powers(text, right, names)
     used = {name for part in (*response, *offsets.values()) for name in part.variables}
     rest = [name for name in names if name not in used]
@@ -100,6 +101,8 @@ def _parse(text: str, names: tuple[str, ...], allow_code: bool) -> Parsed:
 
 def _tokens(text: str) -> list[Token]:
     """The formula's bare tokens, nothing evaluated."""
+    if any(part[0] == "``" for part in _UNQUOTED.finditer(text)):
+        raise FormulaError(f"{text!r}: `` names no column; rename a column whose name is empty.")
     try:
         return list(sanitize_tokens(tokenize(text)))
     except FormulaicError as error:
@@ -168,11 +171,7 @@ def _plain_terms(text: str, formula: Any, offsets: dict[str, Expression]) -> lis
         kinds = [factor.eval_method.value for factor in term.factors]
         inside = [factor.expr for factor in term.factors if factor.expr in offsets]
         if len(term.factors) > 1 and (inside or "literal" in kinds):
-            what = "an offset()" if inside else "a number"
-            raise FormulaError(
-                f"{text!r} has {what} in an interaction; write the product inside: I(2 * x) or "
-                "offset(x * z)."
-            )
+            raise _in_interaction(text, "an offset()" if inside else "a number")
         lifted.update(inside)
         if not inside:
             terms.append(term)
@@ -183,6 +182,21 @@ def _plain_terms(text: str, formula: Any, offsets: dict[str, Expression]) -> lis
     if not terms:
         raise FormulaError(f"{text!r} has no coefficient; keep the intercept or add a term.")
     return terms
+
+
+def _in_interaction(text: str, what: str) -> FormulaError:
+    return FormulaError(
+        f"{text!r} has {what} in an interaction; write the product inside: I(2 * x) or "
+        "offset(x * z)."
+    )
+
+
+def _refuse_numbers(text: str, right: list[Token]) -> None:
+    """Refuse 0 and -1 in an interaction: they take terms away, and 0:x has none left."""
+    for before, token, after in zip([None, *right], right, [*right[1:], None], strict=False):
+        signs = {side.token.strip("+-") for side in (before, after) if side is not None}
+        if token.kind is Token.Kind.VALUE and signs & {":", "*", "/", "in"}:
+            raise _in_interaction(text, "a number")
 
 
 def _refuse_powers(text: str, right: list[Token], names: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ class Recipe:
                 if role in frame.columns
             ):
                 return None
-            found = prepare(frame, self.family, self.link)
+            found = prepare(frame, self.family, self.link, part=True)
         except NothingLeft:
             return None
         except DataError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.data.design import Frame
+from expfam_glm.data.magnitude import check_columns, check_response
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_masses
 from expfam_glm.spec import links
@@ -222,7 +223,7 @@ def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray
     return outside
 
 
-def prepare(frame: Frame, family: Family, link: Link) -> Problem:
+def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> Problem:
     """Check the columns of a frame against a family and a link.
 
     Parameters
@@ -231,6 +232,8 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     family : Family
         Shape parameters that have no value are free.
     link : Link
+    part : bool
+        Whether there are more rows than these.
 
     Returns
     -------
@@ -240,7 +243,8 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     ------
     DataError
         For responses outside the support, trials below successes or not positive, negative or
-        all-zero weights, exposure not positive, or fewer rows than two.
+        all-zero weights, exposure not positive, sizes beyond floating-point numbers, or fewer rows
+        than two.
     ArgumentError
         For roles that the family does not take together.
     """
@@ -284,10 +288,25 @@ def prepare(frame: Frame, family: Family, link: Link) -> Problem:
     if sampling is not None:
         sampling = sampling / np.average(sampling, weights=f)
         w = sampling if w is None else w * sampling
-    return Problem(
+    found = Problem(
         family, link, frame, y, np.ascontiguousarray(X), w, f, offset,
         None if everything else used, sampling,
     )  # fmt: skip
+    check_magnitudes(found, part=part)
+    return found
+
+
+def check_magnitudes(problem: Problem, *, part: bool = False) -> None:
+    """Refuse columns and responses whose squares are not doubles; `part` of all rows, or all."""
+    check_columns(problem.X, problem.labels, part=part)
+
+    def variance() -> float:
+        family, mean = problem.family, problem.mean
+        known = not family.shape and bool(family.mean_space.contains(mean))
+        return float(family.variance(mean)) if known else np.inf
+
+    name = problem.frame.response
+    check_response(problem.y, name, problem.total_weight, variance, part=part)
 
 
 def weights_and_offset(

@@ -73,6 +73,10 @@ def pilot(
     columns = tuple(dict.fromkeys([*names, *roles.values()]))
     if not names:
         raise FormulaError(f"{formula!r} names no column of the data.")
+    for name in columns:
+        kind = source.kind(name)
+        if pa.types.is_nested(kind):
+            raise DataError(f"{name!r} must be one column, but each of its values is a {kind}.")
     centred = _centred(parsed.factors)
     looked = _Look(source, columns, _categorical(source, parsed.factors), centred, missing)
     table = looked.table()
@@ -161,6 +165,9 @@ class _Look:
     def _first_row(self, table: Any) -> None:
         for name in self.columns:
             values = complete_rows(table.select([name])).column(name)
+            if pa.types.is_floating(values.type):  # what is infinite is told with its own row
+                finite = values.filter(pc.is_finite(values))
+                values = finite if len(finite) else values
             if len(values):
                 self.row[name] = values[0].as_py()
 
@@ -216,6 +223,7 @@ class _Sums:
 
     @classmethod
     def of(cls, values: np.ndarray) -> _Sums:
+        values = values[np.isfinite(values)]  # what is infinite is told with its own row
         if not values.size:
             return cls()
         mean = float(values.mean())

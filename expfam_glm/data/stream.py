@@ -20,7 +20,7 @@ from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import Table
 from expfam_glm.data.progress import with_bar
 from expfam_glm.data.recipe import Recipe
-from expfam_glm.data.response import Problem
+from expfam_glm.data.response import Problem, check_magnitudes
 from expfam_glm.data.rows import given_roles
 from expfam_glm.data.source import Source
 from expfam_glm.data.threads import ahead
@@ -237,7 +237,9 @@ def streamed(
         family, link, first.frame.labels,
     )  # fmt: skip
     empty = replace(first.frame, table=Table(source.names, _unread(source)))
-    return _problem(source, recipe, empty, census(source, recipe, empty))
+    scan = census(source, recipe, empty)
+    check_magnitudes(scan.sample)
+    return _problem(source, recipe, empty, scan)
 
 
 def _assemble(source: Source, formula: str, recipe: Recipe, like: Streamed, scan: Scan) -> Streamed:

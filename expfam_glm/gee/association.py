@@ -14,7 +14,7 @@ _STEP = 1e-6  # relative, for the slope of φ as a function of a(φ)
 
 
 class Errors(NamedTuple):
-    """Robust standard errors; NaN for what was given, and for an AR(1) α of 0, an end."""
+    """Robust standard errors; NaN for what was given, or is at an end, or not determined."""
 
     phi: float
     alpha: np.ndarray | None  # None where the working correlation has no parameter

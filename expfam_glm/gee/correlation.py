@@ -7,14 +7,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from expfam_glm.errors import ArgumentError, one_of
+from expfam_glm.errors import ArgumentError, CorrelationError, one_of
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.decay import Decay
-from expfam_glm.gee.lagged import Lagged
+from expfam_glm.gee.lagged import Lagged, refuse_distant
 from expfam_glm.gee.structures import Common, Identity, Structure
 from expfam_glm.gee.table import Table
 from expfam_glm.gee.times import numbers
+
+_MOST_TIMES = 2000  # of an unstructured correlation: two million parameters
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,15 @@ class Unstructured(Correlation):
 
     def _on(self, clusters: Clusters, given: bool) -> Structure:
         assert clusters.waves is not None
-        return of_pairs(clusters, self.name, clusters.waves.levels.shape[0] - 1)
+        times = clusters.waves.levels.shape[0]
+        if times > _MOST_TIMES:
+            raise CorrelationError(
+                f"an unstructured correlation of {times} distinct times has "
+                f"{times * (times - 1) // 2} parameters, for {clusters.count} clusters to tell (at "
+                f"most {_MOST_TIMES} times are taken). Give planned occasions as time=, or use "
+                "correlation='ar1' or 'exchangeable'."
+            )
+        return of_pairs(clusters, self.name, times - 1)
 
 
 @dataclass(frozen=True)
@@ -215,7 +225,10 @@ class MDependent(Correlation):
 
     def _on(self, clusters: Clusters, given: bool) -> Structure:
         structure = Lagged(clusters, self.name, self.m)
-        return structure if self.stationary else of_pairs(clusters, self.name, self.m)
+        if self.stationary:
+            return structure
+        refuse_distant(clusters, self.name, self.m)
+        return of_pairs(clusters, self.name, self.m)
 
 
 def of_pairs(clusters: Clusters, name: str, most: int) -> Structure:

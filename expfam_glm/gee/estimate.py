@@ -138,7 +138,7 @@ def _remarks(
     """What must be known about the fit; each is also a warning."""
     structure = equations.structure
     K, p = structure.clusters.count, state.beta.size
-    notes = [structure.remark(state.parameter)]
+    notes = [structure.remark(state.parameter) if equations.parameter is None else ""]
     if K <= p:
         notes.append(
             f"{K} clusters do not carry a robust covariance of {p} coefficients: its rank is at "

@@ -17,6 +17,9 @@ from expfam_glm.gee.times import numbers
 _ROUNDING = 1e-8  # allowed asymmetry and departure of the diagonal from one
 _EXACT = 1e-15
 _STEP = 1e-6  # of α, for the slope of R
+_AT_BOUND = 1e-8  # of α, from a bound
+_FLAT = 1e-8  # of R, which is at most one: a smaller slope is the rounding of differences
+_INVOLVED = 0.1  # of the largest share in a direction along which R is flat
 
 
 class Formula(Patterned):
@@ -56,7 +59,8 @@ class Formula(Patterned):
     def _matrix(self, alpha: np.ndarray, times: np.ndarray) -> np.ndarray:
         """R(α, t), checked."""
         try:
-            R = np.asarray(self.function(alpha, times), dtype=float)
+            R = np.asarray(self.function(alpha, times))
+            R = R if R.dtype.kind == "c" else R.astype(float)
         except Exception as failure:
             raise CorrelationError(
                 f"the function of the custom correlation failed at {self._at(alpha, times)}: "
@@ -66,6 +70,8 @@ class Formula(Patterned):
         wrong = ""
         if R.shape != (m, m):
             wrong = f"has shape {R.shape}, not ({m}, {m})"
+        elif R.dtype.kind == "c":
+            wrong = "is complex"
         elif not np.all(np.isfinite(R)):
             wrong = "has missing or infinite elements"
         elif np.max(np.abs(R - R.T)) > _ROUNDING:
@@ -110,16 +116,44 @@ class Formula(Patterned):
         low, high = self.bounds
         columns = []
         for k in range(alpha.size):
-            room = min(alpha[k] - low[k], high[k] - alpha[k])
+            room, size = min(alpha[k] - low[k], high[k] - alpha[k]), max(abs(alpha[k]), 1.0)
             h = np.zeros(alpha.size)
-            h[k] = _STEP * min(max(abs(alpha[k]), 1.0), room)
-            ends = [self.matrices(alpha + s * h, patterns) for s in (1, -1)]
-            columns.append((ends[0] - ends[1]) / (2 * h[k]))
+            h[k] = _STEP * (min(size, room) if room > _AT_BOUND * size else size)
+            up, down = (np.clip(alpha + s * h, low, high) for s in (1, -1))
+            change = self.matrices(up, patterns) - self.matrices(down, patterns)
+            columns.append(change / (up[k] - down[k]))
         return np.stack(columns, axis=-1)
 
-    def smooth(self, parameter: np.ndarray) -> bool:
+    def _at_bound(self, alpha: np.ndarray) -> np.ndarray:
+        """Which α have run to an end of their range."""
         low, high = self.bounds
-        return bool(np.all((low < parameter) & (parameter < high)))
+        return np.minimum(alpha - low, high - alpha) <= _AT_BOUND * np.maximum(np.abs(alpha), 1.0)
+
+    def _undetermined(self, alpha: np.ndarray) -> np.ndarray:
+        """Which α can change, alone or with others, while R stays the same."""
+        curvature = self.curvature(alpha)
+        size = np.sqrt(curvature.diagonal())
+        flat = size * np.maximum(np.abs(alpha), 1.0) <= _FLAT * np.sqrt(self.clusters.pairs)
+        if flat.any():
+            return flat
+        values, vectors = np.linalg.eigh(curvature / np.outer(size, size))
+        share = np.abs(vectors[:, 0])
+        return (values[0] <= _FLAT**1.5) & (share > _INVOLVED * share.max())
+
+    def smooth(self, parameter: np.ndarray) -> bool:
+        return not (self._at_bound(parameter).any() or self._undetermined(parameter).any())
+
+    def remark(self, parameter: np.ndarray) -> str:
+        for which, what in (
+            (self._undetermined(parameter), "not determined: R(alpha, t) stays the same while "
+             "it changes, and the number given is one of many. Write R with fewer parameters"),
+            (self._at_bound(parameter), "at its bound: the products of residuals ask for one "
+             "beyond. Give other bounds, or another correlation"),
+        ):  # fmt: skip
+            if which.any():
+                named = ", ".join(np.array(self.names)[which])
+                return f"the alpha {named} of the custom correlation is {what}."
+        return ""
 
     def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
         return self._weighted(parameter, lambda batch: r[batch.rows])

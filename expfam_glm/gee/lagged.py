@@ -16,6 +16,17 @@ from expfam_glm.gee.structures import Shown, average
 _RECURSION_FROM = 128
 
 
+def refuse_distant(clusters: Clusters, name: str, most: int) -> None:
+    """Refuse clusters in which no two rows are near enough to be correlated."""
+    nearest = float(np.min(clusters.gaps))
+    if most < nearest < np.inf:
+        raise CorrelationError(
+            f"the {name} correlation cannot be estimated: no two rows of a cluster are {most} or "
+            f"less apart in time (the nearest are {nearest:g} apart). Number the occasions, or "
+            "raise m."
+        )
+
+
 class Lagged(Patterned):
     """R_ij = α_d at the distance d = abs(t_i − t_j), zero beyond the longest one that counts."""
 
@@ -42,13 +53,9 @@ class Lagged(Patterned):
     def _lags(self) -> Lags:
         average(self.name, np.zeros(()), np.array(self.clusters.pairs), 1.0, 0)
         lags = lags_of(self.clusters)
+        if self.most is not None:
+            refuse_distant(self.clusters, self.name, self.most)
         kept = slice(None) if self.most is None else lags.distance <= self.most
-        if not np.any(lags.distance[kept]):
-            raise CorrelationError(
-                f"the {self.name} correlation cannot be estimated: no two rows of a cluster are "
-                f"{self.most} or less apart in time (the nearest are {lags.distance[0]:g} apart). "
-                "Number the occasions, or raise m."
-            )
         products = lags.products
         return Lags(lags.distance[kept], lags.number[kept], lambda r: products(r)[kept], lags.whole)
 

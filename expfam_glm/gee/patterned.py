@@ -10,11 +10,14 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri
 
 from expfam_glm.errors import CorrelationError
+from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
 
 # A residual variance given the earlier rows of a cluster below this is not positive.
 SINGULAR = 1e-10
+# The inverse factor of a cluster of so many rows takes 2 GB.
+_MOST_ROWS = 16_000
 
 
 class Batch(NamedTuple):
@@ -59,6 +62,17 @@ class Patterned(Structure):
 
     equal_sizes = True
     name: str
+
+    def __init__(self, clusters: Clusters) -> None:
+        super().__init__(clusters)
+        if clusters.largest > _MOST_ROWS:
+            raise CorrelationError(
+                f"a cluster of {clusters.largest} rows is too large for this working correlation: "
+                f"its matrix alone takes {8e-9 * clusters.largest**2:.1f} GB, and it is factored "
+                f"again at every step (at most {_MOST_ROWS} rows are taken). Use "
+                "correlation='ar1', 'exchangeable' or 'independence', which need no matrix, or "
+                "smaller clusters."
+            )
 
     @cached_property
     @abstractmethod

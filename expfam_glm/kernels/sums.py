@@ -47,7 +47,7 @@ def weighted_gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
         rooted = np.multiply(X, np.sqrt(W)[:, None], out=_scratch(X.shape))
         return rooted.T @ rooted  # NumPy computes one triangle and copies it
     scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
-    rows = _TILE // p
+    rows = _TILE // max(p, 1)  # a null model may have no column
     tiles = n // rows if p <= _NARROW and X.flags.c_contiguous else 0
     if tiles < 2:
         G = X.T @ scaled

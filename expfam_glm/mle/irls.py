@@ -22,6 +22,10 @@ _EPS = np.finfo(float).eps
 _MOST_HALVINGS = 40
 # The root of the part of the information that may be left, in a direction, of that at the start.
 _VANISHED = 1e-7
+# Residuals in units of the rounding errors of Σ |x_j β_j| and y: larger ones say something.
+_ROUNDED = 4.0
+# Outside these bounds a sum of u²/W may be made of squares that overflow or have lost digits.
+_PLAIN_SQUARES = (1e-100, 1e100)
 # No shorter step is tried where rounding hides the likelihood: it then hides the decrement too.
 _SHORTEST_HIDDEN = 2.0**-6
 
@@ -184,7 +188,8 @@ class Scoring:
         if not self._free:
             return self._known
         df = self.problem.n - sums.score.size
-        return sums.pearson / df if df > 0 and sums.pearson > 0 else 1.0
+        found = sums.pearson / df if df > 0 else 0.0
+        return found if found > 0 else 1.0
 
     def solve(
         self, start: np.ndarray | None = None, required: bool = True, near: float = 0.0
@@ -254,7 +259,25 @@ class Scoring:
 
     def _at_perfection(self, state: State) -> bool:
         """Whether the residuals are rounding errors of the linear predictor."""
-        return bool(state.sums.pearson <= (64 * _EPS * state.factor.length(state.beta)) ** 2)
+        if not state.sums.pearson <= (64 * _EPS * state.factor.length(state.beta)) ** 2:
+            return False
+        # the last step may have been as long as these residuals: a closer look after it
+        after = self.evaluate(state.beta + state.step)
+        left = state.sums.pearson if after is None else min(state.sums.pearson, after.sums.pearson)
+        return bool(left <= (_ROUNDED * _EPS) ** 2 * self._sizes(state.beta))
+
+    def _sizes(self, beta: np.ndarray) -> float:
+        """Σ W (Σ_j |x_j β_j| + |offset| + |μ/μ′|)²: what is rounded in η, and in y."""
+        kernel = self._bare("weight", "mu", "slope")
+
+        def one(block: Block) -> float:
+            with np.errstate(all="ignore"):
+                W, mu, slope = _rows(kernel(block.eta(beta), block.y, block.w), block.y.shape[0])
+                size = np.abs(block.X) @ np.abs(beta) + np.abs(mu / slope)
+                size = size if block.offset is None else size + np.abs(block.offset)
+                return float((W * size * size * (1.0 if block.f is None else block.f)).sum())
+
+        return self.blocks.reduce(one, lambda a, b: a + b)
 
     def _advance(self, state: State) -> State | None:
         """The next state: the full step, halved while it leaves the domain or worsens the fit.
@@ -390,6 +413,8 @@ def _block_gram(
     pearson = 0.0
     if free:  # Σ u²/W, of which only the current dispersion is made
         pearson = float((u * u / W).sum(where=W > 0))
+        if not _PLAIN_SQUARES[0] < pearson < _PLAIN_SQUARES[1]:
+            pearson = float((u * (u / W)).sum(where=W > 0))
     return Gram(
         weighted_gram(block.X, W), block.X.T @ u,
         float(q.sum()), float(np.abs(q).sum()), pearson, float(eta.min()), float(eta.max()),

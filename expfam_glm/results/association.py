@@ -33,7 +33,7 @@ def association(
     -------
     xarray.Dataset
         `phi`, `se_phi`, `alpha` and `se_alpha` with the dimensions of the tree. What was given has
-        no standard error: NaN; nor has an AR(1) α of 0, the end of its range.
+        no standard error: NaN; nor has an α at an end of its range, or that is not determined.
 
     Raises
     ------

@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.linalg import cholesky, solve_triangular
 
 from expfam_glm.errors import ArgumentError, ResultError
+from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.door import check_readable
 
 # What belongs to the draws as they were.
@@ -41,7 +42,8 @@ def calibrate(
     Raises
     ------
     ResultError
-        If the tree has no draws of a posterior, or the coefficients differ.
+        If the tree has no draws of a posterior, or the covariance is that of other coefficients or
+        another family, link or response.
     ArgumentError
         If the covariance is not one: wrong shape, not finite, not positive definite.
 
@@ -79,6 +81,11 @@ def calibrate(
         )
     posterior = tree["posterior"].to_dataset()
     V, name = _covariance(cov, cov_type, posterior["coef"].values.tolist())
+    check_comparable(
+        {"the posterior": tree, "the covariance": cov},
+        mixed_families=False,
+        advice="Take the covariance of the model that was sampled.",
+    )
     beta = posterior["beta"].transpose("chain", "draw", "coef").values
     moved = _recalibrated(beta.reshape(-1, beta.shape[-1]), V).reshape(beta.shape)
     groups = {

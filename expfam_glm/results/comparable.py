@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +14,15 @@ QUASI = "quasi_"
 SAME = 1e-9  # totals of the same data in another order
 
 
-def check_comparable(trees: Mapping[str, xr.DataTree], *, mixed_families: bool) -> None:
+BESIDE = (
+    "Compare families by AIC or elpd, each in its own tree; if you want their coefficients of the "
+    "mean beside each other, say mixed_families=True."
+)
+
+
+def check_comparable(
+    trees: Mapping[str, Any], *, mixed_families: bool, advice: str = BESIDE
+) -> None:
     """Refuse trees with another response, link or family than the first.
 
     Parameters
@@ -22,6 +31,8 @@ def check_comparable(trees: Mapping[str, xr.DataTree], *, mixed_families: bool) 
         What is not a tree is left to its own refusal.
     mixed_families : bool
         Whether the families may differ.
+    advice : str
+        What to do where they differ and may not.
 
     Raises
     ------
@@ -35,7 +46,7 @@ def check_comparable(trees: Mapping[str, xr.DataTree], *, mixed_families: bool) 
     for name, tree in others:
         _same_link(first, reference, name, tree)
         if not mixed_families:
-            _same_family(first, reference, name, tree)
+            _same_family(first, reference, name, tree, advice)
         _same_response(first, reference, name, tree)
 
 
@@ -55,15 +66,16 @@ def _same_link(first: str, reference: xr.DataTree, name: str, tree: xr.DataTree)
         )
 
 
-def _same_family(first: str, reference: xr.DataTree, name: str, tree: xr.DataTree) -> None:
+def _same_family(
+    first: str, reference: xr.DataTree, name: str, tree: xr.DataTree, advice: str
+) -> None:
     """Refuse other families; a quasi family has the mean and variance of its relative."""
     one, other = (str(t.attrs.get("family", "")).removeprefix(QUASI) for t in (reference, tree))
     if one and other and one != other:
         raise ResultError(
             f"{first!r} is of the family {reference.attrs['family']} and {name!r} of the family "
             f"{tree.attrs['family']}: their likelihoods, dispersions and spreads are those of "
-            "different models. Compare families by AIC or elpd, each in its own tree; if you want "
-            "their coefficients of the mean beside each other, say mixed_families=True."
+            f"different models. {advice}"
         )
 
 

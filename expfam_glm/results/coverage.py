@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from multiprocessing import get_context
 from numbers import Integral
 from typing import Any
@@ -153,7 +154,14 @@ def coverage(
     for name, count in (("simulations", simulations), ("workers", workers)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
-    chosen = {str(name): _road(road) for name, road in (roads or DEFAULT).items()}
+    if not isinstance(roads, Mapping | None):
+        raise ArgumentError(f"roads={roads!r} must map names to roads, as in {{'MLE': 'fit'}}.")
+    if not (simulate is None or isinstance(simulate, Family) or callable(simulate)):
+        raise ArgumentError(
+            f"simulate={simulate!r} must be a Family, as expfam_glm.families.poisson, or a "
+            "function (generator, means) → responses."
+        )
+    chosen = {str(name): _road(model, str(name), road) for name, road in (roads or DEFAULT).items()}
     known = _truth(model, truth, phi, simulate)
     one = partial(_fits, model, chosen, known, prob, random_seed)
     with _runner(int(workers)) as run, _bar(progressbar, int(simulations)) as watched:
@@ -161,14 +169,29 @@ def coverage(
     return _table(model, chosen, known, found, prob, random_seed)
 
 
-def _road(road: Any) -> Road:
-    """A method with all its keywords, or a function."""
+def _road(model: Any, name: str, road: Any) -> Road:
+    """A method with all its keywords, which it takes, or a function."""
     if callable(road):
         return road
-    method, keywords = (road, {}) if isinstance(road, str) else road
+    match (road, {}) if isinstance(road, str) else road:
+        case (str() as method, Mapping() as given):
+            pass
+        case _:
+            raise ArgumentError(
+                f"roads[{name!r}]={road!r} must be the name of a method, a pair of it and its "
+                "keywords, as in ('gee', {'groups': 'id'}), or a function of the model."
+            )
     if method not in METHODS:
         raise one_of("road", method, METHODS)
-    return method, QUIET[method] | dict(keywords)
+    keywords = QUIET[method] | dict(given)
+    try:
+        signature(getattr(model, method)).bind(**keywords)
+    except TypeError as error:
+        raise ArgumentError(
+            f"roads[{name!r}]: {method}() cannot be called so: {error}. Its keywords go into a "
+            f"pair, as in ({method!r}, {{'draws': 100}})."
+        ) from None
+    return method, keywords
 
 
 def _truth(model: Any, truth: Any, phi: float | None, simulate: Any) -> Truth:

@@ -84,15 +84,18 @@ def _pairs(grid: Grid, name: str, how: Any) -> Iterator[tuple[str, Any, Any]]:
     levels = grid.levels(name)
     if levels is not None:
         for low, high in _level_pairs(name, levels, how):
+            _refuse_equal(name, how, low, high)
             text = f"{_text(high)} {{sign}} {_text(low)}"
             yield text, grid.set_to(name, low), grid.set_to(name, high)
         return
     x = np.asarray(grid.column(name, "variable"), dtype=float)
     if how is None or (isinstance(how, Real) and not isinstance(how, bool)):
         step = 1.0 if how is None else float(how)
+        _refuse_equal(name, how, 0.0, step)
         yield f"+{step:g}", grid.rows(), grid.moved(name, step)
     elif how == "sd":
         half = x.std(ddof=1) / 2
+        _refuse_equal(name, how, -half, half)
         yield "(x + sd/2) {sign} (x - sd/2)", grid.moved(name, -half), grid.moved(name, half)
     else:
         match how:
@@ -107,7 +110,17 @@ def _pairs(grid: Grid, name: str, how: Any) -> Iterator[tuple[str, Any, Any]]:
                     f"variables[{name!r}]={how!r}: a number is compared at a step, at two values "
                     f"(low, high), or over one of {', '.join(map(repr, SPANS))}."
                 )
+        _refuse_equal(name, how, *ends)
         yield text, grid.set_to(name, ends[0]), grid.set_to(name, ends[1])
+
+
+def _refuse_equal(name: str, how: Any, low: Any, high: Any) -> None:
+    """Refuse to compare a value with itself: the answer is 0 without an error."""
+    if low == high:
+        raise ArgumentError(
+            f"variables[{name!r}]={how!r} compares {name!r} with itself; give two different "
+            "values, or a step that is not zero."
+        )
 
 
 def _level_pairs(name: str, levels: list[Any], how: Any) -> Iterator[tuple[Any, Any]]:

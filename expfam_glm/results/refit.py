@@ -150,6 +150,11 @@ def refit_of(
         If the family or link was declared and is not given.
     """
     check_tree(tree, function, rows=True)
+    if by_likelihood(tree) and "fit" not in tree.children:
+        raise ResultError(
+            f"{function} needs the estimates of the fit, and the tree has lost the group 'fit'; "
+            "fit the model again."
+        )
     if refits and not penalised and "penalty" in tree.attrs:
         raise ResultError(
             f"{function} needs a fit without a penalty: the deviance of a penalised one is not the "

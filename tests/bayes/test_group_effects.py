@@ -17,7 +17,7 @@ from expfam_glm.bayes.prior import QUICK as PLAIN
 from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.bayes.whiten import whitened_groups
-from expfam_glm.errors import ArgumentError, ResultError
+from expfam_glm.errors import ArgumentError, DataError, ResultError
 
 QUICK = {"mode": "FAST_COMPILE"}
 DENSITY = 1e-10
@@ -130,6 +130,34 @@ def test_what_ignores_group_effects_is_refused() -> None:
     for refused in (model.laplace, model.fit):
         with pytest.raises(ArgumentError, match=r"takes no group effects \(… \| g\)"):
             refused()
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "reason"),
+    [
+        *((name, "poisson", f"'{name}' is taken") for name in ("coef", "draw", "obs_id", "beta")),
+        ("phi", "gamma", "'phi' is taken"),
+        ("alpha", "negative_binomial", "'alpha' is taken"),
+        ("a/b", "poisson", "a name with a '/' cannot stand there"),
+        ("effect_g", "poisson", "'effect_g' is taken"),
+        ("b_g", "poisson", "'b_g' is taken"),
+    ],
+)
+def test_groups_with_a_name_that_the_result_needs(name: str, family: str, reason: str) -> None:
+    given = data()
+    given |= {"y": given["y"] + 1, name: given["g"]}
+    model = eg.GLM(f"y ~ x + (1 | g) + (1 | `{name}`)", given, family=family, link="log")
+    for road in (model.prior_predictive, model.to_pymc, model.sample):
+        with pytest.raises(DataError, match=f"'{name}'.*{reason}; rename the column"):
+            road()
+
+
+def test_groups_with_a_name_that_the_model_of_pymc_needs() -> None:
+    given = data()
+    model = eg.GLM("y ~ x + (1 | X)", given | {"X": given["g"]}, family="poisson")
+    with pytest.raises(DataError, match="'X' is taken; rename the column"):
+        model.to_pymc()
+    assert "X" in model.prior_predictive(draws=2)["prior"].dims
 
 
 def test_predictions_for_the_population() -> None:

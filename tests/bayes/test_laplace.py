@@ -110,3 +110,17 @@ def test_free_shapes_are_drawn_too() -> None:
 def test_priors_without_a_gradient_are_refused(priors: Any) -> None:
     with pytest.raises(ArgumentError, match=r"use sample\(\)"):
         laplace(problem("poisson"), priors=priors)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"draws": 3, "chains": 1}, "chains=1 times draws=3 are too few .* 25 draws at least"),
+        ({"draws": 6, "chains": 4}, "too few"),
+        ({"log_likelihood": "no"}, "log_likelihood='no' must be True or False"),
+        ({"posterior_predictive": "no"}, "posterior_predictive='no' must be True or False"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        laplace(problem("poisson"), **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from expfam_glm.bayes.sample import sample
@@ -24,6 +25,10 @@ from tests.problems import problem
         ("nutpie", {"target_accept": 1.5}, r"must be a number in \(0, 1\)"),
         ("nutpie", {"cores": 0}, "cores=0 must be a whole number"),
         ("nutpie", {"maxdepth": 0}, "maxdepth=0 must be a whole number from 1"),
+        ("nutpie", {"maxdepth": -1}, "maxdepth=-1 cannot be used"),
+        ("nutpie", {"log_likelihood": "no"}, "log_likelihood='no' must be True or False"),
+        ("nutpie", {"posterior_predictive": 1}, "posterior_predictive=1 must be True or False"),
+        ("nutpie", {"progressbar": "a"}, "progressbar='a' must be True or False"),
         ("pymc", {"maxdepth": 3}, "takes no argument 'maxdepth'"),
         ("pymc", {"initvals": {}}, "takes no argument 'initvals'"),
     ],
@@ -33,6 +38,17 @@ def test_what_no_sampler_takes_is_refused_with_a_hint(
 ) -> None:
     with pytest.raises(ArgumentError, match=message):
         sample(problem("poisson"), nuts_sampler=sampler, **keywords)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::expfam_glm.errors.SamplingWarning")  # compared, not trusted
+def test_a_seed_of_more_than_64_bits() -> None:
+    quick = {"draws": 30, "tune": 50, "chains": 2, "progressbar": False}
+    first, again, other = (
+        sample(problem("poisson"), random_seed=seed, **quick)["posterior"]["beta"].values
+        for seed in (2**70, 2**70, 2**70 + 1)
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def test_what_a_sampler_takes_is_passed_on() -> None:

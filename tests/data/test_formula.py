@@ -116,6 +116,20 @@ def test_unknown_names(text: str, message: str) -> None:
         ("y ~ x - offset(t)", r"offset\(-x\)"),
         ("y ~ offset(t):x", "in an interaction"),
         ("y ~ 2:x", r"a number in an interaction.*I\(2 \* x\)"),
+        *(
+            (f"y ~ {t}", "a number in an interaction")
+            for t in (
+                "x + 0:f",
+                "0:x",
+                "x:0",
+                "x + 0*f",
+                "0 %in% f",
+                "x + -1:f",
+                "x + (0:f)",
+            )
+        ),
+        ("y ~ ``", "`` names no column"),
+        ("y ~ x + ``:z", "`` names no column"),
         ("y ~ x +", "cannot read the formula 'y ~ x \\+': "),
         ("y ~ x z", "Missing operator"),
         ("y ~ (x", "cannot read"),

@@ -259,6 +259,20 @@ def test_too_many_distinct_rows_are_refused(file, monkeypatch):
         eg.GLM("count ~ x", file, family="poisson").compress()
 
 
+def test_columns_of_lists_and_the_row_of_an_infinite_value(tmp_path):
+    path = tmp_path / "odd.parquet"
+    for values, says in (
+        ([[1.0], [2.0], [3.0]], "'x' must be one column, but each of its values is a list"),
+        ([{"a": 1}] * 3, "'x' must be one column, but each of its values is a struct"),
+        ([np.inf, 2.0, 3.0], r"'x' has infinite values \(row 0: inf\)"),
+        ([1.0, np.inf, 3.0], r"'x' has infinite values \(row 1: inf\)"),
+    ):
+        pq.write_table(pa.table({"y": [1.0, 2.0, 4.0], "x": values}), path)
+        for formula in ("y ~ x", "y ~ scale(x)") if "row" in says else ("y ~ x",):
+            with pytest.raises(DataError, match=says):
+                eg.GLM(formula, path, family="poisson")
+
+
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="no file or folder"):
         eg.GLM("y ~ x", tmp_path / "none.parquet", family="poisson")

@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import toeplitz
 
 import expfam_glm as eg
-from expfam_glm.errors import ArgumentError, CorrelationError, DataError
+from expfam_glm.errors import ArgumentError, CorrelationError, DataError, FitWarning
 from expfam_glm.gee import lagged
 from expfam_glm.gee.lagged import inverse_factor
 from tests.gee.dense import dense_gee
@@ -132,6 +132,7 @@ def test_a_custom_correlation_knows_distances_in_days(seizures):
         (lambda a, t: np.full((len(t),) * 2, np.nan), "missing"),
         (lambda a, t: 2 * np.eye(len(t)), "diagonal"),
         (lambda a, t: np.tri(len(t)), "not symmetric"),
+        (lambda a, t: np.eye(len(t)) + 0j, "is complex"),
         (lambda a, t: t["x"], r"failed at alpha = .*IndexError"),
         (lambda a, t: 3 * a[0] - (3 * a[0] - 1) * np.eye(len(t)), "not positive definite"),
     ],
@@ -139,6 +140,53 @@ def test_a_custom_correlation_knows_distances_in_days(seizures):
 def test_what_a_custom_function_may_not_return(seizures, function, says):
     with pytest.raises(CorrelationError, match=says):
         fit_of(seizures, eg.correlation.Custom(function, 0.4, bounds=(0.39, 0.9)))
+
+
+@pytest.mark.filterwarnings("ignore:.* clusters are few")  # numbers are compared, not trusted
+@pytest.mark.parametrize(
+    ("rows", "correlation", "says"),
+    [
+        (16_100, "toeplitz", r"a cluster of 16090 rows is too large .* 2\.1 GB"),
+        (2_010, "unstructured", "2010 distinct times has 2019045 parameters, for 2 clusters"),
+    ],
+)
+def test_matrices_beyond_memory_are_refused(rows, correlation, says):
+    y = np.tile([0.0, 1.0], rows // 2)
+    model = eg.GLM.from_arrays(y, np.ones((rows, 1)), family="normal")
+    with pytest.raises(CorrelationError, match=says):
+        model.gee(np.arange(rows) < 10, correlation, time=np.arange(rows))
+
+
+def off_diagonal(value, times):
+    return np.where(np.eye(len(times)) > 0, 1.0, value)
+
+
+@pytest.mark.parametrize(
+    ("function", "start", "bounds", "says", "same_as"),
+    [
+        (lambda a, t: np.eye(len(t)), [0.7], None, "alpha a .* not determined", "independence"),
+        (
+            lambda a, t: off_diagonal(a[0] + a[1], t),
+            [0.1, 0.1], None, "alpha a, b .* not determined", "exchangeable",
+        ),
+        (
+            lambda a, t: off_diagonal(a[1] + 0 * a[0], t),
+            [0.1, 0.1], None, "alpha a of .* not determined", "exchangeable",
+        ),
+        (
+            lambda a, t: off_diagonal(-a[0], t), [0.1], (0, 0.2),
+            "alpha a .* at its bound", "independence",
+        ),
+    ],
+)  # fmt: skip
+def test_an_alpha_that_the_data_do_not_tell(seizures, function, start, bounds, says, same_as):
+    custom = eg.correlation.Custom(function, start, bounds=bounds, names="ab"[: len(start)])
+    with pytest.warns(FitWarning, match=says):
+        tree = fit_of(seizures, custom)
+    np.testing.assert_allclose(
+        tree["fit"]["beta"], fit_of(seizures, same_as)["fit"]["beta"], rtol=1e-8
+    )
+    assert np.isnan(eg.association(tree, correlation=custom)["se_alpha"]).all()
 
 
 @pytest.mark.filterwarnings("ignore:.* clusters are few")  # numbers are compared, not trusted
@@ -171,8 +219,9 @@ def test_irregular_times_have_no_lags(seizures):
 
 def test_no_pairs_within_m(seizures):
     far = seizures.assign(when=10 * seizures["visit"])
-    with pytest.raises(CorrelationError, match=r"no two rows .* are 9 or less apart"):
-        fit_of(far, eg.correlation.MDependent(9), time="when")
+    for stationary in (True, False):
+        with pytest.raises(CorrelationError, match=r"no two rows .* are 9 or less apart"):
+            fit_of(far, eg.correlation.MDependent(9, stationary=stationary), time="when")
 
 
 def test_the_bound_of_neighbours_is_named():

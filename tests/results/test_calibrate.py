@@ -78,6 +78,26 @@ def test_what_is_no_covariance_is_refused(model: eg.GLM, bayes: xr.DataTree) -> 
         eg.calibrate(bayes, other.fit())
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"family": "negative_binomial"}, "family poisson .* of the model that was sampled"),
+        ({"link": "sqrt"}, "link log and .* the link sqrt"),
+        ({"data": eg.load_data("seizures")[:40]}, r"different responses \(236 and 40 rows"),
+        ({"formula": "visit ~ lbase + age"}, "different responses"),
+    ],
+)
+def test_a_covariance_of_another_model_is_refused(
+    bayes: xr.DataTree, changed: dict[str, Any], message: str
+) -> None:
+    given = {"formula": "seizures ~ lbase + age", "data": eg.load_data("seizures"),
+             "family": "poisson"}  # fmt: skip
+    family = eg.families.negative_binomial(1.0) if "family" in changed else "poisson"
+    tree = eg.GLM(**given | changed | {"family": family}).fit()
+    with pytest.raises(ResultError, match=message):
+        eg.calibrate(bayes, tree)
+
+
 @pytest.mark.slow
 def test_coverage_is_nominal_where_the_variance_is_wrong() -> None:
     """Counts with a variance that grows with x: Poisson intervals are too short, HC0's are not."""

@@ -135,6 +135,17 @@ def test_refusals(line: eg.GLM) -> None:
     quiet = {"simulations": 3, "progressbar": False}
     with pytest.raises(ArgumentError, match="road='predict' is not known"):
         coverage(line, {"A": "predict"}, **quiet)
+    for roads, message in (
+        ("fit", "roads='fit' must map names"),
+        ({"a": ("fit", "cov")}, r"roads\['a'\].* must be the name of a method"),
+        ({"a": ("gee",)}, r"roads\['a'\].* must be the name of a method"),
+        ({"a": "gee"}, r"roads\['a'\]: gee\(\) .* missing a required argument: 'groups'"),
+        ({"a": ("fit", {"zz": 1})}, r"roads\['a'\]: fit\(\) .*unexpected keyword .*'zz'"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            coverage(line, roads, **quiet)
+    with pytest.raises(ArgumentError, match="simulate='normal' must be a Family"):
+        coverage(line, MLE, simulate="normal", **quiet)
     with pytest.raises(ArgumentError, match="unknown: 'z'"):
         coverage(line, MLE, truth={"Intercept": 1.0, "x": 1.0, "z": 2.0}, **quiet)
     with pytest.raises(ArgumentError, match="missing: 'x'"):

@@ -1,0 +1,44 @@
+"""Whether the squares of responses and columns, of which variances are made, are doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from expfam_glm.errors import DataError
+
+_TINY = np.finfo(float).tiny  # below, doubles lose their digits
+
+
+def check_columns(X: np.ndarray, labels: Sequence[str], *, part: bool) -> None:
+    """Refuse columns of X whose squares overflow, or vanish where X is not a part of more rows."""
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->j", X, X)
+    for j in map(int, np.flatnonzero(~((squares >= _TINY) & (squares < np.inf)))):
+        _check(f"the column {labels[j]}", float(np.abs(X[:, j]).max()), squares[j], part)
+
+
+def check_response(
+    y: np.ndarray, name: str, weight: float, variance: Callable[[], float], *, part: bool
+) -> None:
+    """Refuse responses whose squares overflow or vanish, or overflow in Pearson's χ².
+
+    `weight` is Σ f w, `variance` gives that of a response at their mean.
+    """
+    largest = max(float(y.max()), -float(y.min()))
+    with np.errstate(all="ignore"):
+        square = np.float64(largest) ** 2
+        if np.isinf(square * weight) and np.isfinite(square):
+            square = np.nanmax([square, largest / np.float64(variance()) * largest * weight])
+    _check(f"the response {name}", largest, square, part)
+
+
+def _check(what: str, largest: float, square: float, part: bool) -> None:
+    """Refuse values whose square, or the sum of whose squares, is no double."""
+    if square == np.inf or (0 < largest and square < _TINY and not part):
+        far = "large" if square == np.inf else "small"
+        raise DataError(
+            f"{what} has values of up to {largest:.3g}, too {far} for floating-point numbers to "
+            f"hold their squares; rescale it, as by dividing by 1e{np.floor(np.log10(largest)):g}."
+        )
