@@ -89,6 +89,7 @@ def fits(formula, datasets, options, **more):
     ]
 
 
+@pytest.mark.slow
 def test_partitions_give_the_numbers_of_memory(table, frame, monkeypatch):
     monkeypatch.setattr(source, "BATCH_ROWS", 150)
     options = {"family": "poisson", "exposure": "e", "freq_weights": "w", "missing": "drop"}
