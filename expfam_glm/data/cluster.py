@@ -8,6 +8,7 @@ nothing but the graph of the tasks is held.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, reduce
 from itertools import accumulate
@@ -55,7 +56,10 @@ def on_cluster[T](
     work, add : callable
     """
     delayed = need("dask", "dask").delayed
-    sent = need("cloudpickle", "dask").dumps((tables, work, add))
+    cloudpickle = need("cloudpickle", "dask")
+    with warnings.catch_warnings():  # it looks functions up in every module there is, old ones too
+        warnings.simplefilter("ignore", DeprecationWarning)
+        sent = cloudpickle.dumps((tables, work, add))
     starts = [0, *accumulate(lengths)]
     sums = [
         delayed(_one)(sent, part, start) for part, start in zip(parts, starts[:-1], strict=True)
