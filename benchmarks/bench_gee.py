@@ -14,8 +14,9 @@ differ (AR(1) and unstructured), and so do the solutions, by less than sampling 
 
 Ratios to the fastest other program, arrays and whole call, two shared and busy cores, 2026-11-22:
 1,000 x 5 exchangeable 9 and 4; 10,000 x 10 exchangeable 68 and 52, AR(1) 63 and 36, unstructured
-128 and 167; 100,000 x 10 exchangeable 44 and 45. The curve: 2.8, 1.1, 0.9 and 1.1 µs a row for 10³,
-10⁴, 10⁵ and 10⁶ clusters of 10 rows; extra memory 1.7 to 1.9 times the data.
+128 and 167; 100,000 x 10 exchangeable 44 and 45. The curve, nothing else running: 1.8, 1.2, 0.9 and
+0.7 µs a row for 10³, 10⁴, 10⁵ and 10⁶ clusters of 10 rows; extra memory 3.5, 2.2, 1.8 and 1.7 times
+the data.
 """
 
 from __future__ import annotations

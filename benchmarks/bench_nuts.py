@@ -21,10 +21,10 @@ The gradient beside two products with X, one thread, smallest of 200 times, load
 negative binomial with a free shape 2.8 and 0.8 (X itself is held column by column and in blocks
 that stay in cache, which the two products with the whole of it are not). Under a load of 7, where
 caches are shared, at 10⁴: 2.4, 1.6, 2.4, 0.5 and 3.0.
-Nothing else running, but on a slow stretch of the machine: plain, against Bambi's default sampler
-on two cores, 3.7 in total time and 2.6 of sampling alone (ours 21.0 s, 8,348 effective draws; on an
-earlier state, under load 8, 8.9 and 6.7); small, against rstanarm on two cores, 0.8 and 0.3 (ours
-6.8 s); from data to the first draw 1.2 s in the first process and in later ones (Bambi 22 s).
+Nothing else running, machine slow: plain, against Bambi's default sampler on two cores, 4.8 in
+total time and 3.4 of sampling alone, against rstanarm 3.5 and 3.4 (ours 15.0 s, 8,348 effective
+draws); small, against Bambi 1.5 and 1.2, against rstanarm on two cores, compiled ahead, 0.7 and 0.3
+(ours 6.7 s); from data to the first draw 1.2 s in the first process and in later ones (Bambi 22 s).
 Chains of ours run one after another: with two threads small took 6.1 s instead of 2.5 and plain 21
 to 24 s instead of 14 to 15 (in one process, after a first run that is 5 s slower). The other rows
 are unmeasured.
