@@ -43,7 +43,7 @@ _NARROW = 40
 def weighted_gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
     """XᵀWX of a block, symmetric to the last bit."""
     n, p = X.shape
-    if p > _NARROW and W.min() >= 0:
+    if p > _NARROW and W.min(initial=0.0) >= 0:
         rooted = np.multiply(X, np.sqrt(W)[:, None], out=_scratch(X.shape))
         return rooted.T @ rooted  # NumPy computes one triangle and copies it
     scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
