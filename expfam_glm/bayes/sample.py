@@ -25,7 +25,7 @@ from expfam_glm.tree import check_options, common_attrs
 
 _SAMPLERS = ("nutpie", "pymc", *OF_JAX)
 _ROADS = ("auto", "kernels", "graph")
-_SHORT, _SHORT_ON_GRAPH, _SHORT_WITH_EFFECTS, _LONG = 200, 400, 400, 1000  # draws of adaptation
+_SHORT, _MIDDLE, _LONG = 200, 400, 1000  # draws of adaptation
 
 
 def sample(
@@ -62,11 +62,7 @@ def sample(
     random_seed = check_options(None, chains, draws, random_seed)
     chosen = _road(problem, applied, nuts_sampler, road)
     if tune is None:  # whitened at the mode, only the step size is left to be found
-        short = _SHORT_WITH_EFFECTS if problem.frame.effects else _SHORT
-        if chosen == "graph" and applied.separable and not problem.frame.effects:
-            tune = _SHORT_ON_GRAPH
-        else:
-            tune = short if chosen == "kernels" and applied.shrunk is None else _LONG
+        tune = _adaptation(problem, applied, chosen)
     if applied.shrunk is not None:  # a funnel, which takes small steps
         keywords = {"target_accept": 0.95} | keywords
     settings = {
@@ -103,6 +99,15 @@ def sample(
     tree = posterior_tree(rows, applied, found, wanted, attrs, random_seed)
     tree.attrs |= diagnose(tree)
     return tree
+
+
+def _adaptation(problem: Problem, applied: Applied, chosen: str) -> int:
+    """How many draws adapt: few where nutpie moves in coordinates that are nearly N(0, I)."""
+    effects = bool(problem.frame.effects)
+    whitened = chosen == "kernels" or (chosen == "graph" and applied.separable and not effects)
+    if not whitened or applied.shrunk is not None:
+        return _LONG
+    return _SHORT if chosen == "kernels" and not effects else _MIDDLE
 
 
 def _road(problem: Problem, applied: Applied, nuts_sampler: str, road: str) -> str:

@@ -10,6 +10,8 @@ import xarray as xr
 
 from expfam_glm.errors import DataError
 
+TREES = {"MLE": "mle.nc", "GEE": "gee.nc", "Bayes": "bayes.nc"}  # each road's file
+
 
 class Steps:
     """Prints each step with the seconds since the beginning."""
@@ -30,9 +32,6 @@ def make_folder(out: Path) -> None:
             f"the folder --out {out} cannot be made: {error.strerror or error}. Name one that is "
             "not there yet, or a folder that can be written to."
         ) from error
-
-
-TREES = {"MLE": "mle.nc", "GEE": "gee.nc", "Bayes": "bayes.nc"}  # each road's file
 
 
 def write_trees(trees: Mapping[str, xr.DataTree], out: Path, steps: Steps) -> None:

@@ -12,6 +12,8 @@ from scipy import stats
 import expfam_glm as eg
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import Prior
+from expfam_glm.bayes.priors import apply
+from expfam_glm.bayes.sample import _adaptation
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 SAME = 1e-10
@@ -85,3 +87,19 @@ def test_a_users_extension_samples_in_few_steps() -> None:
         )  # fmt: skip
     assert int(tree["sample_stats"]["depth"].max()) <= 4
     assert tree["posterior"]["beta"].dims == ("chain", "draw", "coef")
+
+
+@pytest.mark.parametrize(
+    ("priors", "chosen", "draws"),
+    [
+        ("default", "kernels", 200),
+        ("default", "graph", 400),
+        ("default", "pymc", 1000),
+        ({"z": pm.HalfNormal.dist(1.0)}, "graph", 1000),
+        (Prior("Horseshoe", nonzero=1), "kernels", 1000),
+        (Prior("Horseshoe", nonzero=1), "graph", 1000),
+    ],
+)
+def test_adaptation_is_short_where_all_coordinates_are_whitened(priors, chosen, draws) -> None:
+    problem = model_of().problem
+    assert _adaptation(problem, apply(problem, priors), chosen) == draws
