@@ -328,7 +328,14 @@ def group(variables: Variables, coords: xr.Coordinates, **attrs: str | float) ->
     used = {dim for dims, *_ in variables.values() for dim in dims}
     indexes = {dim: index for dim, index in coords.xindexes.items() if dim in used}
     chosen = xr.Coordinates({dim: coords.variables[dim] for dim in indexes}, indexes=indexes)
-    return xr.Dataset(variables, coords=chosen, attrs=attrs)
+    stored = {name: _stored(*entry) for name, entry in variables.items()}
+    return xr.Dataset(stored, coords=chosen, attrs=attrs)
+
+
+def _stored(dims: tuple[str, ...], values: Any, attrs: Any = None) -> xr.Variable:
+    """A variable of the values; numbers and text skip the search for other libraries' arrays."""
+    array = np.asarray(values)
+    return xr.Variable(dims, array, attrs, fastpath=array.dtype.kind in "biufcU")
 
 
 def _storable(values: Any) -> np.ndarray:
