@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NoReturn
 
 import numpy as np
 
 from expfam_glm.data.codes import Coded, code
-from expfam_glm.errors import DataError, show_rows
+from expfam_glm.errors import CorrelationError, DataError, show_rows
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.times import numbers
+from expfam_glm.gee.whole import MANY, Totals, Whole
 
 _LONGEST = 1e150  # beyond, products of distances are no longer numbers
 
@@ -29,6 +31,7 @@ class Clusters:
     labels: np.ndarray  # (K,) as given by the user
     time: np.ndarray | None  # (n,) as given, or positions; None where it has no meaning
     waves: Coded | None  # distinct times of all clusters, ascending
+    of: Whole | None = None  # what these clusters are a part of, where they are read in batches
 
     @property
     def count(self) -> int:
@@ -46,6 +49,13 @@ class Clusters:
         sizes = self.sizes.astype(np.int64)
         return int(np.sum(sizes * (sizes - 1)) // 2)
 
+    @property
+    def totals(self) -> Totals:
+        """Of all clusters, of which these may be a part."""
+        if self.of is not None:
+            return self.of.totals
+        return Totals(self.count, self.order.shape[0], self.pairs, self.largest)
+
     @cached_property
     def cluster(self) -> np.ndarray:
         """(n,) the cluster of each row."""
@@ -60,7 +70,7 @@ class Clusters:
     def instants(self) -> np.ndarray:
         """(n,) times as numbers; dates in days since the first one."""
         assert self.time is not None
-        return numbers(self.time)
+        return numbers(self.time, None if self.of is None else self.of.first)
 
     @cached_property
     def gaps(self) -> np.ndarray:
@@ -69,6 +79,31 @@ class Clusters:
         gaps[1:] = np.diff(self.instants)
         gaps[self.starts] = np.inf
         return gaps
+
+    @property
+    def example(self) -> Any:
+        """The label of the largest cluster."""
+        known = None if self.of is None else self.of.example
+        return self.labels[0] if known is None else known.label
+
+    @property
+    def planned(self) -> np.ndarray:
+        """The distinct times of all clusters, each of which has a place in a matrix."""
+        assert self.waves is not None
+        if self.of is not None and self.of.times.values is None:
+            raise CorrelationError(
+                f"there are more than {MANY} distinct times, and this working correlation has a "
+                "place for each. Give planned occasions as time=, or use correlation='ar1' or "
+                "'exchangeable'."
+            )
+        return self.waves.levels
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Times between neighbours of all clusters; in batches, the distinct ones."""
+        if self.of is not None:
+            return self.of.steps
+        return self.gaps[np.isfinite(self.gaps)]
 
     @cached_property
     def whole(self) -> Piece:
@@ -137,6 +172,7 @@ def arrange(
     *,
     metric: bool = False,
     within: Sequence[np.ndarray] = (),
+    of: Whole | None = None,
 ) -> Clusters:
     """Sort rows into clusters.
 
@@ -151,6 +187,8 @@ def arrange(
     within : sequence of ndarray (n,)
         Labels by which the rows of a cluster are sorted, if there is no time; the first counts
         most.
+    of : Whole, optional
+        What these clusters are a part of; one of them is then enough.
 
     Returns
     -------
@@ -165,12 +203,8 @@ def arrange(
     groups = np.asarray(groups)
     _refuse_missing(groups, "groups")
     levels, codes = code(groups)
-    if levels.shape[0] < 2:
-        raise DataError(
-            f"groups has one cluster only ({levels[0]!s}, {codes.shape[0]} rows); generalised "
-            "estimating equations need several. Name the column that tells the clusters apart, or "
-            "use fit()."
-        )
+    if levels.shape[0] < 2 and of is None:
+        refuse_one(levels[0], codes.shape[0])
     sizes = np.bincount(codes)
     ranking = np.argsort(-sizes, kind="stable")
     rank = np.empty_like(ranking)
@@ -189,7 +223,7 @@ def arrange(
                 f"in time; found {show_rows(time, np.arange(time.shape[0]) < 3)}. Use "
                 "correlation='unstructured' for named occasions."
             )
-        moments = code(time)
+        moments = code(time) if of is None else of.coded(time)
         order = _sorted((cluster, moments.codes))
         waves = Coded(moments.levels, moments.codes[order])
         time = time[order]
@@ -201,11 +235,20 @@ def arrange(
         labels=levels[ranking],
         time=time,
         waves=waves,
+        of=of,
     )
     _refuse_twice(arranged)
     if metric:
         _refuse_extremes(arranged)
     return arranged
+
+
+def refuse_one(label: Any, rows: int) -> NoReturn:
+    """One cluster only."""
+    raise DataError(
+        f"groups has one cluster only ({label!s}, {rows} rows); generalised estimating equations "
+        "need several. Name the column that tells the clusters apart, or use fit()."
+    )
 
 
 def _sorted(keys: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -247,10 +290,12 @@ def _refuse_twice(clusters: Clusters) -> None:
     if twice.size:
         first = twice[0]
         rows = sorted(clusters.order[[first, first + 1]].tolist())
+        # the rows of a batch are not numbered as those of the data
+        where = "" if clusters.of is not None else f" (rows {rows[0]} and {rows[1]})"
         assert clusters.time is not None
         raise DataError(
             f"time {clusters.time[first]!s} occurs more than once in cluster "
-            f"{clusters.labels[cluster[first]]!s} (rows {rows[0]} and {rows[1]}), and so do "
+            f"{clusters.labels[cluster[first]]!s}{where}, and so do "
             f"{twice.size - 1} other(s); the correlation needs distinct times within a cluster. "
             "Correct the times, leave time= out to use the order of rows, or use "
             "correlation='exchangeable'."
@@ -268,7 +313,8 @@ def _refuse_extremes(clusters: Clusters) -> None:
         first = int(np.argmax(bad)) if bad.any() else int(np.argmax(clusters.instants))
         raise DataError(
             f"distances in time cannot be calculated with: {clusters.time[first]!s} in cluster "
-            f"{clusters.labels[clusters.cluster[first]]!s} (row {clusters.order[first]}) is too "
-            "near to the time before it, or too far from the other times, for floating-point "
-            "numbers. Give times in another unit, or since a later origin."
+            f"{clusters.labels[clusters.cluster[first]]!s}"
+            f"{'' if clusters.of is not None else f' (row {clusters.order[first]})'} is too near "
+            "to the time before it, or too far from the other times, for floating-point numbers. "
+            "Give times in another unit, or since a later origin."
         )

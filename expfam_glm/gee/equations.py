@@ -1,16 +1,20 @@
 """The equations Σ D_kᵀ V_k⁻¹ (y_k − μ_k) = 0 at one β, as least squares on whitened rows.
 
 Arrays in, arrays out: y, X, w, offset in the row order of the data, a structure that knows the
-clusters. With r = A^(−½)(y − μ), T from the structure, W = T A^(−½) D and e = T r:
-B = WᵀW/φ, U = Wᵀe/φ, and the score of cluster k is the sum of its rows of W·e, over φ.
+clusters. All that is asked of the rows is a sum over parts of whole clusters: of one part where
+they are in memory, of many where they are read in batches (`expfam_glm.gee.streamed`). With
+r = A^(−½)(y − μ), T from the structure, W = T A^(−½) D and e = T r: B = WᵀW/φ, U = Wᵀe/φ, and the
+score of cluster k is the sum of its rows of W·e, over φ.
 """
 
 from __future__ import annotations
 
+import operator
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from typing import NamedTuple
+from functools import cached_property, partial, reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,16 +48,58 @@ class Rows(NamedTuple):
     span: tuple[float, float]  # the lowest and the highest η
 
 
+class Sums(NamedTuple):
+    """What the moments are made of; all NaN where β is not admissible."""
+
+    pearson: float  # Σr²
+    signal: float
+    span: tuple[float, float]
+    pairs: np.ndarray  # sums of r_i r_j, as the structure wants them
+
+    def __add__(self, other: object) -> Sums:
+        if not isinstance(other, Sums):
+            return NotImplemented
+        span = min(self.span[0], other.span[0]), max(self.span[1], other.span[1])
+        return Sums(
+            self.pearson + other.pearson, self.signal + other.signal, span, self.pairs + other.pairs
+        )
+
+
+class Squares(NamedTuple):
+    """[W | e]ᵀ[W | e] (p + 1, p + 1) and scores, φ times those of the clusters.
+
+    The scores of several parts are a triangle with the same product scoresᵀ scores.
+    """
+
+    gram: np.ndarray
+    scores: np.ndarray  # (K, p)
+
+    def __add__(self, other: object) -> Squares:
+        if not isinstance(other, Squares):
+            return NotImplemented
+        return Squares(self.gram + other.gram, join(self.scores, other.scores))
+
+
 class State(NamedTuple):
     """Everything at one β; the dispersion is a(φ)."""
 
     beta: np.ndarray  # (p,)
-    rows: Rows
+    sums: Sums
     dispersion: float
     parameter: np.ndarray
     bread: Factor  # of WᵀW = φB
-    scores: np.ndarray  # (K, p), times φ
+    scores: np.ndarray  # (K, p) as in `Squares`
     step: np.ndarray  # (p,) B⁻¹U
+
+
+class _Both[T](NamedTuple):
+    """Two sums from one pass."""
+
+    sums: Sums
+    more: T
+
+    def __add__(self, other: Any) -> _Both[T]:
+        return _Both(self.sums + other.sums, self.more + other.more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +116,7 @@ class Equations:
     ddof: str = "none"
     dispersion: float | None = None  # a(φ), if it is given
     parameter: np.ndarray | None = None  # of the working correlation, if it is given
+    occasions: Callable[[], np.ndarray] | None = None  # () → (n,) numbers of times, by cluster
 
     def __post_init__(self) -> None:
         if self.ddof not in DDOF:
@@ -78,7 +125,7 @@ class Equations:
             raise ArgumentError(f"phi={self.dispersion!r} must be a positive number.")
         if self.phi_count <= 0:
             raise DataError(
-                f"{self.y.shape[0]} rows and {self.X.shape[1]} coefficients: phi = Σr²/(n − p) "
+                f"{self.n} rows and {self.X.shape[1]} coefficients: phi = Σr²/(n − p) "
                 "cannot be estimated. Give phi=, or leave terms out."
             )
 
@@ -90,8 +137,24 @@ class Equations:
     @property
     def phi_count(self) -> int:
         """The divisor of Σr² in φ."""
-        n, p = self.X.shape
-        return n if self.ddof == "geepack" or self.dispersion is not None else n - p
+        held = self.ddof == "geepack" or self.dispersion is not None
+        return self.n if held else self.n - self.X.shape[1]
+
+    @property
+    def n(self) -> int:
+        """How many rows there are, in all parts."""
+        return self.y.shape[0]
+
+    @property
+    def cluster_count(self) -> int:
+        """K, in all parts."""
+        return self.structure.clusters.totals.clusters
+
+    def total[T](
+        self, function: Callable[[Equations], T], add: Callable[[T, T], T] = operator.add
+    ) -> T:
+        """The sum of a function of the equations of each part; these are all of them."""
+        return function(self)
 
     @cached_property
     def sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -117,7 +180,25 @@ class Equations:
         return self.structure.clusters.pieces(self.most, equal=self.structure.equal_sizes)
 
     def rows(self, beta: np.ndarray) -> Rows | None:
-        """d and r at β; None where β is not admissible."""
+        """d and r of the rows that are here; None where β is not admissible."""
+        known = self._last.get("beta")
+        if known is None or not np.array_equal(known, beta):
+            self._last.clear()  # before there are others
+            self._last.update(rows=self._rows(beta), beta=beta)
+        rows: Rows | None = self._last["rows"]
+        return rows
+
+    @cached_property
+    def _last(self) -> dict[str, Any]:
+        return {}
+
+    def at(self, state: State) -> Rows:
+        """d and r of the rows that are here, where equations were evaluated."""
+        rows = self.rows(state.beta)
+        assert rows is not None
+        return rows
+
+    def _rows(self, beta: np.ndarray) -> Rows | None:
         y, X, w, offset = self.sorted
         space = self.link.image(self.family.mean_space)
         kernel = row_kernel(self.family, self.link, ("mu", "slope", "variance"))
@@ -164,24 +245,71 @@ class Equations:
         slopes: np.ndarray = (ends[0] - ends[1]) / (2 * h)
         return slopes
 
-    def moments(self, rows: Rows) -> tuple[float, np.ndarray]:
+    def sums(self, beta: np.ndarray) -> Sums:
+        """What this part adds to the moments at β."""
+        rows = self.rows(beta)
+        if rows is None:
+            return Sums(np.nan, np.nan, (np.nan, np.nan), np.array(np.nan))
+        known = self.known is not None
+        pairs = np.zeros(()) if known else self.structure.pair_sums(rows.r)
+        return Sums(rows.pearson, rows.signal, rows.span, pairs)
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """The parameter of the working correlation, where it is no estimate."""
+        if self.parameter is None and self.structure.alpha_dims is None:
+            return np.empty(0)
+        return self.parameter
+
+    def moments(self, sums: Sums) -> tuple[float, np.ndarray]:
         """a(φ) and the parameter of the working correlation."""
-        if rows.pearson <= (1e3 * _EPS) ** 2 * rows.signal:
+        if sums.pearson <= (1e3 * _EPS) ** 2 * sums.signal:
             raise CorrelationError(
                 "the fit is perfect: the residuals are rounding errors, so neither phi and alpha "
                 "nor standard errors can be estimated. Check the response and the terms."
             )
-        dispersion = self.dispersion or rows.pearson / self.phi_count
-        if self.parameter is not None:
-            return dispersion, self.parameter
-        return dispersion, self.structure.moments(rows.r, dispersion, self.lost)
+        dispersion = self.dispersion or sums.pearson / self.phi_count
+        if self.known is not None:
+            return dispersion, self.known
+        return dispersion, self.structure.estimate(sums.pairs, dispersion, self.lost)
+
+    def moments_at(self, beta: np.ndarray) -> tuple[float, np.ndarray] | None:
+        """The moments at β; None where it is not admissible."""
+        sums = self.total(partial(Equations.sums, beta=beta))
+        return self.moments(sums) if np.isfinite(sums.pearson) else None
+
+    def _with_moments[T](
+        self, beta: np.ndarray, function: Callable[[Equations, np.ndarray, np.ndarray], T]
+    ) -> tuple[Sums, float, np.ndarray, T] | None:
+        """Moments at β, and the sum of a function of each part, β and the parameter.
+
+        Both come from one pass over the parts where the parameter is known before.
+        """
+        known = self.known
+        if known is None:
+            sums = self.total(partial(Equations.sums, beta=beta))
+        else:
+            sums, more = self.total(
+                lambda part: _Both(part.sums(beta), function(part, beta, known))
+            )
+        if not np.isfinite(sums.pearson):
+            return None
+        dispersion, parameter = self.moments(sums)
+        if known is None:
+            more = self.total(lambda part: function(part, beta, parameter))
+        return sums, dispersion, parameter, more
 
     def score(self, beta: np.ndarray) -> np.ndarray | None:
-        """φU alone, which takes two passes over X; None where β is not admissible."""
+        """φU alone, without B; None where β is not admissible."""
+        found = self._with_moments(beta, Equations._score)
+        return None if found is None else found[3]
+
+    def _score(self, beta: np.ndarray, parameter: np.ndarray) -> np.ndarray:
+        """What this part adds to φU."""
         rows = self.rows(beta)
         if rows is None:
-            return None
-        root = self.structure.root(self.moments(rows)[1])
+            return np.full(beta.size, np.nan)
+        root = self.structure.root(parameter)
         X = self.sorted[1]
 
         def one(piece: Piece) -> np.ndarray:
@@ -211,24 +339,48 @@ class Equations:
     def _memory(self) -> threading.local:
         return threading.local()
 
-    def information(self, rows: Rows) -> np.ndarray:
+    def information(self, state: State) -> np.ndarray:
         """DᵀA⁻¹D, the information under independence times φ."""
-        X = self.sorted[1]
+        return self.total(partial(Equations._information, state=state))
+
+    def _information(self, state: State) -> np.ndarray:
+        """What this part adds to it."""
+        X, d = self.sorted[1], self.at(state).d
 
         def one(piece: Piece) -> np.ndarray:
-            columns = X[:, piece.rows] * rows.d[piece.rows]
+            columns = X[:, piece.rows] * d[piece.rows]
             return columns @ columns.T
 
         return sum_of(each(one, self.pieces, X.size))
 
     def evaluate(self, beta: np.ndarray) -> State | None:
         """Moments, equations and standard errors at β; None where β is not admissible."""
-        rows = self.rows(beta)
-        if rows is None:
+        found = self._with_moments(beta, Equations._squares)
+        if found is None:
             return None
-        dispersion, parameter = self.moments(rows)
-        root = self.structure.root(parameter)
+        sums, dispersion, parameter, (gram, scores) = found
         p = beta.size
+        bread = factor_gram(gram[:p, :p])
+        if bread is None or bread.smallest_pivot < DOUBTFUL_PIVOT:
+            triangles = partial(Equations._triangle, beta=beta, parameter=parameter)
+            bread = factor_triangle(self.total(triangles, join))
+        if bread is None:
+            return None
+        return State(beta, sums, dispersion, parameter, bread, scores, bread.solve(gram[:p, p]))
+
+    def _triangle(self, beta: np.ndarray, parameter: np.ndarray) -> np.ndarray:
+        """The R factor of W, for the rows of this part."""
+        rows, root = self.rows(beta), self.structure.root(parameter)
+        assert rows is not None
+        parts = (triangle(self.whitened(rows, root, k)[:-1].T) for k in self.pieces)
+        return reduce(join, parts)
+
+    def _squares(self, beta: np.ndarray, parameter: np.ndarray) -> Squares:
+        """What this part adds to the bread and the meat."""
+        rows, p = self.rows(beta), beta.size
+        if rows is None:
+            return Squares(np.full((p + 1, p + 1), np.nan), np.zeros((1, p)))
+        root = self.structure.root(parameter)
         scores = np.empty((p, self.structure.clusters.count))
 
         def one(piece: Piece) -> np.ndarray:
@@ -238,15 +390,7 @@ class Equations:
             scores[:, piece.clusters] = piece.sums(columns[:-1])
             return gram
 
-        gram = sum_of(each(one, self.pieces, self.X.size))
-        bread = factor_gram(gram[:p, :p])
-        if bread is None or bread.smallest_pivot < DOUBTFUL_PIVOT:
-            triangles = (triangle(self.whitened(rows, root, k)[:-1].T) for k in self.pieces)
-            bread = factor_triangle(reduce(join, triangles))
-        if bread is None:
-            return None
-        step = bread.solve(gram[:p, p])
-        return State(beta, rows, dispersion, parameter, bread, scores.T, step)
+        return Squares(sum_of(each(one, self.pieces, self.X.size)), scores.T)
 
 
 def sum_of(parts: list[np.ndarray]) -> np.ndarray:

@@ -86,7 +86,7 @@ def gee(
     def without() -> np.ndarray:
         return leave_one_out(rows, fit)
 
-    found = covariances(equations, state, chosen, df, rows.occasions(), without)
+    found = covariances(equations, state, chosen, df, without)
     kept = [label for label, gone in zip(problem.labels, fit.aliased, strict=True) if not gone]
     notes = [*fit.notes, *_remarks(equations, state, found, chosen, kept)]
     constant = problem.constant_data() | rows.constant_data()
@@ -137,7 +137,7 @@ def _remarks(
 ) -> list[str]:
     """What must be known about the fit; each is also a warning."""
     structure = equations.structure
-    K, p = structure.clusters.count, state.beta.size
+    K, p = equations.cluster_count, state.beta.size
     notes = [structure.remark(state.parameter) if equations.parameter is None else ""]
     if K <= p:
         notes.append(
@@ -174,22 +174,22 @@ def _parameters(equations: Equations, state: State, problem: Problem) -> tuple[d
 def _statistics(fit: Fit, found: dict[str, np.ndarray]) -> dict[str, float | int]:
     """The group `fit_stats`."""
     problem, solution = fit.problem, fit.solution
-    state, clusters = solution.state, fit.equations.structure.clusters
+    state, totals = solution.state, fit.equations.structure.clusters.totals
     deviance = row_deviance(problem, MemoryBlocks(problem), state.beta)
     return {
         "deviance": deviance,
-        "pearson_chi2": state.rows.pearson,
+        "pearson_chi2": state.sums.pearson,
         "df_residual": problem.n - state.beta.size,
         **criteria(
             deviance,
-            fit.equations.information(state.rows),
+            fit.equations.information(state),
             found["robust"],
             found["naive"],
             state.dispersion,
         ),
         "n_observations": problem.n,
-        "n_clusters": clusters.count,
-        "max_cluster_size": clusters.largest,
+        "n_clusters": totals.clusters,
+        "max_cluster_size": totals.largest,
         "n_iterations": solution.iterations,
         "converged": 1,
         "last_step": solution.length,

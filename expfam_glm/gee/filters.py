@@ -9,12 +9,14 @@ the slice into Q (I − S_k)^−q Z_k e_k. φ cancels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from expfam_glm.errors import DataError
 from expfam_glm.gee.equations import Equations, State
+from expfam_glm.kernels.sums import join
 
 _FAY_GRAUBARD_BOUND = 0.75
 _ALONE = 1e-9  # a leverage this near to one: the cluster alone determines some direction
@@ -59,11 +61,31 @@ FILTERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 class Slices(NamedTuple):
-    """What each cluster adds to β̂, its residuals filtered."""
+    """What each cluster adds to β̂, its residuals filtered.
+
+    The slices of several parts are a triangle with the same product slicesᵀ slices.
+    """
 
     slices: np.ndarray  # (K, p)
-    df: np.ndarray  # (p,) Satterthwaite's degrees of freedom of each variance
-    leverage: np.ndarray  # (K,) tr H_kk
+    leverage: np.ndarray  # (K,) tr H_kk; of one part only
+    trace: np.ndarray  # (p,) this and the following make degrees of freedom
+    squares: np.ndarray  # (p,)
+    cross: np.ndarray  # (p, p, p)
+
+    def __add__(self, other: object) -> Slices:
+        if not isinstance(other, Slices):
+            return NotImplemented
+        return Slices(
+            join(self.slices, other.slices), np.empty(0), self.trace + other.trace,
+            self.squares + other.squares, self.cross + other.cross,
+        )  # fmt: skip
+
+    @property
+    def df(self) -> np.ndarray:
+        """(p,) Satterthwaite's degrees of freedom of each variance."""
+        squares = self.squares + np.sum(self.cross * self.cross, axis=(1, 2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.trace**2 / squares
 
 
 class _Filtered(NamedTuple):
@@ -77,13 +99,13 @@ class _Filtered(NamedTuple):
 
 def _pieces(equations: Equations, state: State, kind: str) -> Iterator[_Filtered]:
     """The clusters, as many at once as fit into memory."""
-    bread, p = state.bread, state.beta.size
+    bread, p, rows = state.bread, state.beta.size, equations.at(state)
     Q = bread.root
     root = equations.structure.root(state.parameter)
     for piece in equations.structure.clusters.pieces(
         equations.most, equal=True, clusters=max(1, MATRICES // (p * p))
     ):
-        columns = equations.whitened(state.rows, root, piece)
+        columns = equations.whitened(rows, root, piece)
         count = piece.sizes.shape[0]
         Z = (Q.T @ columns[:-1]).reshape(p, count, -1).transpose(1, 0, 2)
         S = Z @ Z.transpose(0, 2, 1)
@@ -107,6 +129,11 @@ def filtered(equations: Equations, state: State, kind: str) -> Slices:
     Bell and McCaffrey (2002), Survey Methodology 28, 169-181; Pustejovsky and Tipton (2018),
     Journal of Business and Economic Statistics 36, 672-683.
     """
+    return equations.total(partial(_of_part, state=state, kind=kind))
+
+
+def _of_part(equations: Equations, state: State, kind: str) -> Slices:
+    """The slices of the clusters that are here."""
     count, p = equations.structure.clusters.count, state.beta.size
     slices, leverage = np.empty((count, p)), np.empty(count)
     trace, squares = np.zeros(p), np.zeros(p)
@@ -120,9 +147,7 @@ def filtered(equations: Equations, state: State, kind: str) -> Slices:
         squares += np.sum(own * (own - 2 * lost), axis=0)
         turned = h.transpose(2, 1, 0)
         cross += turned @ turned.transpose(0, 2, 1)
-    squares += np.sum(cross * cross, axis=(1, 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Slices(slices, trace**2 / squares, leverage)
+    return Slices(slices, leverage, trace, squares, cross)
 
 
 def wishart_df(equations: Equations, state: State, kind: str, C: np.ndarray) -> float:

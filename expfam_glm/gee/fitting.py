@@ -94,7 +94,7 @@ def _equations(
     return Equations(
         inner.family, inner.link, inner.y[chosen], inner.X[chosen], w, offset,
         rows.whole if kept is None else rows.structure(kept), options.ddof, options.dispersion,
-        parameter,
+        parameter, rows.occasions,
     )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def _by_sample(
     except ExpfamError:
         return None
     state = found.state
-    if state.bread.smallest_pivot < DOUBTFUL_PIVOT or _near_edge(rows.problem, state.rows.span):
+    if state.bread.smallest_pivot < DOUBTFUL_PIVOT or _near_edge(rows.problem, state.sums.span):
         return None
     return whole, found
 

@@ -166,9 +166,9 @@ def _at(equations: Equations, ruler: Ruler, beta: np.ndarray, full: bool) -> Her
 def _text(equations: Equations, beta: np.ndarray) -> str:
     """A state in a message."""
     parts = [f"beta = {_listed(beta)}"]
-    rows = equations.rows(beta)
-    if rows is not None:
-        dispersion, parameter = equations.moments(rows)
+    moments = equations.moments_at(beta)
+    if moments is not None:
+        dispersion, parameter = moments
         if equations.structure.alpha_dims is not None:
             parts.append(f"alpha = {_listed(equations.structure.alpha(parameter))}")
         parts.append(f"phi = {dispersion:.6g}")
