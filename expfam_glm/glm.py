@@ -13,7 +13,7 @@ from expfam_glm.data.compress import compress, uncompressed
 from expfam_glm.data.design import Frame, from_arrays, from_formula
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.source import is_source, open_source
-from expfam_glm.data.stream import Streamed, need_rows, streamed
+from expfam_glm.data.stream import Streamed, streamed
 from expfam_glm.spec import families, links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -465,10 +465,9 @@ class GLM:
         """
         from expfam_glm.gee.estimate import gee
 
-        rows = uncompressed(self.problem)
-        need_rows(rows, "gee()")
-        return gee(rows, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
-                   phi=phi, alpha=alpha, start=start, tol=tol, max_iterations=max_iterations,
+        return gee(uncompressed(self.problem), groups, correlation, time=time, cov=cov, df=df,
+                   ddof=ddof, phi=phi, alpha=alpha, start=start, tol=tol,
+                   max_iterations=max_iterations,
                    ci_prob=ci_prob, chains=chains, draws=draws,
                    random_seed=random_seed)  # fmt: skip
 

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from expfam_glm.data.codes import Coded, code
-from expfam_glm.errors import CorrelationError, DataError, show_rows
+from expfam_glm.errors import DataError, show_rows
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.times import numbers
-from expfam_glm.gee.whole import MANY, Totals, Whole
+from expfam_glm.gee.whole import Totals, Whole, refuse_many_times
 
 _LONGEST = 1e150  # beyond, products of distances are no longer numbers
 
@@ -52,8 +52,11 @@ class Clusters:
     @property
     def totals(self) -> Totals:
         """Of all clusters, of which these may be a part."""
-        if self.of is not None:
-            return self.of.totals
+        return self.own_totals if self.of is None else self.of.totals
+
+    @property
+    def own_totals(self) -> Totals:
+        """Of these clusters."""
         return Totals(self.count, self.order.shape[0], self.pairs, self.largest)
 
     @cached_property
@@ -91,18 +94,17 @@ class Clusters:
         """The distinct times of all clusters, each of which has a place in a matrix."""
         assert self.waves is not None
         if self.of is not None and self.of.times.values is None:
-            raise CorrelationError(
-                f"there are more than {MANY} distinct times, and this working correlation has a "
-                "place for each. Give planned occasions as time=, or use correlation='ar1' or "
-                "'exchangeable'."
-            )
+            refuse_many_times()
         return self.waves.levels
 
     @property
     def steps(self) -> np.ndarray:
         """Times between neighbours of all clusters; in batches, the distinct ones."""
-        if self.of is not None:
-            return self.of.steps
+        return self.own_steps if self.of is None else self.of.steps
+
+    @property
+    def own_steps(self) -> np.ndarray:
+        """Times between neighbours of these clusters."""
         return self.gaps[np.isfinite(self.gaps)]
 
     @cached_property

@@ -130,6 +130,11 @@ class Equations:
             )
 
     @property
+    def always_full(self) -> bool:
+        """Whether the equations with B cost no more than without."""
+        return False
+
+    @property
     def lost(self) -> int:
         """What is taken off the number of pairs in every moment of α."""
         return self.X.shape[1] if self.ddof == "p" else 0

@@ -6,11 +6,12 @@ All of it adds up over batches of whole clusters; distinct values are kept while
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from expfam_glm.data.codes import Coded, code
+from expfam_glm.errors import CorrelationError
 
 # Distinct times, or distances, of which more are not kept.
 MANY = 1 << 17
@@ -67,7 +68,9 @@ class Example(NamedTuple):
 
     label: Any
     size: int
-    time: np.ndarray | None
+    labels: np.ndarray  # (size,)
+    time: np.ndarray | None  # (size,)
+    further: tuple[np.ndarray, ...]  # what else the working correlation asks for
 
     def __add__(self, other: object) -> Example:
         if not isinstance(other, Example):
@@ -116,3 +119,17 @@ class Whole:
         place = {value: number for number, value in enumerate(self.times.values.tolist())}
         at = np.array([place[value] for value in own.levels.tolist()], np.intp)
         return Coded(self.times.values, at[own.codes])
+
+    def numbered(self, time: np.ndarray) -> Coded:
+        """The same, where each of all times must have its number."""
+        if self.times.values is None:
+            refuse_many_times()
+        return self.coded(time)
+
+
+def refuse_many_times() -> NoReturn:
+    """More times than can be held, though each has a place."""
+    raise CorrelationError(
+        f"there are more than {MANY} distinct times, each of which would have a place in a matrix. "
+        "Give planned occasions as time=, or use correlation='ar1' or 'exchangeable'."
+    )
