@@ -11,6 +11,7 @@ import numpy as np
 from expfam_glm.errors import ArgumentError, DataError, one_of
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.filters import FILTERS, MATRICES, filtered
+from expfam_glm.gee.part import Part
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.mle.linear import Factor
 
@@ -81,28 +82,28 @@ def pan(equations: Equations, state: State) -> np.ndarray:
     return state.bread.solve(half.T)
 
 
-def _occasions(equations: Equations, p: int) -> tuple[np.ndarray, int, list[Piece]]:
+def _occasions(part: Part, p: int) -> tuple[np.ndarray, int, list[Piece]]:
     """Numbers of times (n,) of the rows that are here, how many, and pieces of clusters."""
-    assert equations.occasions is not None
-    occasions = equations.occasions()
+    assert part.occasions is not None
+    occasions = part.occasions()
     times = int(occasions.max()) + 1
     if times > _MOST_TIMES:
         raise ArgumentError(
             f"cov='pan' pools the residuals of clusters at the same times, but there are {times} "
             "distinct ones. Give planned occasions as time=, or use another covariance."
         )
-    pieces = equations.structure.clusters.pieces(
-        equations.most,
-        equal=equations.structure.equal_sizes,
+    pieces = part.structure.clusters.pieces(
+        part.most,
+        equal=part.structure.equal_sizes,
         clusters=max(1, MATRICES // (times * p)),
     )
     return occasions, times, pieces
 
 
-def _pooled(equations: Equations, state: State) -> _Pooled:
+def _pooled(part: Part, state: State) -> _Pooled:
     """The residual products of the clusters that are here."""
-    occasions, times, pieces = _occasions(equations, state.beta.size)
-    clusters, r = equations.structure.clusters, equations.at(state).r
+    occasions, times, pieces = _occasions(part, state.beta.size)
+    clusters, r = part.structure.clusters, part.at(state.beta).r
     total, count = np.zeros((times, times)), np.zeros((times, times))
     for piece in pieces:
         wide = np.zeros((2, piece.sizes.shape[0], times))
@@ -118,12 +119,12 @@ def _pooled(equations: Equations, state: State) -> _Pooled:
     return _Pooled(total, count)
 
 
-def _pooled_meat(equations: Equations, state: State, pooled: np.ndarray) -> np.ndarray:
+def _pooled_meat(part: Part, state: State, pooled: np.ndarray) -> np.ndarray:
     """What the clusters that are here add to the meat."""
     p, times = state.beta.size, pooled.shape[0]
-    occasions, _, pieces = _occasions(equations, p)
-    clusters, X, d = equations.structure.clusters, equations.sorted[1], equations.at(state).d
-    root = equations.structure.root(state.parameter)
+    occasions, _, pieces = _occasions(part, p)
+    clusters, X, d = part.structure.clusters, part.sorted[1], part.at(state.beta).d
+    root = part.structure.root(state.parameter)
     meat = np.zeros((p, p))
     for piece in pieces:
         solved = root.precision(X[:, piece.rows] * d[piece.rows], piece)

@@ -22,6 +22,7 @@ from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.clusters import arrange, refuse_one
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.lags import refuse_many
+from expfam_glm.gee.part import Part
 from expfam_glm.gee.structures import Structure
 from expfam_glm.gee.whole import MANY, Counted, Distinct, Example, Whole
 
@@ -202,12 +203,14 @@ class StreamedEquations(Equations):
     def always_full(self) -> bool:
         return True  # reading the rows takes longer than either
 
-    def total[T](
-        self, function: Callable[[Equations], T], add: Callable[[T, T], T] = operator.add
-    ) -> T:
+    def total[T](self, function: Callable[[Part], T], add: Callable[[T, T], T] = operator.add) -> T:
         def one(part: Problem, rows: Arrangement) -> T:
-            # moments are those of the whole; with a number in the place of φ any few rows will do
-            return function(equations(part, rows, self.ddof, 1.0, self.parameter))
+            return function(
+                Part(
+                    part.family, part.link, part.y, part.X, part.w, part.offset, rows.whole,
+                    occasions=rows.occasions,
+                )
+            )  # fmt: skip
 
         assert self.rows_of is not None
         return self.rows_of.total(self.streamed, one, add)
@@ -227,9 +230,9 @@ def equations(
     parameter: np.ndarray | None,
 ) -> Equations:
     """The equations of a problem, in memory or read in batches."""
-    arrays = (problem.y, problem.X, problem.w, problem.offset, rows.whole)
-    options = (ddof, dispersion, parameter, rows.occasions)
+    of = (problem.family, problem.link, problem.y, problem.X, problem.w, problem.offset, rows.whole)
+    options = (ddof, dispersion, parameter)
     if isinstance(rows, StreamedArrangement):
         assert isinstance(problem, Streamed)
-        return StreamedEquations(problem.family, problem.link, *arrays, *options, problem, rows)
-    return Equations(problem.family, problem.link, *arrays, *options)
+        return StreamedEquations(*of, *options, problem, rows)
+    return Equations(*of, *options, occasions=rows.occasions)
