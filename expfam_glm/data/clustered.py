@@ -201,7 +201,7 @@ def _copied(source: Source, column: str, columns: Sequence[str], folder: Path) -
                     _write(opened, [_joined(tables)])
                 tables.clear()
 
-    what = f"copy in the order of {column} (temporary files in {folder.parent})"
+    what = f"copy by {column} in {folder.parent}"
     for table in with_bar(source.tables(named), source.count, what):
         bucket = (marks_of(table.column(column)) * _SPREAD >> np.uint64(40)) % np.uint64(buckets)
         order = np.argsort(bucket, kind="stable")
