@@ -106,6 +106,7 @@ class Files(Source):
             batches = self.dataset.to_batches(
                 columns=list(columns), batch_size=BATCH_ROWS,
                 batch_readahead=_AHEAD, fragment_readahead=1, **self._lean,
+                use_threads=False,  # or dozens of batches wait: one is decoded ahead of its use
             )  # fmt: skip
             for batch in batches:
                 if batch.num_rows:
