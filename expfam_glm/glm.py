@@ -381,7 +381,8 @@ class GLM:
         ----------
         groups : str or array_like (n,)
             The cluster of each row: a column of the data, or labels of any type. Rows may stand in
-            any order.
+            any order. Of data that are read in batches, rows of clusters that are not side by side
+            are copied to temporary files while this runs.
         correlation : str or Correlation
             "independence", "exchangeable", "ar1", "toeplitz", "unstructured", or a value of
             `expfam_glm.correlation`.
@@ -426,7 +427,9 @@ class GLM:
         Raises
         ------
         DataError
-            For one cluster only, missing groups or times, a time that occurs twice in a cluster.
+            For one cluster only, missing groups or times, a time that occurs twice in a cluster; of
+            data that are read in batches, for arrays as groups or time, for "jackknife" and
+            `Custom`, which need all rows at once, and if there is no room for the copy.
         CorrelationError
             If the working correlation is not positive definite, or cannot be estimated.
         ConvergenceError

@@ -49,7 +49,7 @@ def _refuse(problem: Streamed, working: Correlation, groups: Any, time: Any) -> 
     given |= {f"level {k}": level for k, level in enumerate(working.further(), 1)}
     table = problem.frame.table
     for role, name in given.items():
-        if name is None:
+        if name is None and role == "time":
             continue
         if not isinstance(name, str):
             raise DataError(

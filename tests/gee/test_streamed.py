@@ -287,6 +287,7 @@ def test_what_batches_cannot_serve(table, file, monkeypatch):
     damped = Custom(lambda alpha, times: np.eye(times.size), [0.1])
     for error, words, arguments, options in (
         (DataError, "no place for an array", (np.arange(4),), {}),
+        (DataError, "groups must name a column", (None,), {}),
         (DataError, "no place for an array", ("patient", "ar1"), {"time": np.arange(4)}),
         (DataError, "did you mean 'patient'", ("patien",), {}),
         (DataError, "did you mean 'visit'", ("patient", "ar1"), {"time": "visits"}),
