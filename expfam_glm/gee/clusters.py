@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from expfam_glm.data.codes import Coded, code
 from expfam_glm.errors import DataError, show_rows
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.times import numbers
+from expfam_glm.gee.unusable import refuse_extremes, refuse_missing, refuse_one, refuse_twice
 from expfam_glm.gee.whole import Totals, Whole, refuse_many_times
-
-_LONGEST = 1e150  # beyond, products of distances are no longer numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +202,7 @@ def arrange(
         be, or a time that occurs twice in a cluster.
     """
     groups = np.asarray(groups)
-    _refuse_missing(groups, "groups")
+    refuse_missing(groups, "groups")
     levels, codes = code(groups)
     if levels.shape[0] < 2 and of is None:
         refuse_one(levels[0], codes.shape[0])
@@ -218,7 +217,7 @@ def arrange(
         order = _sorted((cluster, *keys))
     else:
         time = np.asarray(time)
-        _refuse_missing(time, "time")
+        refuse_missing(time, "time")
         if metric and time.dtype.kind not in "fiubMm":
             raise DataError(
                 f"time must hold numbers or dates, because the correlation depends on distances "
@@ -239,18 +238,10 @@ def arrange(
         waves=waves,
         of=of,
     )
-    _refuse_twice(arranged)
+    refuse_twice(arranged)
     if metric:
-        _refuse_extremes(arranged)
+        refuse_extremes(arranged)
     return arranged
-
-
-def refuse_one(label: Any, rows: int) -> NoReturn:
-    """One cluster only."""
-    raise DataError(
-        f"groups has one cluster only ({label!s}, {rows} rows); generalised estimating equations "
-        "need several. Name the column that tells the clusters apart, or use fit()."
-    )
 
 
 def _sorted(keys: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -263,60 +254,3 @@ def _sorted(keys: tuple[np.ndarray, ...]) -> np.ndarray:
     if np.all(rising | equal):
         return np.arange(keys[0].shape[0])
     return np.lexsort(keys[::-1])
-
-
-def _refuse_missing(values: np.ndarray, role: str) -> None:
-    """Missing labels belong to no cluster."""
-    kind = values.dtype.kind
-    if kind == "f":
-        missing = ~np.isfinite(values)
-    elif kind in "Mm":
-        missing = np.isnat(values)
-    elif kind == "O":
-        missing = np.fromiter((v is None or v != v for v in values.tolist()), bool, len(values))
-    else:
-        return
-    if missing.any():
-        raise DataError(
-            f"{role} has {int(missing.sum())} missing or infinite value(s): "
-            f"{show_rows(values, missing)}; fill them in, or leave these rows out."
-        )
-
-
-def _refuse_twice(clusters: Clusters) -> None:
-    """A time that occurs twice in a cluster has no place in a correlation over times."""
-    if clusters.waves is None:
-        return
-    codes, cluster = clusters.waves.codes, clusters.cluster
-    twice = np.flatnonzero((codes[1:] == codes[:-1]) & (cluster[1:] == cluster[:-1]))
-    if twice.size:
-        first = twice[0]
-        rows = sorted(clusters.order[[first, first + 1]].tolist())
-        # the rows of a batch are not numbered as those of the data
-        where = "" if clusters.of is not None else f" (rows {rows[0]} and {rows[1]})"
-        assert clusters.time is not None
-        raise DataError(
-            f"time {clusters.time[first]!s} occurs more than once in cluster "
-            f"{clusters.labels[cluster[first]]!s}{where}, and so do "
-            f"{twice.size - 1} other(s); the correlation needs distinct times within a cluster. "
-            "Correct the times, leave time= out to use the order of rows, or use "
-            "correlation='exchangeable'."
-        )
-
-
-def _refuse_extremes(clusters: Clusters) -> None:
-    """Distances in time must be numbers with which one can calculate."""
-    with np.errstate(over="ignore"):
-        gaps = clusters.gaps
-        reach = clusters.instants.max() - clusters.instants.min()
-    bad = (gaps <= 1 / _LONGEST) | (np.isinf(gaps) & (clusters.position > 0))
-    assert clusters.time is not None
-    if bad.any() or not reach < _LONGEST:
-        first = int(np.argmax(bad)) if bad.any() else int(np.argmax(clusters.instants))
-        raise DataError(
-            f"distances in time cannot be calculated with: {clusters.time[first]!s} in cluster "
-            f"{clusters.labels[clusters.cluster[first]]!s}"
-            f"{'' if clusters.of is not None else f' (row {clusters.order[first]})'} is too near "
-            "to the time before it, or too far from the other times, for floating-point numbers. "
-            "Give times in another unit, or since a later origin."
-        )

@@ -62,8 +62,10 @@ class Decay(Structure):
 
     @cached_property
     def _signs(self) -> np.ndarray:
-        """(−1)^t, with which r_i r_j becomes (−1)^d r_i r_j."""
-        return 1.0 - 2.0 * (self.clusters.instants % 2)
+        """(−1)^(t − first t of the cluster), with which r_i r_j becomes (−1)^d r_i r_j."""
+        clusters = self.clusters
+        since = clusters.instants - clusters.spread(clusters.instants[clusters.starts])
+        return 1.0 - 2.0 * (np.rint(since) % 2)
 
     @cached_property
     def _odd(self) -> np.ndarray:

@@ -81,7 +81,12 @@ def fitted(rows: Arrangement, options: Options) -> Fit:
     start = _last(problem, maximum.solution.beta) if options.start is None else None
     if start is None:
         start = maximum.solution.beta
-    solution = solve(whole, start, tol=options.tol, max_iterations=options.max_iterations)
+    try:
+        solution = solve(whole, start, tol=options.tol, max_iterations=options.max_iterations)
+    except ExpfamError:
+        if isinstance(problem, Streamed):  # from where it failed the next fit is not to begin
+            problem.held.clear()
+        raise
     return Fit(maximum.problem, maximum.aliased, options, whole, solution, tuple(maximum.notes))
 
 

@@ -19,11 +19,12 @@ from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import DataError
 from expfam_glm.gee.arrangement import Arrangement, refuse_dropped
 from expfam_glm.gee.base import Correlation
-from expfam_glm.gee.clusters import arrange, refuse_one
+from expfam_glm.gee.clusters import arrange
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.lags import refuse_many
 from expfam_glm.gee.part import Part
 from expfam_glm.gee.structures import Structure
+from expfam_glm.gee.unusable import refuse_one
 from expfam_glm.gee.whole import MANY, Counted, Distinct, Example, Whole
 
 
@@ -107,7 +108,11 @@ class StreamedArrangement(Arrangement):
         whole = self.of if of is None else of
 
         def one(part: Problem, table: Any) -> T:
-            return function(part, Arrangement(part, self.working, groups, time, whole))
+            try:
+                rows = Arrangement(part, self.working, groups, time, whole)
+            except DataError as error:
+                raise DataError(f"in a batch of {table.num_rows} rows: {error}") from error
+            return function(part, rows)
 
         return problem.total(one, add, self.columns)
 
