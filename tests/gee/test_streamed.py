@@ -15,6 +15,7 @@ from expfam_glm.data import clustered, progress, source
 from expfam_glm.errors import (
     AliasWarning,
     ArgumentError,
+    ConvergenceError,
     CorrelationError,
     DataError,
     ResultError,
@@ -26,7 +27,7 @@ from tests.data.test_compress import agree
 
 Usage = namedtuple("Usage", "total used free")
 TIGHT = {"tol": 1e-11, "draws": 20, "chains": 1}
-K, MOST = 150, 5
+K, MOST = 220, 5
 PLACES = np.arange(6)
 EVERY = [
     "mancl-derouen", "kauermann-carroll", "fay-graubard", "morel-bokossa-neerchal", "pan",
@@ -37,9 +38,10 @@ EVERY = [
 def visits():
     """Clusters of one to five rows at some of six times, as Arrow columns."""
     rng = np.random.default_rng(3)
-    sizes = rng.integers(1, MOST + 1, K)
+    sizes = np.where(np.arange(K) < 90, 2, rng.integers(1, MOST + 1, K))
     patient = np.repeat(np.arange(K), sizes)
     visit = np.concatenate([np.sort(rng.choice(6, size, replace=False)) for size in sizes])
+    visit[:180] = np.tile([1, 4], 90)  # one distance alone in the first batch
     n = patient.size
     x, own = rng.normal(size=n), rng.normal(size=K)[patient]
     eta = 0.3 + 0.2 * x + 0.5 * own
@@ -299,6 +301,9 @@ def test_what_batches_cannot_serve(table, file, monkeypatch):
     ):  # fmt: skip
         with pytest.raises(error, match=words):
             model.gee(*arguments, **options)
+    with pytest.raises(ConvergenceError):
+        model.gee("patient", max_iterations=1)
+    assert not model.problem.held  # from where it failed the next fit is not to begin
     monkeypatch.setattr(lags, "MANY", 3)
     monkeypatch.setattr(whole, "MANY", 3)
     monkeypatch.setattr(streamed, "MANY", 3)
