@@ -9,6 +9,7 @@ import numpy as np
 
 from expfam_glm.data.blocks import Blocks
 from expfam_glm.errors import AliasWarning, warn
+from expfam_glm.kernels.coded import Matrix, dense, largest
 from expfam_glm.kernels.sums import join, triangle
 
 # A column is aliased if its residual on the earlier kept columns is below this part of its norm.
@@ -16,12 +17,12 @@ ALIAS_TOLERANCE = 1e-7
 _BLOCK_ROWS = 4096
 
 
-def aliased(X: np.ndarray) -> np.ndarray:
+def aliased(X: Matrix) -> np.ndarray:
     """Columns whose residual on the earlier kept columns is below 1e-7 of their norm.
 
     Parameters
     ----------
-    X : ndarray, shape (n, p)
+    X : ndarray or Coded, shape (n, p)
 
     Returns
     -------
@@ -33,19 +34,19 @@ def aliased(X: np.ndarray) -> np.ndarray:
     """
     size = _size(X)
     starts = range(0, X.shape[0], _BLOCK_ROWS)
-    return _aliased(reduce(join, (triangle(X[k : k + _BLOCK_ROWS] / size) for k in starts)))
+    return _aliased(reduce(join, (triangle(dense(X[k : k + _BLOCK_ROWS]) / size) for k in starts)))
 
 
 def aliased_in(blocks: Blocks) -> np.ndarray:
     """`aliased` for rows that are read in batches."""
-    size = _size(blocks.problem.sample.X)
-    return _aliased(blocks.reduce(lambda block: triangle(block.X / size), join))
+    size = _size(blocks.problem.sample.matrix)
+    return _aliased(blocks.reduce(lambda block: triangle(dense(block.X) / size), join))
 
 
-def _size(X: np.ndarray) -> np.ndarray:
+def _size(X: Matrix) -> np.ndarray:
     """The largest value of each column: the squares of what is left by it neither overflow nor
     vanish."""
-    size = np.max(np.abs(X), axis=0)
+    size = largest(X)
     size[size == 0] = 1.0
     return size
 
