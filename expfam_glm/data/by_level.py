@@ -115,7 +115,7 @@ def matrix_of(columns: Sequence[tuple[str, Any]], n: int, coded: bool) -> Matrix
 def _term(columns: Sequence[tuple[str, Any]], places: list[int]) -> Term:
     held: list[ByLevel] = [columns[place][1] for place in places]
     slope = held[0].slope
-    return Term(
+    return Term.of(
         held[0].codes,
         np.stack([one.values for one in held], axis=1),
         None if slope is None else np.asarray(slope, dtype=np.float64),

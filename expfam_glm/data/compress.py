@@ -154,7 +154,27 @@ def worth_compressing(problem: Problem) -> Problem:
     if problem.row_count < _FEW or isinstance(problem, Compressed) or problem.frame.effects:
         return problem
     found = compress(problem)
-    return found if found.row_count <= _WORTHWHILE * problem.row_count else problem
+    return found if _pays(found.origin, problem) else problem
+
+
+def cheaply_compressed(problem: Problem) -> Problem:
+    """The problem compressed where nothing but the levels of its factors tells many rows apart.
+
+    Other columns would first have to be compared, which takes as long as it saves.
+    """
+    X = problem.matrix
+    if isinstance(problem, Compressed) or not isinstance(X, Coded) or problem.frame.effects:
+        return problem
+    keys = [*X.keys(), *_given(problem.offset, problem.w, problem.sampling)]
+    if len(keys) > 1 or not _countable(keys[0]):
+        return problem
+    found = _numbered(keys[0])
+    return _compressed(problem, found) if _pays(found, problem) else problem
+
+
+def _pays(found: Distinct | Cells, problem: Problem) -> bool:
+    """Whether there are few enough cells."""
+    return found.first.size <= _WORTHWHILE * problem.row_count
 
 
 def cells_of(problem: Problem) -> dict[str, int]:
@@ -216,7 +236,7 @@ def distinct(columns: list[np.ndarray]) -> Distinct:
     """
     import pandas as pd
 
-    if columns[0].dtype == np.intp and columns[0].max(initial=0) < _SPARSEST * len(columns[0]):
+    if _countable(columns[0]):
         numbers = _numbered(columns[0])
         if len(columns) == 1:
             return numbers
@@ -239,6 +259,11 @@ def distinct(columns: list[np.ndarray]) -> Distinct:
     whole = np.hstack([values.astype(float) for values in matrices])
     codes = np.unique(whole, axis=0, return_inverse=True)[1].reshape(-1)
     return Distinct(_first(codes), codes)
+
+
+def _countable(column: np.ndarray) -> bool:
+    """Whether they are whole numbers of which a table can be made."""
+    return column.dtype == np.intp and column.max(initial=0) < _SPARSEST * len(column)
 
 
 def _numbered(codes: np.ndarray) -> Distinct:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -12,9 +12,11 @@ import numpy as np
 
 # Rows that are written out at once.
 _DENSE_DOUBLES = 1 << 17
-# Rows of a block at least, and for each number of the tables that a block fills.
-_FEWEST_ROWS = 1 << 15
+# Rows of a block at least, and for each number of the sums that a block fills.
+_FEWEST_ROWS = 1 << 17
 _ROWS_A_COUNT = 4
+# Rows that are counted at once: what is computed on the way stays in a core's cache.
+_PART = 1 << 15
 # Up to here doubles hold every whole number.
 _EXACT = 1 << 53
 
@@ -30,14 +32,26 @@ class Term:
     table: np.ndarray  # (levels, columns)
     slope: np.ndarray | None  # (n,)
     places: np.ndarray  # (columns,) where they stand in X
+    picked: np.ndarray | None  # (columns,) the level that each marks, where they are dummies
 
-    @cached_property
-    def picked(self) -> np.ndarray | None:
-        """The level that each column marks, where the columns are dummies."""
-        marks = self.table == 1
-        if np.count_nonzero(self.table) == marks.sum() and np.all(marks.sum(axis=0) == 1):
-            return marks.argmax(axis=0)
-        return None
+    @classmethod
+    def of(
+        cls, codes: np.ndarray, table: np.ndarray, slope: np.ndarray | None, places: np.ndarray
+    ) -> Term:
+        """A term, whose dummies are found."""
+        marks = table == 1
+        dummies = np.all(marks.sum(axis=0) == 1) and np.count_nonzero(table) == len(places)
+        return cls(codes, table, slope, places, marks.argmax(axis=0) if dummies else None)
+
+    def only(self, kept: np.ndarray, places: np.ndarray) -> Term:
+        """Some of the columns, at new places."""
+        picked = None if self.picked is None else self.picked[kept]
+        return replace(self, table=self.table[:, kept], places=places, picked=picked)
+
+    def some(self, rows: slice) -> Term:
+        """Some of the rows."""
+        slope = None if self.slope is None else self.slope[rows]
+        return Term(self.codes[rows], self.table, slope, self.places, self.picked)
 
     def columns(self, counts: np.ndarray) -> np.ndarray:
         """Sums by level (…, levels) as sums of the columns (…, columns)."""
@@ -60,7 +74,8 @@ class Term:
 
     def with_codes(self, other: Term) -> np.ndarray:
         """The level of each row in the product with another term."""
-        return self.codes * len(other.table) + other.codes
+        both = self.codes * len(other.table)
+        return np.add(both, other.codes, out=both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +116,31 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def block_rows(self) -> int:
         """Rows of a block: its sums by level are not to be larger than itself."""
+        return max(_FEWEST_ROWS, _ROWS_A_COUNT * (self._counts + self.width**2))
+
+    @cached_property
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(combinations(range(len(self.terms)), 2))
+
+    @cached_property
+    def _margins(self) -> dict[int, tuple[int, int]]:
+        """Terms whose sums are those of a pair: which pair, and the axis to sum over."""
+        found = {}
+        for number, (i, j) in enumerate(self._pairs):
+            if self.terms[i].slope is None and self.terms[j].slope is None:
+                found[i], found[j] = (number, 1), (number, 0)
+        return found
+
+    @cached_property
+    def _counts(self) -> int:
+        """How many sums by levels there are."""
         sizes = [len(term.table) for term in self.terms]
-        counts = sum(a * b for a, b in combinations(sizes, 2)) + self.width**2
-        return max(_FEWEST_ROWS, _ROWS_A_COUNT * counts)
+        return sum(sizes[i] * sizes[j] for i, j in self._pairs) + sum(sizes)
+
+    def _parts(self) -> Iterator[slice]:
+        """Rows that are counted together."""
+        size = max(_PART, self._counts)
+        return (slice(start, start + size) for start in range(0, self.rows, size))
 
     # ---- parts -----------------------------------------------------------------------------
 
@@ -154,10 +191,8 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
         terms = []
         for term in self.terms:
             own, where = some(term.places)
-            if own.all():
-                terms.append(replace(term, places=where))
-            elif own.any():
-                terms.append(replace(term, table=term.table[:, own], places=where))
+            if own.any():
+                terms.append(term.only(own, where))
         constant = None if self.constant is None else int(place[self.constant])
         return Coded(
             self.rows, numbers.size, None if constant == -1 else constant,
@@ -186,12 +221,7 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
                 X[rows, self.constant] = 1.0
             X[rows, self.places] = self.dense[rows]
             for term in self.terms:
-                part = replace(
-                    term,
-                    codes=term.codes[rows],
-                    slope=None if term.slope is None else term.slope[rows],
-                )
-                X[rows, term.places] = part.values(term.table)
+                X[rows, term.places] = term.some(rows).values(term.table)
         return X
 
     @cached_property
@@ -222,18 +252,16 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
     def _times(self, beta: np.ndarray) -> np.ndarray:
         """Xβ of one (p,) or several (p, m) vectors."""
         flat = 0.0 if self.constant is None else beta[self.constant]
-        found = self.dense @ beta[self.places] if self.places.size else None
-        for term in self.terms:
-            table = term.table @ beta[term.places]
-            if term.slope is None:
-                table, flat = table + flat, 0.0
-            own = term.values(table)
-            found = own if found is None else np.add(found, own, out=found)
-        if found is None:
-            found = np.zeros((self.rows, *beta.shape[1:]))
-        if np.any(flat):
-            found += flat
-        return cast(np.ndarray, found)
+        tables = [term.table @ beta[term.places] for term in self.terms]
+        found = np.empty((self.rows, *beta.shape[1:]))
+        for rows in self._parts():
+            part = found[rows]
+            part[...] = flat
+            if self.places.size:
+                part += self.dense[rows] @ beta[self.places]
+            for term, table in zip(self.terms, tables, strict=True):
+                part += term.some(rows).values(table)
+        return found
 
     def _under(self, u: np.ndarray) -> np.ndarray:
         """uX of one (n,) or several (m, n) vectors."""
@@ -243,8 +271,13 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
         if self.constant is not None:
             found[self.constant] = u.sum()
         found[self.places] = u @ self.dense
-        for term in self.terms:
-            found[term.places] = term.columns(term.count(term.weighted(u)))
+        sums = [np.zeros(len(term.table)) for term in self.terms]
+        for rows in self._parts():
+            for term, total in zip(self.terms, sums, strict=True):
+                part = term.some(rows)
+                total += part.count(part.weighted(u[rows]))
+        for term, total in zip(self.terms, sums, strict=True):
+            found[term.places] = term.columns(total)
         return found
 
     def squares(self) -> np.ndarray:
@@ -273,30 +306,59 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
 
     def gram(self, W: np.ndarray) -> np.ndarray:
         """XᵀWX, symmetric to the last bit."""
+        parts = (self._tally(rows, W[rows]) for rows in self._parts())
+        tally = next(parts, None) or self._tally(slice(0), W)
+        for part in parts:
+            for total, values in zip(tally, part, strict=True):
+                total += values
+        return self._assembled(tally)
+
+    def _tally(self, rows: slice, W: np.ndarray) -> list[np.ndarray]:
+        """Σ W and Σ W xxᵀ of the intercept and dense columns; then by levels, of terms and pairs.
+
+        Of a term with slope s it is s W and s² W that are summed; of the dense columns x W.
+        What the sums of a pair tell is left out.
+        """
+        terms, D = [term.some(rows) for term in self.terms], self.dense[rows]
+        scaled = np.ascontiguousarray((D * W[:, None]).T)
+        found = [np.array(W.sum()), scaled.sum(axis=1), scaled @ D]
+        for i, j in self._pairs:
+            a, b = terms[i], terms[j]
+            weights = b.weighted(a.weighted(W))
+            counts = np.bincount(a.with_codes(b), weights, len(a.table) * len(b.table))
+            found.append(counts.reshape(len(a.table), len(b.table)))
+        for number, term in enumerate(terms):
+            found.append(np.array([term.count(term.weighted(x)) for x in scaled]))
+            if number not in self._margins:
+                own = term.weighted(W)
+                found += [term.count(own), term.count(term.weighted(own))]
+        return found
+
+    def _assembled(self, tally: list[np.ndarray]) -> np.ndarray:
+        """XᵀWX from its tally."""
         G = np.zeros((self.width, self.width))
-        margins: dict[int, np.ndarray] = {}
-        for (i, a), (j, b) in combinations(enumerate(self.terms), 2):
-            size = len(a.table), len(b.table)
-            counts = np.bincount(a.with_codes(b), b.weighted(a.weighted(W)), size[0] * size[1])
-            counts = counts.reshape(size)
-            if a.slope is None and b.slope is None:
-                margins[i], margins[j] = counts.sum(axis=1), counts.sum(axis=0)
+        total, level, inner, *rest = tally
+        G[np.ix_(self.places, self.places)] = inner
+        if self.constant is not None:
+            G[self.constant, self.constant] = total
+            G[self.constant, self.places] = level
+        pairs, rest = rest[: len(self._pairs)], rest[len(self._pairs) :]
+        for (i, j), counts in zip(self._pairs, pairs, strict=True):
+            a, b = self.terms[i], self.terms[j]
             G[np.ix_(a.places, b.places)] = a.columns(b.columns(counts).T).T
-        scaled = np.ascontiguousarray((self.dense * W[:, None]).T)
-        for i, term in enumerate(self.terms):
-            linear = margins[i] if i in margins else term.count(term.weighted(W))
-            square = linear if term.slope is None else term.count(term.slope * term.slope * W)
-            G[np.ix_(term.places, term.places)] = term.columns(
-                np.ascontiguousarray((square[:, None] * term.table).T)
-            )
+        for number, term in enumerate(self.terms):
+            mixed, *rest = rest
+            if number in self._margins:
+                pair, axis = self._margins[number]
+                linear = square = pairs[pair].sum(axis=axis)
+            else:
+                linear, square, *rest = rest
+            own = np.ascontiguousarray((square[:, None] * term.table).T)
+            G[np.ix_(term.places, term.places)] = term.columns(own)
             if self.constant is not None:
                 G[self.constant, term.places] = term.columns(linear)
-            for place, column in zip(self.places, scaled, strict=True):
-                G[place, term.places] = term.columns(term.count(term.weighted(column)))
-        G[np.ix_(self.places, self.places)] = scaled @ self.dense
-        if self.constant is not None:
-            G[self.constant, self.constant] = W.sum()
-            G[self.constant, self.places] = scaled.sum(axis=1)
+            if self.places.size:
+                G[np.ix_(self.places, term.places)] = term.columns(mixed)
         return self._symmetric(G)
 
     def _symmetric(self, G: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from expfam_glm.data.blocks import MemoryBlocks, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ExpfamError
-from expfam_glm.kernels.coded import Matrix
+from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
 from expfam_glm.mle.rank import aliased_in
 
@@ -61,7 +61,8 @@ def maximise(
     everything = np.zeros(problem.matrix.shape[1], bool)
     blocks = blocks_of(problem)
     try:
-        if start is not None or shapes or problem.row_count < _SUBSAMPLE_FROM:
+        known = start is not None or bool(shapes)
+        if known or problem.row_count < _SUBSAMPLE_FROM or isinstance(problem.matrix, Coded):
             return scoring(problem, blocks).solve(start), everything
         # over so short a way the information changes by less than the tolerance
         near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
