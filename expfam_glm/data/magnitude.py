@@ -16,7 +16,7 @@ _HEAD = 1024  # rows that are looked at first
 def check_columns(X: Matrix, labels: Sequence[str], *, part: bool) -> None:
     """Refuse columns of X whose squares overflow, or vanish where X is not a part of more rows."""
     with np.errstate(over="ignore", under="ignore"):
-        squares = X.squares() if isinstance(X, Coded) else _of_dense(X)
+        squares = X.squares.copy() if isinstance(X, Coded) else _of_dense(X)
     for j in map(int, np.flatnonzero(~((squares >= _TINY) & (squares < np.inf)))):
         _check(f"the column {labels[j]}", float(np.abs(X[:, j]).max()), squares[j], part)
 

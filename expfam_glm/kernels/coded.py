@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -280,6 +280,7 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
             found[term.places] = term.columns(total)
         return found
 
+    @cached_property
     def squares(self) -> np.ndarray:
         """The sum of squares of each column."""
         found = np.zeros(self.width)

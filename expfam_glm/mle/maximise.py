@@ -57,6 +57,15 @@ def maximise(
     -------
     Solution, ndarray of bool, shape (p,)
     """
+    empty = _empty(problem)
+    if empty.any():
+        own = None if start is None else np.asarray(start)[~empty]
+        solution, gone = maximise(
+            restrict_columns(problem, ~empty), start=own, tol=tol, max_iterations=max_iterations,
+            check_rank=check_rank, shapes=shapes,
+        )  # fmt: skip
+        empty[~empty] = gone
+        return solution, empty
     scoring = partial(Scoring, tol=tol, max_iterations=max_iterations, shapes=shapes)
     everything = np.zeros(problem.matrix.shape[1], bool)
     blocks = blocks_of(problem)
@@ -74,6 +83,15 @@ def maximise(
         problem = restrict_columns(problem, ~mask)
         start = None if start is None else np.asarray(start)[~mask]
     return scoring(problem, blocks_of(problem), use_qr=True).solve(start), mask
+
+
+def _empty(problem: Problem) -> np.ndarray:
+    """Columns of a coded design that are zero, such as those of combinations that do not occur.
+
+    They alone would ask for QR, whose rows are dense.
+    """
+    X = problem.matrix
+    return X.squares == 0 if isinstance(X, Coded) else np.zeros(X.shape[1], bool)
 
 
 def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
