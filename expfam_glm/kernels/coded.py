@@ -160,6 +160,16 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
         )
         return replace(self, rows=len(dense), dense=dense, terms=terms)
 
+    @property
+    def by_level(self) -> np.ndarray:
+        """Columns (p,) that follow from levels alone, the intercept among them."""
+        found = np.zeros(self.width, bool)
+        for term in self.terms:
+            found[term.places] = term.slope is None
+        if self.constant is not None:
+            found[self.constant] = True
+        return found
+
     def keys(self) -> list[np.ndarray]:
         """Columns that are equal on two rows where their rows of X are: whole numbers and X's own.
 

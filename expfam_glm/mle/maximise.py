@@ -14,7 +14,7 @@ from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ExpfamError
 from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
-from expfam_glm.mle.rank import aliased_in
+from expfam_glm.mle.rank import aliased_in, plainly_aliased
 
 # From this many rows on, a fit to a tenth of the rows gives the start (and so on downwards). It is
 # about three standard errors off.
@@ -57,15 +57,6 @@ def maximise(
     -------
     Solution, ndarray of bool, shape (p,)
     """
-    empty = _empty(problem)
-    if empty.any():
-        own = None if start is None else np.asarray(start)[~empty]
-        solution, gone = maximise(
-            restrict_columns(problem, ~empty), start=own, tol=tol, max_iterations=max_iterations,
-            check_rank=check_rank, shapes=shapes,
-        )  # fmt: skip
-        empty[~empty] = gone
-        return solution, empty
     scoring = partial(Scoring, tol=tol, max_iterations=max_iterations, shapes=shapes)
     everything = np.zeros(problem.matrix.shape[1], bool)
     blocks = blocks_of(problem)
@@ -78,20 +69,20 @@ def maximise(
         first = _cheap_start(problem, near)
         return scoring(problem, blocks).solve(first, required=False, near=near), everything
     except Doubtful:
+        plain = plainly_aliased(problem.matrix)
+        if plain.any():  # without them there may be no doubt, and QR has dense rows
+            solution, mask = maximise(
+                restrict_columns(problem, ~plain), tol=tol, max_iterations=max_iterations,
+                start=None if start is None else np.asarray(start)[~plain],
+                check_rank=check_rank, shapes=shapes,
+            )  # fmt: skip
+            plain[~plain] = mask
+            return solution, plain
         mask = aliased_in(blocks) if isinstance(problem, Streamed) else check_rank(problem.matrix)
     if mask.any():
         problem = restrict_columns(problem, ~mask)
         start = None if start is None else np.asarray(start)[~mask]
     return scoring(problem, blocks_of(problem), use_qr=True).solve(start), mask
-
-
-def _empty(problem: Problem) -> np.ndarray:
-    """Columns of a coded design that are zero, such as those of combinations that do not occur.
-
-    They alone would ask for QR, whose rows are dense.
-    """
-    X = problem.matrix
-    return X.squares == 0 if isinstance(X, Coded) else np.zeros(X.shape[1], bool)
 
 
 def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
