@@ -13,7 +13,7 @@ import expfam_glm as eg
 from expfam_glm.data import by_level
 from expfam_glm.data import compress as compressing
 from expfam_glm.kernels.coded import Coded
-from expfam_glm.mle import coordinates
+from expfam_glm.mle import coordinates, rank
 from expfam_glm.results.fitted import stored_design
 from tests.tolerances import BETA_IN_SE, DEFAULT, RELATIVE
 
@@ -239,3 +239,49 @@ def test_a_changed_tree_is_refused(monkeypatch):
         tree["constant_data"] = changed
         with pytest.raises(eg.errors.ResultError, match=text):
             eg.predict(tree)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "formula",
+    ["days ~ ethnicity*sex + age*learner", "days ~ C(age, contr.sum) + ethnicity:learner"],
+)
+def test_real_absences_against_statsmodels(formula, monkeypatch):
+    import statsmodels.api as sm
+
+    quine = eg.load_data("quine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eg.errors.AliasWarning)  # no slow learner is in form 3
+        dense, levels = both(monkeypatch, formula, quine, family="poisson")
+        tree = levels.fit(cov=["fisher", "HC0"], tol=LIMIT, **QUICK)
+    known = np.isfinite(tree["fit"]["beta"].values)
+    assert known.sum() == known.size - ("age*learner" in formula)
+    peer = sm.GLM(dense.problem.y, dense.problem.X[:, known], family=sm.families.Poisson())
+    for row, cov_type in enumerate(["nonrobust", "HC0"]):
+        found = peer.fit(tol=1e-14, maxiter=200, cov_type=cov_type)
+        V = tree["fit"]["covariance"].values[row][np.ix_(known, known)]
+        np.testing.assert_allclose(V, found.cov_params(), rtol=RELATIVE, atol=RELATIVE * V.max())
+        distance = (tree["fit"]["beta"].values[known] - found.params) / found.bse
+        assert np.abs(distance).max() < BETA_IN_SE
+    np.testing.assert_allclose(tree["fit_stats"]["deviance"], found.deviance, rtol=RELATIVE)
+
+
+def test_products_of_many_levels_keep_those_that_occur(monkeypatch):
+    formula = "count ~ C(c):b:flag - 1"
+    plain = both(monkeypatch, formula, family="poisson")[1].problem.matrix
+    monkeypatch.setattr(by_level, "_MOST_LEVELS", 1)
+    given = DATA[DATA["c"] != 3].assign(c=lambda d: d["c"].where(d["b"] != "u", 0))
+    dense, levels = both(monkeypatch, formula, given, family="poisson")
+    assert len(plain.terms[0].table) == 36 > len(levels.problem.matrix.terms[0].table) == 22
+    np.testing.assert_array_equal(levels.problem.matrix.array(), dense.problem.X)
+
+
+def test_clear_combinations_of_factors_are_set_apart_without_qr(monkeypatch):
+    given = DATA[(DATA["a"] != "p") | (DATA["b"] == "u")]
+    dense, levels = both(monkeypatch, "count ~ a*b + x", given, family="poisson")
+    expected = rank.aliased(dense.problem.X)
+    np.testing.assert_array_equal(rank.plainly_aliased(levels.problem.matrix), expected)
+    assert expected.sum() == 2
+    monkeypatch.setattr(rank, "_CLEAR", 2.0)
+    assert not rank.plainly_aliased(levels.problem.matrix).any()
+    assert not rank.plainly_aliased(dense.problem.X).any()
