@@ -10,6 +10,7 @@ from arviz_stats.base import array_stats
 
 from expfam_glm.bayes.density import LogPosterior, has_fast_lane
 from expfam_glm.bayes.groups import posterior_tree
+from expfam_glm.bayes.mode import at_mode
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
@@ -22,9 +23,6 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, SamplingError, SamplingWarning, check_flag, warn
 from expfam_glm.tree import check_options, common_attrs
 
-_DIFFERENCE = 1e-4  # step of the differences of the gradient, in posterior standard deviations
-_CLOSE = 1e-8  # a step of so many posterior standard deviations ends the search
-_MOST_STEPS = 50
 _MOST_TRIALS = 100  # of draws outside the domain of η
 _FEWEST = 25  # draws: their largest fifth tells the tail of the weights
 _LARGEST_K = 0.7  # Vehtari et al. (2024)
@@ -64,7 +62,13 @@ def laplace(
             "phi, on the whole domain for a shape parameter); use sample()."
         )
     density = LogPosterior(problem, applied)
-    centre, root = _at_mode(density, *at_start(density, near_mode(problem, applied)))
+    mode = at_mode(density, *at_start(density, near_mode(problem, applied)))
+    if mode is None:
+        raise SamplingError(
+            "the posterior has no mode at which it bends down in every direction, so there is no "
+            "normal approximation; use sample()."
+        )
+    centre, root = mode
     rng = np.random.default_rng(random_seed)
     z, log_weights = _draw(density, centre, root, chains * draws, rng)
     smoothed, k = array_stats.psislw(-log_weights)  # it takes the logarithms of their inverses
@@ -99,44 +103,6 @@ def laplace(
     wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
     rows = uncompressed(problem)
     return posterior_tree(rows, applied, found, {} if quasi else wanted, attrs, random_seed)
-
-
-def _at_mode(
-    density: LogPosterior, centre: np.ndarray, root: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The mode in the value space, and L with LLᵀ the inverse of minus the Hessian there."""
-    z = centre
-    for _ in range(_MOST_STEPS):
-        value, gradient = density(z)
-        curvature = _curvature(density, z, root)
-        values, vectors = np.linalg.eigh(curvature)
-        bent = np.maximum(np.abs(values), 1e-6)  # uphill wherever the density is not concave yet
-        step = vectors @ ((vectors.T @ (root.T @ gradient)) / bent)
-        if np.linalg.norm(step) < _CLOSE and values[0] > 0:
-            return z, root @ (vectors / np.sqrt(values))
-        for k in range(40):
-            moved = z + root @ step * 0.5**k
-            if density(moved)[0] >= value - 1e-10 * abs(value):
-                z = moved
-                break
-        else:
-            break
-    if np.linalg.norm(step) < 1e-4 and values[0] > 0:
-        return z, root @ (vectors / np.sqrt(values))
-    raise SamplingError(
-        "the posterior has no mode at which it bends down in every direction, so there is no "
-        "normal approximation; use sample()."
-    )
-
-
-def _curvature(density: LogPosterior, z: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Minus the Hessian in u, z + Lu, by central differences of the gradient."""
-    columns = []
-    for direction in root.T:
-        up, down = (density(z + sign * _DIFFERENCE * direction)[1] for sign in (1.0, -1.0))
-        columns.append(root.T @ (down - up) / (2 * _DIFFERENCE))
-    matrix = np.array(columns)
-    return 0.5 * (matrix + matrix.T)
 
 
 def _draw(

@@ -19,6 +19,7 @@ from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
+from expfam_glm.bayes.mode import at_mode, nearly_normal
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import QUICK, variable_of
@@ -32,6 +33,11 @@ from expfam_glm.errors import SamplingError
 
 _TRANSFORMED_SD = 0.1  # of starting points on a log or log-odds scale
 _HELPERS = ("z_", "sd_", "root_", "lambda_", "tau_", "slab_")  # behind effects and horseshoes
+_NEAR_MODE = 0.05  # posterior standard deviations
+_MOST_BENT = 64  # coordinates; the curvature takes two gradients for each, a few times
+# Steps that are exact for N(0, I): rotations of position and momentum, between which only what is
+# not normal is a force. A step of π would do no more than reflect.
+_ROTATIONS = {"exact_normal_trajectory": True, "max_step_size": 1.3}
 _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 
@@ -104,7 +110,7 @@ def by_kernels(
         whitening = Dense(*shrunk_start(density, start))
     else:
         density = LogPosterior(problem, applied)
-        whitening = Dense(*at_start(density, start))
+        whitening = Dense(*_around_mode(density, start))
 
     def standard() -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         own = density.for_another_thread()
@@ -130,7 +136,22 @@ def by_kernels(
     )
     # One chain after another: between calls of some 10 µs the interpreter's lock is handed over so
     # slowly that two threads take longer than one.
-    return _run_nutpie(compiled, applied, {"cores": 1} | settings)
+    settings = {"cores": 1} | settings
+    # Given the variances effects are nearly normal; and where these ask for small steps the
+    # rotations lose nothing.
+    if problem.frame.effects or nearly_normal(standard(), density.n_dim):
+        settings = _ROTATIONS | settings
+    return _run_nutpie(compiled, applied, settings)
+
+
+def _around_mode(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
+    """The mode and a root of the covariance there; those of the start where that is dear or flat.
+
+    Of the start the curvature in shapes and φ is a guess, apart from that in β.
+    """
+    begun = at_start(density, start)
+    dear = density.n_dim > _MOST_BENT or len(density.scales) + density.free == 0
+    return begun if dear else at_mode(density, *begun, close=_NEAR_MODE) or begun
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:

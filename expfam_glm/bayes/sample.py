@@ -68,7 +68,7 @@ def sample(
     settings = {
         "draws": int(draws), "tune": int(tune), "chains": int(chains),
         "seed": seed_for(random_seed), "progressbar": progressbar,
-        **check_settings(nuts_sampler, keywords, int(chains)),
+        **check_settings(nuts_sampler, keywords),
     }  # fmt: skip
     start = near_mode(problem, applied)
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc, "jax": by_jax}[chosen]

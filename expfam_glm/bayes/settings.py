@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from functools import cache
 from numbers import Integral, Real
@@ -58,8 +57,8 @@ def seed_for(random_seed: int) -> int:
     return int(np.random.SeedSequence(random_seed).generate_state(1, np.uint64)[0])
 
 
-def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> dict[str, Any]:
-    """The further arguments for a sampler, with as many cores as chains can use.
+def check_settings(nuts_sampler: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The further arguments for a sampler, checked.
 
     Raises
     ------
@@ -94,4 +93,4 @@ def check_settings(nuts_sampler: str, given: Mapping[str, Any], chains: int) -> 
         raise ArgumentError(f"target_accept={accept!r} must be a number in (0, 1).")
     if nuts_sampler in OF_JAX:
         return {"sampler": nuts_sampler, **given}
-    return {"cores": min(chains, os.cpu_count() or 1), **given}
+    return dict(given)

@@ -244,10 +244,11 @@ class Scoring:
         return bool(state.factor.length(state.step) <= 64 * _EPS * state.factor.length(state.beta))
 
     def _finish(self, state: State, iterations: int, first: State) -> Solution:
-        # R⁻¹ of the start by R of the end: how much of the information is left in each direction
-        end = state.factor.R * (state.factor.scale / first.factor.scale)
-        left = np.linalg.svd(end @ first.factor.unscaled_root, compute_uv=False)
-        if left[-1] < _VANISHED:
+        # R of the start by R⁻¹ of the end: its norm is that of the lost information, the inverse of
+        # the smallest part left in any direction to within √p
+        begun = first.factor.R * (first.factor.scale / state.factor.scale)
+        lost = begun @ state.factor.unscaled_root
+        if math.sqrt(float(np.vdot(lost, lost))) * _VANISHED > 1.0:
             raise ConvergenceError(
                 self._report(state, iterations, "the information about some direction vanished, "
                              "as where a mean runs off to the edge of its space"),

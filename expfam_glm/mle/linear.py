@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,7 +48,8 @@ class Factor:
 
     def length(self, beta: np.ndarray) -> float:
         """√(βᵀ I β)."""
-        return float(np.linalg.norm(self.R @ (beta * self.scale)))
+        half = self.R @ (beta * self.scale)
+        return math.sqrt(half @ half)
 
     @property
     def smallest_pivot(self) -> float:

@@ -210,7 +210,25 @@ class Expression:
             ) from error
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        values = dict(zip(self.names, args, strict=False)) | keywords
+        if keywords or len(args) != len(self.names):
+            args = tuple(self._ordered(args, keywords))
+        if any(isinstance(v, Variable) for v in args):
+            symbols = [
+                pt.as_tensor(v, dtype=None if isinstance(v, Variable) else "float64") for v in args
+            ]
+            return substitute(self.output, dict(zip(self.variables, symbols, strict=True)))
+        if self._compiled is None:
+            from expfam_glm.spec.lower import lower
+
+            self._compiled = lower(self.variables, [self.output])
+        arrays = [np.asarray(v, dtype=float) for v in args]
+        (result,) = self._compiled(*arrays)
+        shape = arrays[0].shape if len(arrays) == 1 else np.broadcast(*arrays).shape
+        return np.array(np.broadcast_to(result, shape)) if shape else float(result)
+
+    def _ordered(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+        """The values of all arguments, in their order."""
+        values = dict(zip(self.names, args, strict=False)) | dict(keywords)
         unknown = [name for name in keywords if name not in self.names]
         if unknown:
             raise ArgumentError(
@@ -219,21 +237,7 @@ class Expression:
         missing = [name for name in self.names if name not in values]
         if missing:
             raise DeclarationError(f"a value is needed for {', '.join(missing)}.")
-        ordered = [values[name] for name in self.names]
-        if any(isinstance(v, Variable) for v in ordered):
-            symbols = [
-                pt.as_tensor(v, dtype=None if isinstance(v, Variable) else "float64")
-                for v in ordered
-            ]
-            return substitute(self.output, dict(zip(self.variables, symbols, strict=True)))
-        if self._compiled is None:
-            from expfam_glm.spec.lower import lower
-
-            self._compiled = lower(self.variables, [self.output])
-        arrays = [np.asarray(v, dtype=float) for v in ordered]
-        shape = np.broadcast_shapes(*(v.shape for v in arrays))
-        result = np.broadcast_to(self._compiled(*arrays)[0], shape)
-        return np.array(result) if shape else float(result)
+        return [values[name] for name in self.names]
 
     def derivative(self, name: str) -> Expression:
         """The partial derivative by one argument."""

@@ -51,7 +51,25 @@ def test_a_seed_of_more_than_64_bits() -> None:
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
+class Asked(Exception):
+    """Raised in place of sampling, with what the sampler was asked."""
+
+
+@pytest.mark.parametrize(("given", "cores"), [({}, 1), ({"cores": 2}, 2)])
+def test_chains_on_row_kernels_run_one_after_another_unless_asked_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, int], cores: int
+) -> None:
+    def asked(compiled: Any, applied: Any, settings: dict[str, Any]) -> None:
+        raise Asked(settings)
+
+    monkeypatch.setattr("expfam_glm.bayes.roads._run_nutpie", asked)
+    with pytest.raises(Asked) as found:
+        sample(problem("poisson"), maxdepth=8, **given)
+    assert found.value.args[0]["cores"] == cores
+    assert found.value.args[0]["maxdepth"] == 8
+
+
 def test_what_a_sampler_takes_is_passed_on() -> None:
     given = {"target_accept": 0.9, "maxdepth": 8, "adaptation": "low_rank"}
-    assert check_settings("nutpie", given, 1) == {"cores": 1, **given}
-    assert check_settings("pymc", {"max_treedepth": 8, "cores": 3}, 1)["cores"] == 3
+    assert check_settings("nutpie", given) == given
+    assert check_settings("pymc", {"max_treedepth": 8, "cores": 3})["cores"] == 3

@@ -1,0 +1,86 @@
+"""The mode of a log-posterior and its curvature there, by gradients; is it nearly normal?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+type Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+_MOST_STEPS = 50
+_CLOSE = 1e-8  # of a last step, in posterior standard deviations
+_CLOSE_ENOUGH = 1e-4  # where rounding lets no step go uphill any more
+_DIFFERENCE = 1e-4  # of the gradient's arguments, in the same unit
+_PAIRS = 32  # of opposite points, where a density is held against the normal one
+_SPREAD = 1.0  # of the logarithm of the ratio of the two
+_FAR = 3.0
+_FAR_OFF = 1.7  # of the same logarithm
+
+
+def at_mode(
+    density: Density, centre: np.ndarray, root: np.ndarray, close: float = _CLOSE
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The mode, and L with LLᵀ the inverse of minus the Hessian there.
+
+    Parameters
+    ----------
+    density : callable
+        z (d,) → value and gradient.
+    centre, root : ndarray (d,), (d, d)
+        A point nearby and the root of a covariance there.
+    close : float
+        Length of the last step, in posterior standard deviations.
+
+    Returns
+    -------
+    tuple of ndarray, or None
+        None where no mode is found at which the density bends down in every direction.
+    """
+    z = centre
+    for _ in range(_MOST_STEPS):
+        value, gradient = density(z)
+        values, vectors = np.linalg.eigh(_curvature(density, z, root))
+        bent = np.maximum(np.abs(values), 1e-6)  # uphill wherever the density is not concave yet
+        step = vectors @ ((vectors.T @ (root.T @ gradient)) / bent)
+        if np.linalg.norm(step) < close and values[0] > 0:
+            return z, root @ (vectors / np.sqrt(values))
+        for k in range(40):
+            moved = z + root @ step * 0.5**k
+            if density(moved)[0] >= value - 1e-10 * abs(value):
+                z = moved
+                break
+        else:
+            break
+    if np.linalg.norm(step) < max(close, _CLOSE_ENOUGH) and values[0] > 0:
+        return z, root @ (vectors / np.sqrt(values))
+    return None
+
+
+def _curvature(density: Density, z: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Minus the Hessian in u, z + Lu, by central differences of the gradient."""
+    columns = []
+    for direction in root.T:
+        up, down = (density(z + sign * _DIFFERENCE * direction)[1] for sign in (1.0, -1.0))
+        columns.append(root.T @ (down - up) / (2 * _DIFFERENCE))
+    matrix = np.array(columns)
+    return 0.5 * (matrix + matrix.T)
+
+
+def nearly_normal(density: Density, dimension: int) -> bool:
+    """Whether a density of unit coordinates is close to N(0, I): where that has its mass, and far.
+
+    The ratio of the two must not vary by more than `_SPREAD` over draws of N(0, I), nor differ by
+    more than `_FAR_OFF` from its value at the centre on an axis where it is `_FAR` away.
+    """
+
+    def excess(points: np.ndarray) -> np.ndarray:
+        return np.array([density(u)[0] + 0.5 * float(u @ u) for u in points])
+
+    half = np.random.default_rng(0).normal(size=(_PAIRS, dimension))
+    near = excess(np.concatenate([half, -half]))
+    if not (np.isfinite(near).all() and near.std() < _SPREAD):
+        return False
+    axes = _FAR * np.eye(dimension)
+    far = excess(np.concatenate([axes, -axes])) - excess(np.zeros((1, dimension)))
+    return bool(np.all(np.abs(far) < _FAR_OFF))
