@@ -111,7 +111,7 @@ class GLM:
                 allow_code=allow_code,
             )  # fmt: skip
             return
-        frame = from_formula(formula, data, roles, missing, allow_code=allow_code)
+        frame = from_formula(formula, data, roles, missing, allow_code=allow_code, coded=True)
         self._set(frame, family, link)
 
     @classmethod

@@ -22,6 +22,7 @@ import pandas as pd
 import xarray as xr
 from xarray.indexes import PandasIndex
 
+from expfam_glm.data.stored import DIMENSIONS
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.normal_draws import matched_normals, square_root
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval, wald_p_value
@@ -296,9 +297,9 @@ def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) ->
 
 
 def by_row(columns: Mapping[str, Any]) -> Variables:
-    """Variables with one value (or one row of X) for each observation."""
+    """Variables with one value for each observation, and those of the design."""
     return {
-        name: (("obs_id", "coef") if name == "X" else ("obs_id",), _storable(values))
+        name: (DIMENSIONS.get(name, ("obs_id",)), _storable(values))
         for name, values in columns.items()
     }
 

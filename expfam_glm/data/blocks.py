@@ -12,6 +12,7 @@ from expfam_glm.data.compress import Compressed
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
 from expfam_glm.data.threads import in_order, workers
+from expfam_glm.kernels.coded import Coded, Matrix
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Block(NamedTuple):
     """Consecutive rows: y, X, prior weights w, frequency weights f, offset (None as in Problem)."""
 
     y: np.ndarray
-    X: np.ndarray
+    X: Matrix
     w: np.ndarray | float
     f: np.ndarray | None
     offset: np.ndarray | None
@@ -58,9 +59,11 @@ class MemoryBlocks:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.columns = problem.X.shape[1]
+        self.columns = problem.matrix.shape[1]
         self.rows = problem.row_count
         self.size = max(_FEWEST_ROWS, _BLOCK_DOUBLES // max(1, self.columns))
+        if isinstance(problem.matrix, Coded):
+            self.size = problem.matrix.block_rows
 
     def __iter__(self) -> Iterator[Block]:
         for start in range(0, self.rows, self.size):
@@ -72,7 +75,7 @@ class MemoryBlocks:
         f = None if problem.f is None else problem.f[rows]
         offset = None if problem.offset is None else problem.offset[rows]
         scatter = None if problem.scatter is None else problem.scatter[rows]
-        return Block(problem.y[rows], problem.X[rows], w, f, offset, scatter)
+        return Block(problem.y[rows], problem.matrix[rows], w, f, offset, scatter)
 
     @property
     def responses(self) -> MemoryBlocks:
@@ -113,7 +116,7 @@ class StreamBlocks:
 
     def __init__(self, problem: Streamed) -> None:
         self.problem = problem
-        self.columns = problem.X.shape[1]
+        self.columns = problem.matrix.shape[1]
         self.rows = problem.row_count
         self.within_deviance = 0.0
 

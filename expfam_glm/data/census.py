@@ -19,7 +19,7 @@ from expfam_glm.errors import DataError
 # Doubles of X in the part of the rows that is kept in memory for a start.
 _SAMPLE_DOUBLES = 1 << 22
 _SAMPLE_ROWS = 1 << 17
-_ARRAYS = ("y", "X", "w", "f", "offset", "sampling")
+_ARRAYS = ("y", "matrix", "w", "f", "offset", "sampling")
 
 type Rows = Mapping[str, np.ndarray]  # the arrays of some rows of a problem
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError
+from expfam_glm.kernels.coded import Coded
 
 # Rows hashed or compared at once: they stay in cache.
 _CHUNK = 1 << 12
@@ -24,6 +25,8 @@ _CHUNK = 1 << 12
 _WORTHWHILE = 0.25
 # Fewer rows than this are fast anyway.
 _FEW = 1000
+# Whole numbers up to so many times the rows are numbered by a table.
+_SPARSEST = 4
 
 
 class Distinct(NamedTuple):
@@ -47,7 +50,7 @@ class Cells:
         """Distinct (y, w) with their frequencies and no covariate: what c and b* need."""
         source = self.source
         nothing = np.empty((source.row_count, 0))
-        bare = replace(source, X=nothing, offset=None, sampling=None, used=None)
+        bare = replace(source, matrix=nothing, offset=None, sampling=None, used=None)
         if not source.family.support.discrete:
             return bare
         return _collapse(bare, distinct([source.y, *_given(source.w)]), means=False)
@@ -140,7 +143,9 @@ def compress(problem: Problem, clusters: np.ndarray | None = None) -> Compressed
             "rows of a model with group effects are told apart by their groups; compress() is for "
             "models without."
         )
-    keys = [source.X, *_given(source.offset, source.w, source.sampling, clusters)]
+    X = source.matrix
+    own = X.keys() if isinstance(X, Coded) else [X]
+    keys = [*own, *_given(source.offset, source.w, source.sampling, clusters)]
     return _compressed(source, distinct(keys))
 
 
@@ -149,7 +154,27 @@ def worth_compressing(problem: Problem) -> Problem:
     if problem.row_count < _FEW or isinstance(problem, Compressed) or problem.frame.effects:
         return problem
     found = compress(problem)
-    return found if found.row_count <= _WORTHWHILE * problem.row_count else problem
+    return found if _pays(found.origin, problem) else problem
+
+
+def cheaply_compressed(problem: Problem) -> Problem:
+    """The problem compressed where nothing but the levels of its factors tells many rows apart.
+
+    Other columns would first have to be compared, which takes as long as it saves.
+    """
+    X = problem.matrix
+    if isinstance(problem, Compressed) or not isinstance(X, Coded) or problem.frame.effects:
+        return problem
+    keys = [*X.keys(), *_given(problem.offset, problem.w, problem.sampling)]
+    if len(keys) > 1 or not _countable(keys[0]):
+        return problem
+    found = _numbered(keys[0])
+    return _compressed(problem, found) if _pays(found, problem) else problem
+
+
+def _pays(found: Distinct | Cells, problem: Problem) -> bool:
+    """Whether there are few enough cells."""
+    return found.first.size <= _WORTHWHILE * problem.row_count
 
 
 def cells_of(problem: Problem) -> dict[str, int]:
@@ -197,8 +222,9 @@ def _collapse(source: Problem, found: Distinct, means: bool = True) -> Problem:
         for values in (source.w, source.offset, source.sampling)
     )
     return replace(
-        source, y=y, X=source.X[first], w=w, f=f, offset=offset, sampling=sampling, scatter=scatter
-    )
+        source, y=y, matrix=source.matrix[first], w=w, f=f, offset=offset, sampling=sampling,
+        scatter=scatter,
+    )  # fmt: skip
 
 
 def distinct(columns: list[np.ndarray]) -> Distinct:
@@ -210,6 +236,11 @@ def distinct(columns: list[np.ndarray]) -> Distinct:
     """
     import pandas as pd
 
+    if _countable(columns[0]):
+        numbers = _numbered(columns[0])
+        if len(columns) == 1:
+            return numbers
+        columns = [numbers.codes, *columns[1:]]
     n = columns[0].shape[0]
     matrices = [values.reshape(n, -1) for values in columns]
     hashes = np.zeros(n, np.uint64)
@@ -228,6 +259,21 @@ def distinct(columns: list[np.ndarray]) -> Distinct:
     whole = np.hstack([values.astype(float) for values in matrices])
     codes = np.unique(whole, axis=0, return_inverse=True)[1].reshape(-1)
     return Distinct(_first(codes), codes)
+
+
+def _countable(column: np.ndarray) -> bool:
+    """Whether they are whole numbers of which a table can be made."""
+    return column.dtype == np.intp and column.max(initial=0) < _SPARSEST * len(column)
+
+
+def _numbered(codes: np.ndarray) -> Distinct:
+    """Whole numbers from 0 anew, in the order of appearance and without gaps."""
+    first = np.full(int(codes.max()) + 1, -1, np.intp)
+    first[codes[::-1]] = np.arange(codes.size - 1, -1, -1)
+    rows = np.sort(first[first >= 0])
+    place = np.empty(first.size, np.intp)
+    place[codes[rows]] = np.arange(rows.size)
+    return Distinct(rows, place[codes])
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

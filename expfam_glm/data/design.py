@@ -28,6 +28,7 @@ from expfam_glm.data.rows import (
     usable_rows,
 )
 from expfam_glm.errors import ArgumentError, FormulaError
+from expfam_glm.kernels.coded import Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,8 @@ class Frame:
     ----------
     y : ndarray, shape (n,)
         Response, float64; the successes where the left side is cbind(successes, failures).
-    X : ndarray, shape (n, p)
-        Design matrix, float64, C-contiguous.
+    X : ndarray or Coded, shape (n, p)
+        Design matrix, float64, C-contiguous; or with factors as levels.
     labels : tuple of str, length p
         Coefficient labels.
     response : str
@@ -61,7 +62,7 @@ class Frame:
     """
 
     y: np.ndarray
-    X: np.ndarray
+    X: Matrix
     labels: tuple[str, ...]
     response: str
     formula: str | None
@@ -109,6 +110,7 @@ def from_formula(
     *,
     allow_code: bool = True,
     state: Mapping[str, Any] | None = None,
+    coded: bool = False,
 ) -> Frame:
     """Build the design that a formula describes on a data frame.
 
@@ -129,6 +131,8 @@ def from_formula(
         False for formulas from a file or the command line.
     state : mapping, optional
         The design of other rows, whose levels and statistics are used for these.
+    coded : bool
+        Whether X may keep factors as levels where that saves much.
 
     Returns
     -------
@@ -202,7 +206,9 @@ def from_formula(
         if "trials" in columns:
             raise ArgumentError("cbind(successes, failures) gives the trials; leave trials= out.")
         columns["trials"] = y + evaluate(parsed.response[1], {})
-    X, labels, state = encode.encode(parsed, variables, n, kept=kept, state=state)
+    X, labels, state = encode.encode_coded(
+        parsed, variables, n, kept=kept, state=state, coded=coded
+    )
     offset_state: dict[str, Any] = {}
     for part in parsed.offsets:
         columns["offset"] = columns.get("offset", 0.0) + evaluate(part, offset_state)

@@ -26,10 +26,12 @@ from formulaic.utils.layered_mapping import LayeredMapping
 from formulaic.utils.stateful_transforms import stateful_eval
 from interface_meta import override
 
+from expfam_glm.data.by_level import ByLevel, Products, finite, matrix_of, numbered
 from expfam_glm.data.expression import FUNCTIONS, REFERENCE, TRANSFORMS, Expression
 from expfam_glm.data.formula import Parsed
-from expfam_glm.data.frames import Column, all_finite, assemble
+from expfam_glm.data.frames import Column, all_finite
 from expfam_glm.errors import DataError, ExpfamError, FormulaError, show_rows
+from expfam_glm.kernels.coded import Matrix, dense
 
 
 def variables_of(columns: Iterable[Column]) -> dict[str, Any]:
@@ -49,12 +51,20 @@ def _variable(column: Column) -> Any:
         case "text":
             return pd.Series(pd.Categorical(column.values))
         case "factor":
-            levels = pd.Categorical.from_codes(column.values, list(column.levels))
-            return pd.Series(levels.remove_unused_categories())
+            return pd.Series(_used(column.values, list(column.levels)))
     raise DataError(
         f"{column.name!r} holds dates or times; turn it into a number (such as days since the "
         "first) or into text."
     )
+
+
+def _used(codes: np.ndarray, levels: list[Any]) -> pd.Categorical:
+    """Categories that are used, in their order; pandas' own search sorts the rows."""
+    seen = np.bincount(codes, minlength=len(levels)) > 0
+    if not seen.all():
+        codes = np.cumsum(seen)[codes] - 1
+        levels = [level for level, kept in zip(levels, seen, strict=True) if kept]
+    return pd.Categorical.from_codes(codes, levels)
 
 
 def evaluate(part: Expression, variables: Mapping[str, Any], n: int, state: dict) -> np.ndarray:
@@ -86,6 +96,20 @@ def encode(
     state: Mapping[str, Any] | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
     """X (n, p), its labels and its state; with the state of another call, the same columns."""
+    X, labels, learnt = encode_coded(parsed, variables, n, kept=kept, state=state, coded=False)
+    return dense(X), labels, learnt
+
+
+def encode_coded(
+    parsed: Parsed,
+    variables: Mapping[str, Any],
+    n: int,
+    *,
+    kept: np.ndarray | None = None,
+    state: Mapping[str, Any] | None = None,
+    coded: bool = True,
+) -> tuple[Matrix, tuple[str, ...], dict[str, Any]]:
+    """`encode`, whose X keeps factors as levels where that is worth it and `coded` allows it."""
     state = state or {"transforms": [], "factors": []}
     specification = ModelSpec(
         formula=parsed.terms,
@@ -98,7 +122,9 @@ def encode(
         },
     )
     written = {factor.code: factor.written for factor in parsed.factors}
-    materializer = _Materializer(variables, context=FUNCTIONS, n=n, kept=kept, written=written)
+    materializer = _Materializer(
+        variables, context=FUNCTIONS, n=n, kept=kept, written=written, coded=coded
+    )
     try:
         with np.errstate(all="ignore"):
             matrix = materializer.get_model_matrix(specification)
@@ -120,8 +146,8 @@ def encode(
             "rename a column or a level."
         )
     X = matrix.__wrapped__
-    for label, values in zip(labels, X.T if not all_finite(X) else (), strict=False):
-        check_finite(values, label, kept)
+    for j, label in enumerate(() if finite(X) else labels):
+        check_finite(X[:, j], label, kept)
     return X, labels, _state(found, written)
 
 
@@ -157,6 +183,9 @@ class _Materializer(PandasMaterializer):
         self.n: int = self.params.pop("n")
         self.kept: np.ndarray | None = self.params.pop("kept")
         self.written: dict[str, str] = self.params.pop("written")
+        self.coded: bool = self.params.pop("coded")
+        self.products = Products()
+        self.numbered: dict[str, Any] = {}
 
     @property
     @override
@@ -172,8 +201,11 @@ class _Materializer(PandasMaterializer):
     def _encode_evaled_factor(
         self, factor: Any, spec: Any, drop_rows: Any, reduced_rank: bool = False
     ) -> dict[str, Any]:
+        if factor.expr not in self.numbered:
+            self.numbered[factor.expr] = numbered(factor)
+        codes, rows = self.numbered[factor.expr] or (None, factor)
         encode = functools.partial(
-            super()._encode_evaled_factor, factor, spec, drop_rows, reduced_rank=reduced_rank
+            super()._encode_evaled_factor, rows, spec, drop_rows, reduced_rank=reduced_rank
         )
         try:
             with warnings.catch_warnings():
@@ -190,7 +222,12 @@ class _Materializer(PandasMaterializer):
                 f"factor {self.written[factor.expr]!r} has a single level, {levels[0]!r}; "
                 "a factor needs two or more, so leave it out."
             )
-        return encoded
+        if codes is None:
+            return encoded
+        return {
+            label: ByLevel(codes, np.asarray(_array(values), dtype=np.float64))
+            for label, values in encoded.items()
+        }
 
     def _refuse_unseen(self, factor: Any, spec: Any) -> None:
         """The error for values that are not among the levels of a factor."""
@@ -221,19 +258,24 @@ class _Materializer(PandasMaterializer):
         columns = {}
         for product in itertools.product(*(factor.items() for factor in reversed(factors))):
             labels, values = zip(*reversed(product), strict=True)
-            columns[":".join(labels)] = functools.reduce(np.multiply, map(_array, values))
+            columns[":".join(labels)] = self.products.of(
+                [one if isinstance(one, ByLevel) else _array(one) for one in values]
+            )
         return columns
 
     @override
-    def _combine_columns(self, cols: Any, spec: Any, drop_rows: Any) -> np.ndarray:
-        columns = [(label, _array(values)) for label, values in cols]
-        for label, values in columns:
+    def _combine_columns(self, cols: Any, spec: Any, drop_rows: Any) -> Matrix:
+        columns = [(k, v if isinstance(v, ByLevel) else _array(v)) for k, v in cols]
+        for label, column in columns:
+            values = column.slope if isinstance(column, ByLevel) else column
+            if values is None:
+                continue
             if values.shape != (self.n,) or values.dtype.kind not in "fiub":
                 raise FormulaError(
                     f"{label!r} must give one number for each of the {self.n} rows, but gives "
                     f"{values.dtype} values of shape {values.shape}."
                 )
-        return assemble([values for _, values in columns])
+        return matrix_of(columns, self.n, self.coded)
 
 
 def _array(values: Any) -> np.ndarray:

@@ -7,22 +7,27 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from expfam_glm.errors import DataError
+from expfam_glm.kernels.coded import Coded, Matrix
 
 _TINY = np.finfo(float).tiny  # below, doubles lose their digits
 _HEAD = 1024  # rows that are looked at first
 
 
-def check_columns(X: np.ndarray, labels: Sequence[str], *, part: bool) -> None:
+def check_columns(X: Matrix, labels: Sequence[str], *, part: bool) -> None:
     """Refuse columns of X whose squares overflow, or vanish where X is not a part of more rows."""
     with np.errstate(over="ignore", under="ignore"):
-        squares = _squares(X[:_HEAD])  # sums only grow, so that mostly these decide
-        small = np.flatnonzero(squares < _TINY)
-        squares[small] = _squares(X[:, small])
-        flat = X.ravel(order="K")
-        if not np.isfinite(flat @ flat):
-            squares = _squares(X)
+        squares = X.squares.copy() if isinstance(X, Coded) else _of_dense(X)
     for j in map(int, np.flatnonzero(~((squares >= _TINY) & (squares < np.inf)))):
         _check(f"the column {labels[j]}", float(np.abs(X[:, j]).max()), squares[j], part)
+
+
+def _of_dense(X: np.ndarray) -> np.ndarray:
+    """The sum of squares of each column, or of its first rows where it is neither 0 nor ∞."""
+    squares = _squares(X[:_HEAD])  # sums only grow, so that mostly these decide
+    small = np.flatnonzero(squares < _TINY)
+    squares[small] = _squares(X[:, small])
+    flat = X.ravel(order="K")
+    return squares if np.isfinite(flat @ flat) else _squares(X)
 
 
 def _squares(X: np.ndarray) -> np.ndarray:

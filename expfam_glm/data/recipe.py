@@ -16,6 +16,7 @@ from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.rows import NothingLeft
 from expfam_glm.data.source import complete_rows
 from expfam_glm.errors import DataError
+from expfam_glm.kernels.coded import contiguous
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -61,7 +62,7 @@ class Recipe:
         if found.labels == self.labels:
             return found
         kept = [found.labels.index(label) for label in self.labels]
-        return replace(found, X=np.ascontiguousarray(found.X[:, kept]))
+        return replace(found, matrix=contiguous(found.matrix[:, kept]))
 
     @cached_property
     def _simple(self) -> bool:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from expfam_glm.data import stored
 from expfam_glm.data.design import Frame
 from expfam_glm.data.magnitude import check_columns, check_response
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
+from expfam_glm.kernels.coded import Coded, Matrix, contiguous
 from expfam_glm.numerics.mass import MASS_TOLERANCE, takes_weights, total_masses
 from expfam_glm.spec import links
 from expfam_glm.spec.domain import inner_point
@@ -30,8 +32,9 @@ _LARGEST_WEIGHT = 1e100
 class Problem:
     """A family, a link and the rows that carry information (weight above zero).
 
-    y (n,) on the scale of the mean, X (n, p), weights w (prior weights × trials × sampling
-    weights), frequency weights f and offset; None stands for all one, or all zero for the offset.
+    y (n,) on the scale of the mean, the design `matrix` (n, p), which X is the dense form of,
+    weights w (prior weights × trials × sampling weights), frequency weights f and offset; None
+    stands for all one, or all zero for the offset.
     `used` marks the rows of the frame that are kept, None for all. `sampling` holds the sampling
     weights, scaled to the mean one. `scatter` is Σ f w (y − ȳ)² of rows that are means of others.
     """
@@ -40,13 +43,18 @@ class Problem:
     link: Link
     frame: Frame
     y: np.ndarray
-    X: np.ndarray
+    matrix: Matrix
     w: np.ndarray | None
     f: np.ndarray | None
     offset: np.ndarray | None
     used: np.ndarray | None
     sampling: np.ndarray | None = None
     scatter: np.ndarray | None = None
+
+    @property
+    def X(self) -> np.ndarray:
+        """The design (n, p), dense."""
+        return self.matrix.whole if isinstance(self.matrix, Coded) else self.matrix
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -116,9 +124,12 @@ class Problem:
 
     def each(self, function: Callable[[np.ndarray], np.ndarray]) -> Problem:
         """The problem on some of its rows: a function of every array that has one entry a row."""
-        names = ("y", "X", "w", "f", "offset", "sampling", "scatter")
-        held = {name: getattr(self, name) for name in names}
-        some: dict[str, Any] = {k: function(v) for k, v in held.items() if v is not None}
+        X = self.matrix
+        some: dict[str, Any] = {"matrix": X.each(function) if isinstance(X, Coded) else function(X)}
+        for name in ("y", "w", "f", "offset", "sampling", "scatter"):
+            values = getattr(self, name)
+            if values is not None:
+                some[name] = function(values)
         return replace(self, **some)
 
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
@@ -133,7 +144,7 @@ class Problem:
 
     def constant_data(self) -> dict[str, np.ndarray]:
         """Design and columns for the result tree: enough to refit."""
-        data = {"X": self.X}
+        data = stored.variables_of(self.matrix)
         for role, values in self.frame.columns.items():
             data[role] = self.restrict(values)
         return data
@@ -289,7 +300,7 @@ def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> 
         sampling = sampling / np.average(sampling, weights=f)
         w = sampling if w is None else w * sampling
     found = Problem(
-        family, link, frame, y, np.ascontiguousarray(X), w, f, offset,
+        family, link, frame, y, contiguous(X), w, f, offset,
         None if everything else used, sampling,
     )  # fmt: skip
     check_magnitudes(found, part=part)
@@ -298,7 +309,7 @@ def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> 
 
 def check_magnitudes(problem: Problem, *, part: bool = False) -> None:
     """Refuse columns and responses whose squares are not doubles; `part` of all rows, or all."""
-    check_columns(problem.X, problem.labels, part=part)
+    check_columns(problem.matrix, problem.labels, part=part)
 
     def variance() -> float:
         family, mean = problem.family, problem.mean
@@ -414,4 +425,4 @@ def restrict_columns(problem: Problem, kept: np.ndarray) -> Problem:
         return problem
     labels = tuple(label for label, keep in zip(problem.labels, kept, strict=True) if keep)
     frame = replace(problem.frame, X=problem.frame.X[:, kept], labels=labels)
-    return replace(problem, X=np.ascontiguousarray(problem.X[:, kept]), frame=frame)
+    return replace(problem, matrix=contiguous(problem.matrix[:, kept]), frame=frame)

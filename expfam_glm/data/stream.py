@@ -25,6 +25,7 @@ from expfam_glm.data.rows import given_roles
 from expfam_glm.data.source import Source
 from expfam_glm.data.threads import ahead
 from expfam_glm.errors import DataError, show_rows
+from expfam_glm.kernels.coded import contiguous
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -117,7 +118,7 @@ class Streamed(Problem):
             return scan.sample
         kept = [recipe.labels.index(label) for label in self.labels]
         frame = replace(scan.sample.frame, labels=self.labels)
-        return replace(scan.sample, X=np.ascontiguousarray(scan.sample.X[:, kept]), frame=frame)
+        return replace(scan.sample, matrix=contiguous(scan.sample.matrix[:, kept]), frame=frame)
 
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
         """Offending values, with their numbers among the rows that are used."""
@@ -254,7 +255,7 @@ def _assemble(source: Source, formula: str, recipe: Recipe, like: Streamed, scan
     )  # fmt: skip
     frame = replace(first.frame, table=like.frame.table)
     X = scan.sample.X[:, :1] * 0 + 1
-    return _problem(source, other, frame, replace(scan, sample=replace(scan.sample, X=X)))
+    return _problem(source, other, frame, replace(scan, sample=replace(scan.sample, matrix=X)))
 
 
 def _problem(source: Source, recipe: Recipe, frame: Frame, scan: Scan) -> Streamed:
@@ -264,7 +265,7 @@ def _problem(source: Source, recipe: Recipe, frame: Frame, scan: Scan) -> Stream
     rows = scan.sample
     return Streamed(
         family=recipe.family, link=recipe.link, frame=frame, y=np.empty(0),
-        X=np.empty((0, len(frame.labels))), w=empty(rows.w), f=empty(rows.f),
+        matrix=np.empty((0, len(frame.labels))), w=empty(rows.w), f=empty(rows.f),
         offset=empty(rows.offset), used=None, sampling=empty(rows.sampling),
         source=source, recipe=recipe, scan=scan,
     )  # fmt: skip

@@ -147,7 +147,7 @@ def _sampled(
     inside[chosen] = True
     kept[clusters.order[clusters.spread(inside)]] = True
     sample = _equations(problem, rows, options, parameter, kept)
-    part = replace(problem, y=sample.y, X=sample.X, w=sample.w, offset=sample.offset)
+    part = replace(problem, y=sample.y, matrix=sample.X, w=sample.w, offset=sample.offset)
     start, mask = maximise(part, tol=_SAMPLE_TOL, check_rank=aliased)
     if mask.any():
         return None

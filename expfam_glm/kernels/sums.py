@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from expfam_glm.kernels.coded import Coded, Matrix, dense
+
 
 class Gram(NamedTuple):
     """XᵀWX, Xᵀu and scalars that add up over blocks."""
@@ -40,8 +42,10 @@ _TILE = 1 << 14
 _NARROW = 40
 
 
-def weighted_gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
+def weighted_gram(X: Matrix, W: np.ndarray) -> np.ndarray:
     """XᵀWX of a block, symmetric to the last bit."""
+    if isinstance(X, Coded):
+        return X.gram(W)
     n, p = X.shape
     if p > _NARROW and W.min(initial=0.0) >= 0:
         rooted = np.multiply(X, np.sqrt(W)[:, None], out=_scratch(X.shape))
@@ -71,10 +75,10 @@ def _scratch(shape: tuple[int, ...]) -> np.ndarray:
     return held[:size].reshape(shape)
 
 
-def triangle(X: np.ndarray, W: np.ndarray | None = None, z: np.ndarray | None = None) -> np.ndarray:
+def triangle(X: Matrix, W: np.ndarray | None = None, z: np.ndarray | None = None) -> np.ndarray:
     """The R factor of [√W X | √W z] of a block."""
     root = None if W is None else np.sqrt(W)[:, None]
-    columns = X if z is None else np.column_stack([X, z])
+    columns = dense(X) if z is None else np.column_stack([dense(X), z])
     return np.linalg.qr(columns if root is None else columns * root, mode="r")
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_glm.errors import RankError
+from expfam_glm.mle.coordinates import Turned
 
 # Directions of a cluster that it determines by itself (1 − leverage below this) carry no residual.
 _DETERMINED = 1e-7
@@ -17,7 +18,7 @@ _DETERMINED = 1e-7
 class Rows(NamedTuple):
     """The rows of a fit; X in coordinates in which Σ f W xxᵀ is the identity."""
 
-    X: np.ndarray  # (n, p)
+    X: Turned  # (n, p)
     score: np.ndarray  # (n,) u at φ = 1, of one row
     weight: np.ndarray  # (n,) W at φ = 1, of one row
     variance: np.ndarray  # (n,) V(μ)
@@ -63,9 +64,12 @@ class BiasReduced:
         return np.split(order, np.cumsum(np.bincount(self.groups))[:-1])
 
     @cached_property
-    def _Z(self) -> np.ndarray:
-        f = 1.0 if self.f is None else self.f
-        return self.rows.X * np.sqrt(self.rows.weight * f)[:, None]
+    def _weight(self) -> np.ndarray:
+        return self.rows.weight if self.f is None else self.rows.weight * self.f
+
+    def _Z(self, k: np.ndarray) -> np.ndarray:
+        """Z of some rows."""
+        return self.rows.X.at(k) * np.sqrt(self._weight[k])[:, None]
 
     @cached_property
     def _residual(self) -> np.ndarray:
@@ -89,7 +93,7 @@ class BiasReduced:
     @cached_property
     def _U(self) -> np.ndarray:
         """Σ Zᵀ ψ Z, the identity unless there are sampling weights."""
-        return self._Z.T @ (self._Z * self._psi[:, None])
+        return self.rows.X.gram(self._weight * self._psi)
 
     def scores(self, name: str) -> np.ndarray:
         """The corrected score of each cluster (K, p)."""
@@ -99,7 +103,7 @@ class BiasReduced:
 
     def _jackknife(self, k: np.ndarray) -> np.ndarray:
         """Zᵀ(I − H_kk)⁻¹ẽ = (I − ZᵀZ)⁻¹ Zᵀẽ."""
-        Z = self._Z[k]
+        Z = self._Z(k)
         left = np.eye(Z.shape[1]) - Z.T @ Z
         if np.linalg.eigvalsh(left)[0] < _DETERMINED:
             raise RankError(
@@ -111,7 +115,7 @@ class BiasReduced:
 
     def _correction(self, k: np.ndarray) -> np.ndarray:
         """G = Zᵀ ψ^½ Q^(−½) δ, the corrected score being Gẽ; (p, rows of the cluster)."""
-        Z, psi = self._Z[k], self._psi[k]
+        Z, psi = self._Z(k), self._psi[k]
         hat = Z @ Z.T
         spread = np.diag(psi) - hat * psi - psi[:, None] * hat + Z @ self._U @ Z.T
         delta = self._phi[k] / self._phi[k].max() / np.sqrt(psi)
@@ -125,7 +129,7 @@ class BiasReduced:
     def _moments(self) -> Moments:
         own, hat, model = [], [], []
         for k in self._clusters:
-            G, Z, psi = self._correction(k), self._Z[k], self._psi[k]
+            G, Z, psi = self._correction(k), self._Z(k), self._psi[k]
             own.append((G * psi) @ G.T)
             hat.append(Z.T @ G.T)
             model.append((Z * psi[:, None]).T @ G.T)

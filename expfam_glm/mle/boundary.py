@@ -49,8 +49,8 @@ def refuse_boundary(problem: Problem, blocks: Blocks, beta: np.ndarray) -> None:
         _, u, outside, at = rows(block)
         with np.errstate(all="ignore"):
             u = u if block.f is None else u * block.f
-            near = np.abs(block.X[at]).T @ np.abs(u[at])
-        return np.array([block.X.T @ u, near, np.full(beta.size, outside.sum())])
+            near = np.abs(u[at]) @ np.abs(block.X[at])
+        return np.array([u @ block.X, near, np.full(beta.size, outside.sum())])
 
     def words(block: Block) -> np.ndarray:
         mu, _, _, at = rows(block)

@@ -151,7 +151,7 @@ def _coordinates(
     X = np.ascontiguousarray(problem.X @ N)
     labels = tuple(f"free {k}" for k in range(p - q))
     frame = replace(problem.frame, X=X, labels=labels)
-    return origin, N, replace(problem, X=X, offset=offset, frame=frame)
+    return origin, N, replace(problem, matrix=X, offset=offset, frame=frame)
 
 
 def _with_shapes(

@@ -14,6 +14,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import RankError
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle.bias_reduced import BiasReduced, Rows
+from expfam_glm.mle.coordinates import turned
 from expfam_glm.mle.layout import HETEROSCEDASTIC, Layout
 from expfam_glm.mle.linear import Factor
 
@@ -82,7 +83,7 @@ class Sandwich:
             return np.stack([np.broadcast_to(v, block.y.shape) for v in found], axis=1)
 
         score, weight, variance = self.blocks.concatenate(one).T
-        return Rows(self.problem.X @ self.factor.root, score, weight, variance)
+        return Rows(turned(self.problem.matrix, self.factor), score, weight, variance)
 
     @cached_property
     def _outer(self) -> np.ndarray:
@@ -126,7 +127,7 @@ class Sandwich:
         rows = self.rows
         squares = self._frequency * rows.score**2 + self._within * rows.weight
         if name in ("HC2", "HC3"):
-            leverage = rows.weight * np.sum(rows.X**2, axis=1)
+            leverage = rows.weight * rows.X.lengths()
             if np.any(leverage > _DETERMINED):
                 raise RankError(
                     f"cov={name!r} divides by one minus the leverage, which is zero where a row "
@@ -135,11 +136,11 @@ class Sandwich:
                     "the term out that only these rows inform."
                 )
             squares = squares / (1 - leverage) ** (1 if name == "HC2" else 2)
-        return rows.X.T @ (rows.X * squares[:, None])
+        return rows.X.gram(squares)
 
     def sums(self, codes: np.ndarray) -> np.ndarray:
         """The scores of the rows, summed by cluster (K, p)."""
-        return _sums(self.rows.X * (self._frequency * self.rows.score)[:, None], codes)
+        return self.rows.X.sums(self._frequency * self.rows.score, codes)
 
     def _clustered(self, name: str) -> np.ndarray:
         """± the meat of every subset of the groupings, clusters being their intersections."""
@@ -175,7 +176,7 @@ class Sandwich:
         """Newey and West: Σ_j (1 − j/(L+1)) (Γ_j + Γ_jᵀ), lags within groups."""
         order, lags = self.layout.order, self.layout.lags
         assert order is not None
-        scores = (self.rows.X * self.rows.score[:, None])[order]
+        scores = self.rows.X.at(order) * self.rows.score[order, None]
         group = self.layout.groups[0][order] if self.layout.groups else None
         meat = scores.T @ scores
         for lag in range(1, lags + 1):
@@ -191,9 +192,3 @@ def _intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Clusters of the rows that share both."""
     both = first.astype(np.int64) * (int(second.max()) + 1) + second
     return np.unique(both, return_inverse=True)[1].reshape(-1)
-
-
-def _sums(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Column sums by cluster (K, p)."""
-    count = int(codes.max()) + 1
-    return np.stack([np.bincount(codes, column, count) for column in values.T], axis=1)

@@ -75,7 +75,7 @@ def estimate(
         if not (np.isfinite(method) and method > 0):
             raise ArgumentError(f"dispersion={method!r} must be a positive number.")
         return float(method), False, np.nan
-    df = problem.n - problem.X.shape[1]
+    df = problem.n - problem.matrix.shape[1]
     if method == "pearson":
         value = fit.pearson / df if df > 0 else np.nan
         return invert_dispersion(family, value), True, np.nan

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.blocks import Block, Blocks
-from expfam_glm.data.compress import uncompressed
+from expfam_glm.data.compress import cheaply_compressed, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed, need_rows
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, one_of, warn
@@ -69,6 +69,8 @@ def fit(
         raise one_of("information", information, INFORMATION)
     types = checked_types(cov, sampled=problem.sampling is not None)
     arranged = layout(uncompressed(problem), types, groups, time, lags)
+    if not arranged.groups and arranged.order is None:
+        problem = cheaply_compressed(problem)
     problem, inside = fitted_rows(problem, arranged)
     if problem.sampling is not None and problem.family.shape:
         raise ArgumentError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
+from expfam_glm.kernels.coded import dense
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
@@ -43,7 +44,7 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
     known = family.phi is not None and not family.is_quasi
     closed = family.closed_deviance is not None
     a = float(family.a(family.phi)) if known else np.nan
-    head = problem.sample.X[:64]
+    head = dense(problem.sample.matrix[:64])
     level = head[0]
     candidates = np.flatnonzero((level != 0) & np.all(head == level, axis=0))
 

@@ -417,7 +417,7 @@ def _block_gram(
         if not _PLAIN_SQUARES[0] < pearson < _PLAIN_SQUARES[1]:
             pearson = float((u * (u / W)).sum(where=W > 0))
     return Gram(
-        weighted_gram(block.X, W), block.X.T @ u,
+        weighted_gram(block.X, W), u @ block.X,
         float(q.sum()), float(np.abs(q).sum()), pearson, float(eta.min()), float(eta.max()),
     )  # fmt: skip
 

@@ -12,8 +12,9 @@ from expfam_glm.data.blocks import MemoryBlocks, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ExpfamError
+from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
-from expfam_glm.mle.rank import aliased_in
+from expfam_glm.mle.rank import aliased_in, plainly_aliased
 
 # From this many rows on, a fit to a tenth of the rows gives the start (and so on downwards). It is
 # about three standard errors off.
@@ -34,7 +35,7 @@ def maximise(
     start: np.ndarray | None = None,
     tol: float = 1e-8,
     max_iterations: int = 100,
-    check_rank: Callable[[np.ndarray], np.ndarray],
+    check_rank: Callable[[Matrix], np.ndarray],
     shapes: tuple[float, ...] = (),
 ) -> tuple[Solution, np.ndarray]:
     """β̂ of the columns that are not aliased, and the mask of those that are.
@@ -57,17 +58,27 @@ def maximise(
     Solution, ndarray of bool, shape (p,)
     """
     scoring = partial(Scoring, tol=tol, max_iterations=max_iterations, shapes=shapes)
-    everything = np.zeros(problem.X.shape[1], bool)
+    everything = np.zeros(problem.matrix.shape[1], bool)
     blocks = blocks_of(problem)
     try:
-        if start is not None or shapes or problem.row_count < _SUBSAMPLE_FROM:
+        known = start is not None or bool(shapes)
+        if known or problem.row_count < _SUBSAMPLE_FROM or isinstance(problem.matrix, Coded):
             return scoring(problem, blocks).solve(start), everything
         # over so short a way the information changes by less than the tolerance
-        near = tol * np.sqrt(problem.row_count / problem.X.shape[1])
+        near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
         first = _cheap_start(problem, near)
         return scoring(problem, blocks).solve(first, required=False, near=near), everything
     except Doubtful:
-        mask = aliased_in(blocks) if isinstance(problem, Streamed) else check_rank(problem.X)
+        plain = plainly_aliased(problem.matrix)
+        if plain.any():  # without them there may be no doubt, and QR has dense rows
+            solution, mask = maximise(
+                restrict_columns(problem, ~plain), tol=tol, max_iterations=max_iterations,
+                start=None if start is None else np.asarray(start)[~plain],
+                check_rank=check_rank, shapes=shapes,
+            )  # fmt: skip
+            plain[~plain] = mask
+            return solution, plain
+        mask = aliased_in(blocks) if isinstance(problem, Streamed) else check_rank(problem.matrix)
     if mask.any():
         problem = restrict_columns(problem, ~mask)
         start = None if start is None else np.asarray(start)[~mask]
@@ -111,6 +122,7 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
 
 def _thin(rows: np.ndarray) -> np.ndarray:
     """The first rows of every run of `_SUBSAMPLE_STEP` times as many."""
-    whole = rows.shape[0] // (_RUN * _SUBSAMPLE_STEP)
-    runs = rows[: whole * _RUN * _SUBSAMPLE_STEP].reshape(whole, -1, *rows.shape[1:])
-    return np.ascontiguousarray(runs[:, :_RUN]).reshape(whole * _RUN, *rows.shape[1:])
+    length, own = _RUN * _SUBSAMPLE_STEP, rows.shape[1:]
+    whole = rows.shape[0] // length
+    runs = rows[: whole * length].reshape(whole, length, *own)
+    return np.ascontiguousarray(runs[:, :_RUN]).reshape(whole * _RUN, *own)

@@ -64,7 +64,7 @@ def find_maximum(
         raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
     if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
-    if problem.X.shape[1] == 0:
+    if problem.matrix.shape[1] == 0:
         raise ArgumentError("the model has no coefficient; add a term to the formula.")
     start = _last(problem) if start is None else checked_start(problem, start)
     shapes = None
@@ -79,7 +79,7 @@ def find_maximum(
         )
     except ExpfamError as failure:
         kept = ~(aliased_in(blocks_of(problem)) if isinstance(problem, Streamed) else
-                 aliased(problem.X))  # fmt: skip
+                 aliased(problem.matrix))  # fmt: skip
         _refuse_separated(restrict_columns(problem, kept), cause=failure)
         raise
     notes = [shapes.note] if shapes is not None and shapes.note else []
@@ -114,7 +114,7 @@ def find_maximum(
 def _last(problem: Problem) -> np.ndarray | None:
     """The last β of a fit that was interrupted."""
     held = problem.held.get("beta") if isinstance(problem, Streamed) else None
-    return held if held is not None and held.size == problem.X.shape[1] else None
+    return held if held is not None and held.size == problem.matrix.shape[1] else None
 
 
 def checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
@@ -123,7 +123,7 @@ def checked_start(problem: Problem, start: ArrayLike) -> np.ndarray:
         first = np.asarray(start, dtype=float)
     except (TypeError, ValueError):
         first = np.array(np.nan)
-    p = problem.X.shape[1]
+    p = problem.matrix.shape[1]
     if first.shape != (p,) or not np.all(np.isfinite(first)):
         raise ArgumentError(
             f"start={start!r} must be {p} finite number(s), one for each of "

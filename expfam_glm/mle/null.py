@@ -23,7 +23,7 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
         null: Problem = problem.constant()
     else:
         frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
-        null = replace(problem, X=frame.X, frame=frame)
+        null = replace(problem, matrix=frame.X, frame=frame)
     blocks = blocks_of(null)
     space = problem.link.image(problem.family.mean_space)
     if not fit.has_intercept:

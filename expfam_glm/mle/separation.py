@@ -11,6 +11,7 @@ import numpy as np
 from expfam_glm.data.census import Rows, some_rows, stack
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
+from expfam_glm.kernels.coded import largest
 
 # Rows in one linear program; violated rows of the rest are added until none is left.
 _ROWS_AT_ONCE = 4000
@@ -150,7 +151,7 @@ def _program(rows: np.ndarray) -> np.ndarray | None:
 
 def separation_message(problem: Problem, gamma: np.ndarray) -> str:
     """Which coefficients run off, which way, and what can be done."""
-    scale = np.max(np.abs(problem.sample.X), axis=0)
+    scale = largest(problem.sample.matrix)
     involved = np.abs(gamma) * scale > 1e-6
     named = ", ".join(
         f"{label} → {'+' if g > 0 else '−'}∞"

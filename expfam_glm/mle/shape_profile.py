@@ -82,7 +82,7 @@ class ShapeProfile:
         self.held = held
         self.problem = problem
         self.inner = problem
-        self.gone = np.zeros(problem.X.shape[1], bool)
+        self.gone = np.zeros(problem.matrix.shape[1], bool)
         self.tol, self.max_iterations = tol, max_iterations
         self.scales = {name: Scale(domain) for name, domain in family.shape.items()}
         given = family.phi if phi is None else phi
@@ -146,7 +146,7 @@ class ShapeProfile:
     def at(self, u: np.ndarray, start: np.ndarray | None) -> Point:
         """The profile likelihood at u; `start` over all columns."""
         values = self.values(u)
-        if not self.problem.X.shape[1]:
+        if not self.problem.matrix.shape[1]:
             return self._sums(u, values, np.zeros(0))
         solution, gone = maximise(
             self.problem, start=start, tol=self.tol, max_iterations=self.max_iterations,
@@ -169,7 +169,7 @@ class ShapeProfile:
             W, mixed, sums = rows[0], rows[1 : 1 + m], rows[1 + m :]
             f = 1.0 if block.f is None else block.f
             every = np.broadcast_to
-            cross = [block.X.T @ every(v * f, block.y.shape) for v in mixed]
+            cross = [every(v * f, block.y.shape) @ block.X for v in mixed]
             return (
                 np.array([block.total(v) for v in sums]),
                 np.array(cross).T,

@@ -46,7 +46,7 @@ def without_row(problem: Problem, i: int) -> Problem:
         problem,
         frame=frame,
         y=frame.y,
-        X=frame.X,
+        matrix=frame.X,
         w=None if problem.w is None else problem.w[kept],
         f=None if problem.f is None else problem.f[kept],
         offset=None if problem.offset is None else problem.offset[kept],

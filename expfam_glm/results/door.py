@@ -12,6 +12,7 @@ import xarray as xr
 
 from expfam_glm.data.frames import all_finite
 from expfam_glm.data.rows import ROLES
+from expfam_glm.data.stored import DIMENSIONS, is_stored
 from expfam_glm.errors import ResultError, show_rows
 
 # What every fit has in its groups, and how its variables lie.
@@ -245,12 +246,18 @@ def _check_draws(tree: xr.DataTree, labels: list[str]) -> None:
 def _check_rows(tree: xr.DataTree, labels: list[str], rows: bool) -> None:
     """The rows of the fit: as many as it had, the same ones in every group, numbers."""
     data = tree["constant_data"]
-    if "X" not in data.data_vars and not rows:
+    if not is_stored(data.data_vars) and not rows:
         return
-    X = _numbers(data, "X", ("obs_id", "coef"), "constant_data")
+    coded = "X_levels" in data.data_vars
+    count = 0
+    for name in [n for n in DIMENSIONS if n in data.data_vars] if coded else ["X"]:
+        values = _numbers(data, name, DIMENSIONS[name], "constant_data")
+        count = len(values) if DIMENSIONS[name][0] == "obs_id" else count
+        if not all_finite(values):
+            raise ResultError(f"constant_data[{name!r}] has values that are not finite; {_AGAIN}.")
+    if coded:
+        _check_levels(data)
     _check_labels(data, "constant_data", labels)
-    if not all_finite(X):
-        raise ResultError(f"constant_data['X'] has values that are not finite; {_AGAIN}.")
     named = json.loads(str(tree.attrs["design"])).get("roles", {})
     _present([*named, *str(tree.attrs.get("row_columns", "")).split()], data.data_vars,
              "the group constant_data")  # fmt: skip
@@ -262,7 +269,6 @@ def _check_rows(tree: xr.DataTree, labels: list[str], rows: bool) -> None:
                 f"constant_data[{role!r}] has values that no fit takes ({show_rows(values, bad)}); "
                 f"{_AGAIN}."
             )
-    count = len(X)
     for name, then in _counts(tree):
         if not np.isclose(then, count, rtol=1e-9):
             raise ResultError(
@@ -279,6 +285,16 @@ def _check_rows(tree: xr.DataTree, labels: list[str], rows: bool) -> None:
             raise ResultError(
                 f"the rows of the groups 'constant_data' and {name!r} are not the same; {_AGAIN}."
             )
+
+
+def _check_levels(data: Any) -> None:
+    """A coded design: the parts that belong together, and levels that there are."""
+    both = {"X_numeric", "X_places"}
+    needed = {"X_of_level"} | (both if both & set(data.data_vars) else set())
+    _present(sorted(needed), data.data_vars, "the group constant_data")
+    levels = data["X_levels"].values
+    if levels.size and not 0 <= levels.min() <= levels.max() < data.sizes["X_level"]:
+        raise ResultError(f"constant_data['X_levels'] has levels that there are not; {_AGAIN}.")
 
 
 def _counts(tree: xr.DataTree) -> Iterable[tuple[str, float]]:

@@ -13,6 +13,7 @@ from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import Table
 from expfam_glm.data.response import Problem, weights_and_offset
 from expfam_glm.data.rows import ROLES
+from expfam_glm.data.stored import DIMENSIONS, design_of, is_stored
 from expfam_glm.errors import ArgumentError, ResultError, one_of, show_rows
 from expfam_glm.results.door import check_whole
 from expfam_glm.spec import families, links
@@ -300,7 +301,7 @@ def _sampled(tree: xr.DataTree, cov_type: str | None) -> Coefficients:
 
 def rows_of(tree: xr.DataTree, link: Link) -> Rows:
     """The rows of the fit."""
-    if "constant_data" not in tree.children or "X" not in tree["constant_data"].data_vars:
+    if "constant_data" not in tree.children or not is_stored(tree["constant_data"].data_vars):
         if "data_source" in tree.attrs:
             raise ResultError(
                 f"this needs the rows of the fit, which were read in batches from "
@@ -311,9 +312,15 @@ def rows_of(tree: xr.DataTree, link: Link) -> Rows:
     data = tree["constant_data"].to_dataset()
     columns = {role: data[role].values for role in ROLES if role in data}
     w, offset = weights_and_offset(columns, link)
-    return Rows(
-        data["X"].transpose("obs_id", "coef").values, offset, w, columns.get("freq_weights")
-    )
+    return Rows(stored_design(data), offset, w, columns.get("freq_weights"))
+
+
+def stored_design(data: xr.Dataset) -> np.ndarray:
+    """X (n, all) of the group `constant_data`."""
+    return design_of(
+        {name: data[name].transpose(*dims).values for name, dims in DIMENSIONS.items()
+         if name in data}
+    )  # fmt: skip
 
 
 def problem_of(

@@ -16,7 +16,7 @@ from expfam_glm.data.arrays import is_frame
 from expfam_glm.data.frames import close_to, open_table
 from expfam_glm.errors import ArgumentError, DataError
 from expfam_glm.results.door import need_rows
-from expfam_glm.results.fitted import Coefficients, Rows, roles_of
+from expfam_glm.results.fitted import Coefficients, Rows, roles_of, stored_design
 from expfam_glm.results.newdata import check_estimable, new_rows
 from expfam_glm.spec.link import Link
 
@@ -206,7 +206,7 @@ def _of_fit(
     """The columns of the fit, read back from its design matrix and proved on it."""
     need_rows(tree, "an effect without newdata=")
     data = tree["constant_data"].to_dataset()
-    X, labels = data["X"].transpose("obs_id", "coef").values, list(found.labels)
+    X, labels = stored_design(data), list(found.labels)
     roles: dict[str, Any] = dict(given)
     columns: dict[str, np.ndarray] = {}
     for role, name in roles_of(tree).items():
