@@ -104,7 +104,7 @@ def test_the_canonical_link_of_a_quasi_family():
 def test_draws_agree_with_the_fit():
     model = model_of("power")
     mle = model.fit()
-    bayes = model.sample(draws=500, tune=300, chains=2, random_seed=1, progressbar=False)
+    bayes = model.sample(draws=1000, tune=300, chains=4, random_seed=1, progressbar=False)
     se = mle["fit"]["se"].values
     draws = bayes["posterior"]["beta"].values.reshape(-1, se.size)
     assert np.max(np.abs(draws.mean(0) - mle["fit"]["beta"].values) / se) < 0.25
