@@ -13,7 +13,7 @@ from expfam_glm.data.compress import compress, uncompressed
 from expfam_glm.data.design import Frame, from_arrays, from_formula
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.source import is_source, open_source
-from expfam_glm.data.stream import Streamed, need_rows, streamed
+from expfam_glm.data.stream import Streamed, streamed
 from expfam_glm.spec import families, links
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -381,7 +381,8 @@ class GLM:
         ----------
         groups : str or array_like (n,)
             The cluster of each row: a column of the data, or labels of any type. Rows may stand in
-            any order.
+            any order. Of data that are read in batches, rows of clusters that are not side by side
+            are copied to temporary files while this runs.
         correlation : str or Correlation
             "independence", "exchangeable", "ar1", "toeplitz", "unstructured", or a value of
             `expfam_glm.correlation`.
@@ -426,7 +427,9 @@ class GLM:
         Raises
         ------
         DataError
-            For one cluster only, missing groups or times, a time that occurs twice in a cluster.
+            For one cluster only, missing groups or times, a time that occurs twice in a cluster; of
+            data that are read in batches, for arrays as groups or time, for "jackknife" and
+            `Custom`, which need all rows at once, and if there is no room for the copy.
         CorrelationError
             If the working correlation is not positive definite, or cannot be estimated.
         ConvergenceError
@@ -465,10 +468,9 @@ class GLM:
         """
         from expfam_glm.gee.estimate import gee
 
-        rows = uncompressed(self.problem)
-        need_rows(rows, "gee()")
-        return gee(rows, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
-                   phi=phi, alpha=alpha, start=start, tol=tol, max_iterations=max_iterations,
+        return gee(uncompressed(self.problem), groups, correlation, time=time, cov=cov, df=df,
+                   ddof=ddof, phi=phi, alpha=alpha, start=start, tol=tol,
+                   max_iterations=max_iterations,
                    ci_prob=ci_prob, chains=chains, draws=draws,
                    random_seed=random_seed)  # fmt: skip
 

@@ -33,14 +33,13 @@ def data_of(name: str, case: dict[str, Any]) -> Any:
     return eg.load_data(case["data"])
 
 
-def model_of(name: str, case: dict[str, Any]) -> eg.GLM:
-    """The model of a case."""
+def model_of(name: str, case: dict[str, Any], data: Any = None) -> eg.GLM:
+    """The model of a case, on its data or what stands for them."""
     family = case["family"]
     if case.get("family_args"):  # else by name, shapes free
         family = getattr(eg.families, family)(**case["family_args"])
-    return eg.GLM(
-        case["formula"], data_of(name, case), family=family, link=case["link"], **case["roles"]
-    )
+    rows = data_of(name, case) if data is None else data
+    return eg.GLM(case["formula"], rows, family=family, link=case["link"], **case["roles"])
 
 
 def array(values: Any) -> np.ndarray:

@@ -105,11 +105,23 @@ class Files(Source):
         with reading(self.name):
             batches = self.dataset.to_batches(
                 columns=list(columns), batch_size=BATCH_ROWS,
-                batch_readahead=_AHEAD, fragment_readahead=1,
+                batch_readahead=_AHEAD, fragment_readahead=1, **self._lean,
+                use_threads=False,  # or dozens of batches wait: one is decoded ahead of its use
             )  # fmt: skip
             for batch in batches:
                 if batch.num_rows:
                     yield pa.Table.from_batches([batch])
+
+    @property
+    def _lean(self) -> dict[str, Any]:
+        """How files on this machine are read without most of them waiting in memory."""
+        from pyarrow import dataset as datasets
+        from pyarrow.fs import LocalFileSystem
+
+        local = isinstance(getattr(self.dataset, "filesystem", None), LocalFileSystem)
+        if not (local and isinstance(self.dataset.format, datasets.ParquetFileFormat)):
+            return {}
+        return {"fragment_scan_options": datasets.ParquetFragmentScanOptions(pre_buffer=False)}
 
     def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
         return [part for part, _ in self._pieces], partial(_tables_of, columns=tuple(columns))

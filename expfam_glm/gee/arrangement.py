@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from expfam_glm.errors import ArgumentError
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.clusters import positions
 from expfam_glm.gee.structures import Structure
+from expfam_glm.gee.whole import Whole
 
 
 class Arrangement:
@@ -24,13 +25,17 @@ class Arrangement:
     working : Correlation
     groups, time
         As for `GLM.gee`.
+    of : Whole, optional
+        What these clusters are a part of, where the rows are read in batches.
     """
 
     def __init__(
-        self, problem: Problem, working: Correlation, groups: Any, time: Any = None
-    ) -> None:
+        self, problem: Problem, working: Correlation, groups: Any, time: Any = None,
+        of: Whole | None = None,
+    ) -> None:  # fmt: skip
         self.problem = problem
         self.working = working
+        self.of = of
         self.given = time is not None
         every = problem.frame.column(groups, "groups")
         self.labels = problem.restrict(every)
@@ -49,11 +54,7 @@ class Arrangement:
         if not self.working.needs_time:
             return None
         if self.problem.frame.n_dropped:
-            raise ArgumentError(
-                f"{self.problem.frame.n_dropped} row(s) with missing values were dropped, so the "
-                "order of the rows that are left does not tell their times; give time= for "
-                f"correlation={self.working.name!r}."
-            )
+            refuse_dropped(self.problem.frame.n_dropped, self.working)
         return positions(labels)
 
     def constant_data(self) -> dict[str, np.ndarray]:
@@ -62,18 +63,18 @@ class Arrangement:
         lost = self.problem.used is not None  # rows, and with them their places in the clusters
         if self.time is not None and (self.given or lost):
             kept["time"] = self.time
-        return kept | self.working.columns(self._column)
+        return kept | self.working.columns(self.column)
 
     def structure(self, kept: np.ndarray | slice = slice(None)) -> Structure:
         """The working correlation on the clusters, or on some of the rows."""
 
         def column(source: Any, role: str) -> np.ndarray:
-            return self._column(source, role)[kept]
+            return self.column(source, role)[kept]
 
         time = None if self.time is None else self.time[kept]
-        return self.working.on(self.labels[kept], time, self.given, column)
+        return self.working.on(self.labels[kept], time, self.given, column, self.of)
 
-    def _column(self, source: Any, role: str) -> np.ndarray:
+    def column(self, source: Any, role: str) -> np.ndarray:
         """A further column at the used rows."""
         return self.problem.restrict(self.problem.frame.column(source, role))
 
@@ -87,4 +88,14 @@ class Arrangement:
         clusters = self.whole.clusters
         if self.time is None or not self.given:
             return clusters.position
-        return code(self.time).codes[clusters.order]
+        if self.of is None:
+            return code(self.time).codes[clusters.order]
+        return self.of.numbered(self.time).codes[clusters.order]
+
+
+def refuse_dropped(count: int, working: Correlation) -> NoReturn:
+    """Without its dropped rows a cluster does not tell the times of the others."""
+    raise ArgumentError(
+        f"{count} row(s) with missing values were dropped, so the order of the rows that are left "
+        f"does not tell their times; give time= for correlation={working.name!r}."
+    )

@@ -38,7 +38,7 @@ def standard_errors(recalled: Recalled) -> Errors:
     structure = equations.structure
     if recalled.parameter is not None or not structure.smooth(state.parameter):
         return Errors(of_phi, np.full(fit["alpha"].shape, np.nan))
-    own = structure.products(state.parameter, state.rows.r)  # (K, q)
+    own = structure.products(state.parameter, equations.at(state.beta).r)  # (K, q)
     gain = structure.gain(equations.lost)
     turned = np.stack([_derivative(equations, state, slopes * column) for column in X], axis=1)
     parts = gain * own / a - structure.expected(state.parameter)
@@ -53,7 +53,7 @@ def _phi_parts(
     equations: Equations, state: State, slopes: np.ndarray, onto: np.ndarray
 ) -> np.ndarray:
     """What each cluster adds to a(φ̂) (K,)."""
-    clusters, r = equations.structure.clusters, state.rows.r
+    clusters, r = equations.structure.clusters, equations.at(state.beta).r
     n = equations.X.shape[0]
     count = n if equations.ddof == "geepack" else n - equations.X.shape[1]
     own = clusters.sums(r * r) - clusters.sizes * state.dispersion * count / n
@@ -64,7 +64,7 @@ def _phi_parts(
 
 def _derivative(equations: Equations, state: State, direction: np.ndarray) -> np.ndarray:
     """The derivative of the summed products: quadratic, so that central differences are exact."""
-    r, products = state.rows.r, equations.structure.products
+    r, products = equations.at(state.beta).r, equations.structure.products
     h = np.linalg.norm(r) / max(float(np.linalg.norm(direction)), 1e-300)
     ends = [products(state.parameter, r + s * h * direction).sum(axis=0) for s in (1, -1)]
     difference: np.ndarray = (ends[0] - ends[1]) / (2 * h)

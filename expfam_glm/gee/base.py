@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_glm.gee.clusters import Clusters, arrange
 from expfam_glm.gee.structures import Structure
+from expfam_glm.gee.whole import Whole
 
 Fetch = Callable[[Any, str], np.ndarray]
 
@@ -20,6 +21,7 @@ class Correlation(ABC):
     name: ClassVar[str]
     needs_time: ClassVar[bool] = False
     metric: ClassVar[bool] = False  # whether distances in time matter
+    additive: ClassVar[bool] = True  # whether α is made of sums over clusters
 
     def on(
         self,
@@ -27,6 +29,7 @@ class Correlation(ABC):
         time: np.ndarray | None,
         given: bool = True,
         column: Fetch | None = None,
+        of: Whole | None = None,
     ) -> Structure:
         """The structure on the clusters of a data set.
 
@@ -39,8 +42,10 @@ class Correlation(ABC):
             Whether the times are the user's; if not, they are positions within clusters.
         column : callable, optional
             (source, role) → ndarray (n,), where a structure needs further columns.
+        of : Whole, optional
+            What these clusters are a part of, where the rows are read in batches.
         """
-        clusters = arrange(groups, time if self.needs_time else None, metric=self.metric)
+        clusters = arrange(groups, time if self.needs_time else None, metric=self.metric, of=of)
         return self._on(clusters, given)
 
     def attrs(self) -> dict[str, str | float | int]:
@@ -50,6 +55,10 @@ class Correlation(ABC):
     def columns(self, column: Fetch) -> dict[str, np.ndarray]:
         """What a result tree holds of further columns of the data, (n,) by name."""
         return {}
+
+    def further(self) -> tuple[Any, ...]:
+        """The further columns, as they were given."""
+        return ()
 
     def _on(self, clusters: Clusters, given: bool) -> Structure:
         raise AssertionError(f"{self.name} builds its structure in `on`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from expfam_glm.data.codes import Coded, code
 from expfam_glm.errors import DataError, show_rows
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.times import numbers
-
-_LONGEST = 1e150  # beyond, products of distances are no longer numbers
+from expfam_glm.gee.unusable import refuse_extremes, refuse_missing, refuse_one, refuse_twice
+from expfam_glm.gee.whole import Totals, Whole, refuse_many_times
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Clusters:
     labels: np.ndarray  # (K,) as given by the user
     time: np.ndarray | None  # (n,) as given, or positions; None where it has no meaning
     waves: Coded | None  # distinct times of all clusters, ascending
+    of: Whole | None = None  # what these clusters are a part of, where they are read in batches
 
     @property
     def count(self) -> int:
@@ -46,6 +48,16 @@ class Clusters:
         sizes = self.sizes.astype(np.int64)
         return int(np.sum(sizes * (sizes - 1)) // 2)
 
+    @property
+    def totals(self) -> Totals:
+        """Of all clusters, of which these may be a part."""
+        return self.own_totals if self.of is None else self.of.totals
+
+    @property
+    def own_totals(self) -> Totals:
+        """Of these clusters."""
+        return Totals(self.count, self.order.shape[0], self.pairs, self.largest)
+
     @cached_property
     def cluster(self) -> np.ndarray:
         """(n,) the cluster of each row."""
@@ -60,7 +72,7 @@ class Clusters:
     def instants(self) -> np.ndarray:
         """(n,) times as numbers; dates in days since the first one."""
         assert self.time is not None
-        return numbers(self.time)
+        return numbers(self.time, None if self.of is None else self.of.first)
 
     @cached_property
     def gaps(self) -> np.ndarray:
@@ -69,6 +81,30 @@ class Clusters:
         gaps[1:] = np.diff(self.instants)
         gaps[self.starts] = np.inf
         return gaps
+
+    @property
+    def example(self) -> Any:
+        """The label of the largest cluster."""
+        known = None if self.of is None else self.of.example
+        return self.labels[0] if known is None else known.label
+
+    @property
+    def planned(self) -> np.ndarray:
+        """The distinct times of all clusters, each of which has a place in a matrix."""
+        assert self.waves is not None
+        if self.of is not None and self.of.times.values is None:
+            refuse_many_times()
+        return self.waves.levels
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Times between neighbours of all clusters; in batches, the distinct ones."""
+        return self.own_steps if self.of is None else self.of.steps
+
+    @property
+    def own_steps(self) -> np.ndarray:
+        """Times between neighbours of these clusters."""
+        return self.gaps[np.isfinite(self.gaps)]
 
     @cached_property
     def whole(self) -> Piece:
@@ -137,6 +173,7 @@ def arrange(
     *,
     metric: bool = False,
     within: Sequence[np.ndarray] = (),
+    of: Whole | None = None,
 ) -> Clusters:
     """Sort rows into clusters.
 
@@ -151,6 +188,8 @@ def arrange(
     within : sequence of ndarray (n,)
         Labels by which the rows of a cluster are sorted, if there is no time; the first counts
         most.
+    of : Whole, optional
+        What these clusters are a part of; one of them is then enough.
 
     Returns
     -------
@@ -163,14 +202,10 @@ def arrange(
         be, or a time that occurs twice in a cluster.
     """
     groups = np.asarray(groups)
-    _refuse_missing(groups, "groups")
+    refuse_missing(groups, "groups")
     levels, codes = code(groups)
-    if levels.shape[0] < 2:
-        raise DataError(
-            f"groups has one cluster only ({levels[0]!s}, {codes.shape[0]} rows); generalised "
-            "estimating equations need several. Name the column that tells the clusters apart, or "
-            "use fit()."
-        )
+    if levels.shape[0] < 2 and of is None:
+        refuse_one(levels[0], codes.shape[0])
     sizes = np.bincount(codes)
     ranking = np.argsort(-sizes, kind="stable")
     rank = np.empty_like(ranking)
@@ -182,14 +217,14 @@ def arrange(
         order = _sorted((cluster, *keys))
     else:
         time = np.asarray(time)
-        _refuse_missing(time, "time")
+        refuse_missing(time, "time")
         if metric and time.dtype.kind not in "fiubMm":
             raise DataError(
                 f"time must hold numbers or dates, because the correlation depends on distances "
                 f"in time; found {show_rows(time, np.arange(time.shape[0]) < 3)}. Use "
                 "correlation='unstructured' for named occasions."
             )
-        moments = code(time)
+        moments = code(time) if of is None else of.coded(time)
         order = _sorted((cluster, moments.codes))
         waves = Coded(moments.levels, moments.codes[order])
         time = time[order]
@@ -201,10 +236,11 @@ def arrange(
         labels=levels[ranking],
         time=time,
         waves=waves,
+        of=of,
     )
-    _refuse_twice(arranged)
+    refuse_twice(arranged)
     if metric:
-        _refuse_extremes(arranged)
+        refuse_extremes(arranged)
     return arranged
 
 
@@ -218,57 +254,3 @@ def _sorted(keys: tuple[np.ndarray, ...]) -> np.ndarray:
     if np.all(rising | equal):
         return np.arange(keys[0].shape[0])
     return np.lexsort(keys[::-1])
-
-
-def _refuse_missing(values: np.ndarray, role: str) -> None:
-    """Missing labels belong to no cluster."""
-    kind = values.dtype.kind
-    if kind == "f":
-        missing = ~np.isfinite(values)
-    elif kind in "Mm":
-        missing = np.isnat(values)
-    elif kind == "O":
-        missing = np.fromiter((v is None or v != v for v in values.tolist()), bool, len(values))
-    else:
-        return
-    if missing.any():
-        raise DataError(
-            f"{role} has {int(missing.sum())} missing or infinite value(s): "
-            f"{show_rows(values, missing)}; fill them in, or leave these rows out."
-        )
-
-
-def _refuse_twice(clusters: Clusters) -> None:
-    """A time that occurs twice in a cluster has no place in a correlation over times."""
-    if clusters.waves is None:
-        return
-    codes, cluster = clusters.waves.codes, clusters.cluster
-    twice = np.flatnonzero((codes[1:] == codes[:-1]) & (cluster[1:] == cluster[:-1]))
-    if twice.size:
-        first = twice[0]
-        rows = sorted(clusters.order[[first, first + 1]].tolist())
-        assert clusters.time is not None
-        raise DataError(
-            f"time {clusters.time[first]!s} occurs more than once in cluster "
-            f"{clusters.labels[cluster[first]]!s} (rows {rows[0]} and {rows[1]}), and so do "
-            f"{twice.size - 1} other(s); the correlation needs distinct times within a cluster. "
-            "Correct the times, leave time= out to use the order of rows, or use "
-            "correlation='exchangeable'."
-        )
-
-
-def _refuse_extremes(clusters: Clusters) -> None:
-    """Distances in time must be numbers with which one can calculate."""
-    with np.errstate(over="ignore"):
-        gaps = clusters.gaps
-        reach = clusters.instants.max() - clusters.instants.min()
-    bad = (gaps <= 1 / _LONGEST) | (np.isinf(gaps) & (clusters.position > 0))
-    assert clusters.time is not None
-    if bad.any() or not reach < _LONGEST:
-        first = int(np.argmax(bad)) if bad.any() else int(np.argmax(clusters.instants))
-        raise DataError(
-            f"distances in time cannot be calculated with: {clusters.time[first]!s} in cluster "
-            f"{clusters.labels[clusters.cluster[first]]!s} (row {clusters.order[first]}) is too "
-            "near to the time before it, or too far from the other times, for floating-point "
-            "numbers. Give times in another unit, or since a later origin."
-        )

@@ -127,12 +127,11 @@ class Unstructured(Correlation):
     needs_time: ClassVar[bool] = True
 
     def _on(self, clusters: Clusters, given: bool) -> Structure:
-        assert clusters.waves is not None
-        times = clusters.waves.levels.shape[0]
+        times, K = clusters.planned.shape[0], clusters.totals.clusters
         if times > _MOST_TIMES:
             raise CorrelationError(
                 f"an unstructured correlation of {times} distinct times has "
-                f"{times * (times - 1) // 2} parameters, for {clusters.count} clusters to tell (at "
+                f"{times * (times - 1) // 2} parameters, for {K} clusters to tell (at "
                 f"most {_MOST_TIMES} times are taken). Give planned occasions as time=, or use "
                 "correlation='ar1' or 'exchangeable'."
             )
@@ -233,8 +232,7 @@ class MDependent(Correlation):
 
 def of_pairs(clusters: Clusters, name: str, most: int) -> Structure:
     """An α for every pair of times that are at most so far apart; labels count as 0, 1, 2, …"""
-    assert clusters.waves is not None
-    levels = clusters.waves.levels
+    levels = clusters.planned
     at = numbers(levels) if name == MDependent.name else np.arange(levels.shape[0])
     rows, columns = np.triu_indices(at.shape[0], 1)
     near = at[columns] - at[rows] <= most

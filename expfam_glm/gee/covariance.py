@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from expfam_glm.errors import ArgumentError, DataError, one_of
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.filters import FILTERS, MATRICES, filtered
+from expfam_glm.gee.part import Part
+from expfam_glm.gee.pieces import Piece
 from expfam_glm.mle.linear import Factor
 
 TYPES = (
@@ -43,8 +46,7 @@ def robust(bread: Factor, scores: np.ndarray) -> np.ndarray:
 
 def morel_bokossa_neerchal(equations: Equations, state: State) -> np.ndarray:
     """c·robust + δ ξ·naive."""
-    n, p = equations.X.shape
-    K = equations.structure.clusters.count
+    n, p, K = equations.n, state.beta.size, equations.cluster_count
     bread, dispersion = state.bread, state.dispersion
     scaled = robust(bread, state.scores)
     model = naive(bread, dispersion)
@@ -55,23 +57,54 @@ def morel_bokossa_neerchal(equations: Equations, state: State) -> np.ndarray:
     return c * scaled + delta * xi * model
 
 
-def pan(equations: Equations, state: State, occasions: np.ndarray) -> np.ndarray:
-    """Residual products pooled over clusters at each pair of occasions (n,), in cluster order."""
-    clusters = equations.structure.clusters
-    times, p = int(occasions.max()) + 1, state.beta.size
+class _Pooled(NamedTuple):
+    """Sums of residual products at each pair of occasions, and how many there are."""
+
+    total: np.ndarray  # (times, times)
+    pairs: np.ndarray
+
+    def __add__(self, other: object) -> _Pooled:
+        if not isinstance(other, _Pooled):
+            return NotImplemented
+        more = max(len(self.total), len(other.total))
+        parts = [
+            [np.pad(values, (0, more - len(values))) for values in part] for part in (self, other)
+        ]
+        return _Pooled(parts[0][0] + parts[1][0], parts[0][1] + parts[1][1])
+
+
+def pan(equations: Equations, state: State) -> np.ndarray:
+    """Residual products pooled over clusters at each pair of occasions."""
+    total, count = equations.total(partial(_pooled, state=state))
+    pooled = total / np.maximum(count, 1.0)
+    meat = equations.total(partial(_pooled_meat, state=state, pooled=pooled))
+    half = state.bread.solve(meat)
+    return state.bread.solve(half.T)
+
+
+def _occasions(part: Part, p: int) -> tuple[np.ndarray, int, list[Piece]]:
+    """Numbers of times (n,) of the rows that are here, how many, and pieces of clusters."""
+    assert part.occasions is not None
+    occasions = part.occasions()
+    times = int(occasions.max()) + 1
     if times > _MOST_TIMES:
         raise ArgumentError(
             f"cov='pan' pools the residuals of clusters at the same times, but there are {times} "
             "distinct ones. Give planned occasions as time=, or use another covariance."
         )
-    root = equations.structure.root(state.parameter)
-    d, r = state.rows.d, state.rows.r
-    total, count = np.zeros((times, times)), np.zeros((times, times))
-    pieces = clusters.pieces(
-        equations.most,
-        equal=equations.structure.equal_sizes,
+    pieces = part.structure.clusters.pieces(
+        part.most,
+        equal=part.structure.equal_sizes,
         clusters=max(1, MATRICES // (times * p)),
     )
+    return occasions, times, pieces
+
+
+def _pooled(part: Part, state: State) -> _Pooled:
+    """The residual products of the clusters that are here."""
+    occasions, times, pieces = _occasions(part, state.beta.size)
+    clusters, r = part.structure.clusters, part.at(state.beta).r
+    total, count = np.zeros((times, times)), np.zeros((times, times))
     for piece in pieces:
         wide = np.zeros((2, piece.sizes.shape[0], times))
         at = (clusters.cluster[piece.rows] - piece.clusters.start, occasions[piece.rows])
@@ -83,8 +116,15 @@ def pan(equations: Equations, state: State, occasions: np.ndarray) -> np.ndarray
             )
         total += wide[0].T @ wide[0]
         count += wide[1].T @ wide[1]
-    pooled = total / np.maximum(count, 1.0)
-    X = equations.sorted[1]
+    return _Pooled(total, count)
+
+
+def _pooled_meat(part: Part, state: State, pooled: np.ndarray) -> np.ndarray:
+    """What the clusters that are here add to the meat."""
+    p, times = state.beta.size, pooled.shape[0]
+    occasions, _, pieces = _occasions(part, p)
+    clusters, X, d = part.structure.clusters, part.sorted[1], part.at(state.beta).d
+    root = part.structure.root(state.parameter)
     meat = np.zeros((p, p))
     for piece in pieces:
         solved = root.precision(X[:, piece.rows] * d[piece.rows], piece)
@@ -93,8 +133,7 @@ def pan(equations: Equations, state: State, occasions: np.ndarray) -> np.ndarray
         wide[:, *at] = solved
         flat = (wide.reshape(-1, times) @ pooled).reshape(p, -1)
         meat += flat @ wide.reshape(p, -1).T
-    half = state.bread.solve(meat)
-    return state.bread.solve(half.T)
+    return meat
 
 
 def jackknife(betas: np.ndarray, beta: np.ndarray) -> np.ndarray:
@@ -134,7 +173,6 @@ def covariances(
     state: State,
     cov: Sequence[str],
     df: str,
-    occasions: np.ndarray,
     without: Callable[[], np.ndarray],
 ) -> Covariances:
     """All covariances that are asked for, then robust and naive.
@@ -146,12 +184,10 @@ def covariances(
     cov : sequence of str
         What `check` returned.
     df : {"z", "t", "satterthwaite"}
-    occasions : ndarray of int (n,)
-        Numbers of times, in the order of the clusters.
     without : callable
         () → ndarray (K, p), the fits without one cluster.
     """
-    K, p = equations.structure.clusters.count, state.beta.size
+    K, p = equations.cluster_count, state.beta.size
     if K <= p and (df == "t" or any(name.startswith("jackknife") for name in cov)):
         raise ArgumentError(
             f"{K} clusters and {p} coefficients leave no degrees of freedom, K − p, for df='t' or "
@@ -170,7 +206,7 @@ def covariances(
         elif name == "morel-bokossa-neerchal":
             found[name] = morel_bokossa_neerchal(equations, state)
         elif name == "pan":
-            found[name] = pan(equations, state, occasions)
+            found[name] = pan(equations, state)
         elif name == "jackknife":
             found[name] = jackknife(without(), state.beta)
         elif slices is not None:

@@ -67,6 +67,7 @@ class Custom(Correlation):
     names: tuple[str, ...]
     name: ClassVar[str] = "custom"
     needs_time: ClassVar[bool] = True
+    additive: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.errors import CorrelationError
-from expfam_glm.gee.lags import Lags, grid_of
+from expfam_glm.gee.lags import Lags, grid_of, lags_among
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.rate import Chains, OnChains, OnLags, best_rate
 from expfam_glm.gee.structures import Root, Shown, Structure, average
+from expfam_glm.gee.whole import Counted
 
 _STEP = 1e-5  # relative, for Σ d² e^−ud as the slope of Σ d e^−ud
 
@@ -46,8 +47,8 @@ class Decay(Structure):
 
     @cached_property
     def _grid(self) -> Lags | None:
-        """Distances and their products, if the times are regular."""
-        return grid_of(self.clusters)
+        """Distances and their products, if the times are regular or their sums must add up."""
+        return lags_among(self.clusters) if self.clusters.of is not None else grid_of(self.clusters)
 
     @cached_property
     def _chains(self) -> Chains:
@@ -56,13 +57,15 @@ class Decay(Structure):
     @cached_property
     def whole(self) -> bool:
         """Whether all distances are integers, so that a negative α has a meaning."""
-        gaps = self.clusters.gaps
-        return bool(np.all((gaps == np.rint(gaps)) | np.isinf(gaps)))
+        steps = self.clusters.steps
+        return bool(np.all(steps == np.rint(steps)))
 
     @cached_property
     def _signs(self) -> np.ndarray:
-        """(−1)^t, with which r_i r_j becomes (−1)^d r_i r_j."""
-        return 1.0 - 2.0 * (self.clusters.instants % 2)
+        """(−1)^(t − first t of the cluster), with which r_i r_j becomes (−1)^d r_i r_j."""
+        clusters = self.clusters
+        since = clusters.instants - clusters.spread(clusters.instants[clusters.starts])
+        return 1.0 - 2.0 * (np.rint(since) % 2)
 
     @cached_property
     def _odd(self) -> np.ndarray:
@@ -70,15 +73,23 @@ class Decay(Structure):
         gaps = self.clusters.gaps
         return np.flatnonzero(np.where(np.isfinite(gaps), gaps, 0) % 2 == 1)
 
-    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
-        pairs, grid = self.clusters.pairs, self._grid
+    def counted(self) -> Counted:
+        grid = self._grid
+        assert grid is not None
+        return Counted(grid.distance, grid.number)
+
+    def pair_sums(self, r: np.ndarray) -> np.ndarray:
+        return r if self._grid is None else self._grid.products(r)
+
+    def estimate(self, sums: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        pairs, grid = self.clusters.totals.pairs, self._grid
         average("AR(1)", np.zeros(()), np.array(pairs), dispersion, lost)
         gain = pairs / (pairs - lost) / dispersion
         if grid is None:
-            misfit = OnChains(self._chains, r, gain)
-            mirrored = OnChains(self._chains, r * self._signs, gain) if self.whole else None
+            misfit = OnChains(self._chains, sums, gain)
+            mirrored = OnChains(self._chains, sums * self._signs, gain) if self.whole else None
             return np.array(best_rate(misfit, mirrored))
-        products = grid.products(r) * gain
+        products = sums * gain
         if not self.whole:
             return np.array(best_rate(OnLags(grid, products), None))
         mirror = np.where(grid.distance % 2 == 0, products, -products)
@@ -139,8 +150,7 @@ class Decay(Structure):
         return DecayRoot(rho, rest)
 
     def shown(self, parameter: np.ndarray) -> Shown:
-        rows, times = self._by_time()
-        at = self.clusters.instants[rows]
+        at, times = self._by_time()
         apart = np.abs(at[:, None] - at)
         with np.errstate(invalid="ignore"):
             matrix = np.where(apart > 0, np.exp(-apart * abs(float(parameter))), 1.0)

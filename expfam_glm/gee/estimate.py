@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,16 +12,17 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from expfam_glm.data.bars import refuse_effects
-from expfam_glm.data.blocks import MemoryBlocks
+from expfam_glm.data.blocks import blocks_of
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, FitWarning, warn
+from expfam_glm.data.stream import Streamed
+from expfam_glm.errors import ArgumentError, DataError, FitWarning, warn
 from expfam_glm.gee import correlation as correlations
-from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.covariance import CORRECTED, Covariances, check, covariances
 from expfam_glm.gee.equations import Equations, State
 from expfam_glm.gee.fitting import Fit, Options, fitted, leave_one_out
 from expfam_glm.gee.selection import criteria
+from expfam_glm.gee.streamed import arranged
 from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.few_clusters import few_clusters
 from expfam_glm.mle.fitness import deviance as row_deviance
@@ -51,6 +53,12 @@ def gee(
     """Fit by generalised estimating equations; see `GLM.gee`."""
     refuse_effects(problem.frame.effects, "gee()")
     chosen = check(cov, df)
+    if "jackknife" in chosen and isinstance(problem, Streamed):
+        raise DataError(
+            "cov='jackknife' fits the model without each cluster, which needs all rows in memory, "
+            f"but those of this model are read in batches from {problem.reading[0].name!r}. Use "
+            "cov='jackknife-one-step' or 'mancl-derouen'."
+        )
     random_seed = check_options(ci_prob, chains, draws, random_seed)
     if phi is not None and not (isinstance(phi, Real) and np.isfinite(phi) and phi > 0):
         raise ArgumentError(f"phi={phi!r} must be a positive number, or None to estimate it.")
@@ -77,16 +85,15 @@ def gee(
             "with cov='CR1' and groups=, the same estimate as under independence."
         )
     working = correlations.named(correlation)
-    rows = Arrangement(problem, working, groups, time)
     dispersion = None if phi is None else float(problem.family.a(phi))
-    fit = fitted(rows, Options(ddof, dispersion, alpha, start, float(tol), int(max_iterations)))
-    equations, solution = fit.equations, fit.solution
-    state = solution.state
-
-    def without() -> np.ndarray:
-        return leave_one_out(rows, fit)
-
-    found = covariances(equations, state, chosen, df, rows.occasions(), without)
+    options = Options(ddof, dispersion, alpha, start, float(tol), int(max_iterations))
+    with arranged(problem, working, groups, time) as rows:
+        fit = fitted(rows, options)
+        equations, state = fit.equations, fit.solution.state
+        found = covariances(equations, state, chosen, df, partial(leave_one_out, rows, fit))
+        statistics = _statistics(fit, found.by_type)
+    if isinstance(problem, Streamed):
+        problem.held.clear()
     kept = [label for label, gone in zip(problem.labels, fit.aliased, strict=True) if not gone]
     notes = [*fit.notes, *_remarks(equations, state, found, chosen, kept)]
     constant = problem.constant_data() | rows.constant_data()
@@ -115,7 +122,7 @@ def gee(
             fit=parameters,
             fit_coords=coords,
             positive={},
-            fit_stats=_statistics(fit, found.by_type),
+            fit_stats=statistics,
             observed=problem.observed_data(),
             obs_id=problem.obs_id,
             constant=constant,
@@ -137,7 +144,7 @@ def _remarks(
 ) -> list[str]:
     """What must be known about the fit; each is also a warning."""
     structure = equations.structure
-    K, p = structure.clusters.count, state.beta.size
+    K, p = equations.cluster_count, state.beta.size
     notes = [structure.remark(state.parameter) if equations.parameter is None else ""]
     if K <= p:
         notes.append(
@@ -174,22 +181,22 @@ def _parameters(equations: Equations, state: State, problem: Problem) -> tuple[d
 def _statistics(fit: Fit, found: dict[str, np.ndarray]) -> dict[str, float | int]:
     """The group `fit_stats`."""
     problem, solution = fit.problem, fit.solution
-    state, clusters = solution.state, fit.equations.structure.clusters
-    deviance = row_deviance(problem, MemoryBlocks(problem), state.beta)
+    state, totals = solution.state, fit.equations.structure.clusters.totals
+    deviance = row_deviance(problem, blocks_of(problem), state.beta)
     return {
         "deviance": deviance,
-        "pearson_chi2": state.rows.pearson,
+        "pearson_chi2": state.sums.pearson,
         "df_residual": problem.n - state.beta.size,
         **criteria(
             deviance,
-            fit.equations.information(state.rows),
+            fit.equations.information(state),
             found["robust"],
             found["naive"],
             state.dispersion,
         ),
         "n_observations": problem.n,
-        "n_clusters": clusters.count,
-        "max_cluster_size": clusters.largest,
+        "n_clusters": totals.clusters,
+        "max_cluster_size": totals.largest,
         "n_iterations": solution.iterations,
         "converged": 1,
         "last_step": solution.length,

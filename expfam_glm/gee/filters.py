@@ -1,6 +1,6 @@
 """What each cluster adds to β̂ with its residuals filtered by its leverage.
 
-With W and e of `expfam_glm.gee.equations`, M = (WᵀW)⁻¹ = Q Qᵀ, Z_k = (W_k Q)ᵀ and S_k = Z_k Z_kᵀ,
+With W and e of `expfam_glm.gee.part`, M = (WᵀW)⁻¹ = Q Qᵀ, Z_k = (W_k Q)ᵀ and S_k = Z_k Z_kᵀ,
 the residuals of cluster k enter β̂ by the slice s_k = Q Z_k e_k. The cluster's leverage H_kk is
 similar to Z_kᵀZ_k, so that every function of it passes over to the small S_k: (I − H_kk)^−q turns
 the slice into Q (I − S_k)^−q Z_k e_k. φ cancels.
@@ -9,12 +9,15 @@ the slice into Q (I − S_k)^−q Z_k e_k. φ cancels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from expfam_glm.errors import DataError
 from expfam_glm.gee.equations import Equations, State
+from expfam_glm.gee.part import Part
+from expfam_glm.kernels.sums import join
 
 _FAY_GRAUBARD_BOUND = 0.75
 _ALONE = 1e-9  # a leverage this near to one: the cluster alone determines some direction
@@ -59,11 +62,31 @@ FILTERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 class Slices(NamedTuple):
-    """What each cluster adds to β̂, its residuals filtered."""
+    """What each cluster adds to β̂, its residuals filtered.
+
+    The slices of several parts are a triangle with the same product slicesᵀ slices.
+    """
 
     slices: np.ndarray  # (K, p)
-    df: np.ndarray  # (p,) Satterthwaite's degrees of freedom of each variance
-    leverage: np.ndarray  # (K,) tr H_kk
+    leverage: np.ndarray  # (K,) tr H_kk; of one part only
+    trace: np.ndarray  # (p,) this and the following make degrees of freedom
+    squares: np.ndarray  # (p,)
+    cross: np.ndarray  # (p, p, p)
+
+    def __add__(self, other: object) -> Slices:
+        if not isinstance(other, Slices):
+            return NotImplemented
+        return Slices(
+            join(self.slices, other.slices), np.empty(0), self.trace + other.trace,
+            self.squares + other.squares, self.cross + other.cross,
+        )  # fmt: skip
+
+    @property
+    def df(self) -> np.ndarray:
+        """(p,) Satterthwaite's degrees of freedom of each variance."""
+        squares = self.squares + np.sum(self.cross * self.cross, axis=(1, 2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.trace**2 / squares
 
 
 class _Filtered(NamedTuple):
@@ -75,20 +98,20 @@ class _Filtered(NamedTuple):
     v: np.ndarray  # (c, p, 1) Z_k e_k
 
 
-def _pieces(equations: Equations, state: State, kind: str) -> Iterator[_Filtered]:
+def _pieces(part: Part, state: State, kind: str) -> Iterator[_Filtered]:
     """The clusters, as many at once as fit into memory."""
-    bread, p = state.bread, state.beta.size
+    bread, p, rows = state.bread, state.beta.size, part.at(state.beta)
     Q = bread.root
-    root = equations.structure.root(state.parameter)
-    for piece in equations.structure.clusters.pieces(
-        equations.most, equal=True, clusters=max(1, MATRICES // (p * p))
+    root = part.structure.root(state.parameter)
+    for piece in part.structure.clusters.pieces(
+        part.most, equal=True, clusters=max(1, MATRICES // (p * p))
     ):
-        columns = equations.whitened(state.rows, root, piece)
+        columns = part.whitened(rows, root, piece)
         count = piece.sizes.shape[0]
         Z = (Q.T @ columns[:-1]).reshape(p, count, -1).transpose(1, 0, 2)
         S = Z @ Z.transpose(0, 2, 1)
         if kind != "robust" and kind != "fay-graubard":
-            _refuse_alone(equations, S, piece.clusters.start, kind)
+            _refuse_alone(part, S, piece.clusters.start, kind)
         v = Z @ columns[-1].reshape(count, -1, 1)
         yield _Filtered(piece.clusters, S, FILTERS[kind](Q, S), v)
 
@@ -107,11 +130,16 @@ def filtered(equations: Equations, state: State, kind: str) -> Slices:
     Bell and McCaffrey (2002), Survey Methodology 28, 169-181; Pustejovsky and Tipton (2018),
     Journal of Business and Economic Statistics 36, 672-683.
     """
-    count, p = equations.structure.clusters.count, state.beta.size
+    return equations.total(partial(_of_part, state=state, kind=kind))
+
+
+def _of_part(part: Part, state: State, kind: str) -> Slices:
+    """The slices of the clusters that are here."""
+    count, p = part.structure.clusters.count, state.beta.size
     slices, leverage = np.empty((count, p)), np.empty(count)
     trace, squares = np.zeros(p), np.zeros(p)
     cross = np.zeros((p, p, p))
-    for some, S, G, v in _pieces(equations, state, kind):
+    for some, S, G, v in _pieces(part, state, kind):
         leverage[some] = np.trace(S, axis1=1, axis2=2)
         slices[some] = np.sum(G * v, axis=1)
         h = S @ G
@@ -120,9 +148,7 @@ def filtered(equations: Equations, state: State, kind: str) -> Slices:
         squares += np.sum(own * (own - 2 * lost), axis=0)
         turned = h.transpose(2, 1, 0)
         cross += turned @ turned.transpose(0, 2, 1)
-    squares += np.sum(cross * cross, axis=(1, 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Slices(slices, trace**2 / squares, leverage)
+    return Slices(slices, leverage, trace, squares, cross)
 
 
 def wishart_df(equations: Equations, state: State, kind: str, C: np.ndarray) -> float:
@@ -159,12 +185,12 @@ def wishart_df(equations: Equations, state: State, kind: str, C: np.ndarray) -> 
     return q * (q + 1) / total
 
 
-def _refuse_alone(equations: Equations, S: np.ndarray, first: int, kind: str) -> None:
+def _refuse_alone(part: Part, S: np.ndarray, first: int, kind: str) -> None:
     """A cluster that alone determines a direction has no residual in it."""
     highest = np.linalg.eigvalsh(S)[:, -1]
     worst = int(np.argmax(highest))
     if highest[worst] > 1 - _ALONE:
-        label = equations.structure.clusters.labels[first + worst]
+        label = part.structure.clusters.labels[first + worst]
         raise DataError(
             f"cluster {label!s} alone determines some combination of the coefficients (its "
             f"leverage there is one), so the {kind} covariance is not defined. Leave out the term "

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_glm.data.response import Problem
+from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ConvergenceError, CorrelationError, DataError, ExpfamError
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.equations import Equations
 from expfam_glm.gee.solve import Ruler, Solution, solve
+from expfam_glm.gee.streamed import equations
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.maximum import find_maximum
@@ -65,20 +67,33 @@ def fitted(rows: Arrangement, options: Options) -> Fit:
     structure = rows.whole
     parameter = None if options.alpha is None else structure.given_alpha(options.alpha)
 
-    def equations(inner: Problem) -> Equations:
-        return _equations(inner, rows, options, parameter)
+    def all_of(inner: Problem) -> Equations:
+        return equations(inner, rows, options.ddof, options.dispersion, parameter)
 
-    if options.start is None and problem.row_count >= _SAMPLE_FROM:
-        found = _by_sample(rows, equations(problem), options)
+    in_memory = not isinstance(problem, Streamed)
+    if in_memory and options.start is None and problem.row_count >= _SAMPLE_FROM:
+        found = _by_sample(rows, all_of(problem), options)
         if found is not None:
             nothing = np.zeros(problem.X.shape[1], bool)
             return Fit(problem, nothing, options, found[0], found[1], ())
     maximum = find_maximum(problem, start=options.start)
-    whole = equations(maximum.problem)
-    solution = solve(
-        whole, maximum.solution.beta, tol=options.tol, max_iterations=options.max_iterations
-    )
+    whole = all_of(maximum.problem)
+    start = _last(problem, maximum.solution.beta) if options.start is None else None
+    if start is None:
+        start = maximum.solution.beta
+    try:
+        solution = solve(whole, start, tol=options.tol, max_iterations=options.max_iterations)
+    except ExpfamError:
+        if isinstance(problem, Streamed):  # from where it failed the next fit is not to begin
+            problem.held.clear()
+        raise
     return Fit(maximum.problem, maximum.aliased, options, whole, solution, tuple(maximum.notes))
+
+
+def _last(problem: Problem, beta: np.ndarray) -> np.ndarray | None:
+    """The last β of a fit that was interrupted, of as many coefficients."""
+    held = problem.held.get("gee") if isinstance(problem, Streamed) else None
+    return held if held is not None and held.size == beta.size else None
 
 
 def _equations(
@@ -86,15 +101,13 @@ def _equations(
     rows: Arrangement,
     options: Options,
     parameter: np.ndarray | None,
-    kept: np.ndarray | None = None,
+    kept: np.ndarray,
 ) -> Equations:
-    """The equations of a problem, or of some of its rows."""
-    chosen = slice(None) if kept is None else kept
-    w, offset = (None if v is None else v[chosen] for v in (inner.w, inner.offset))
+    """The equations of some rows of a problem."""
+    w, offset = (None if v is None else v[kept] for v in (inner.w, inner.offset))
     return Equations(
-        inner.family, inner.link, inner.y[chosen], inner.X[chosen], w, offset,
-        rows.whole if kept is None else rows.structure(kept), options.ddof, options.dispersion,
-        parameter,
+        inner.family, inner.link, inner.y[kept], inner.X[kept], w, offset, rows.structure(kept),
+        options.ddof, options.dispersion, parameter,
     )  # fmt: skip
 
 
@@ -116,7 +129,7 @@ def _by_sample(
     except ExpfamError:
         return None
     state = found.state
-    if state.bread.smallest_pivot < DOUBTFUL_PIVOT or _near_edge(rows.problem, state.rows.span):
+    if state.bread.smallest_pivot < DOUBTFUL_PIVOT or _near_edge(rows.problem, state.sums.span):
         return None
     return whole, found
 

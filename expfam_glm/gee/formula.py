@@ -86,7 +86,10 @@ class Formula(Patterned):
         shown = ", ".join(map(str, times[:8])) + (", …" if times.shape[0] > 8 else "")
         return f"alpha = {np.array2string(alpha, precision=6)}, times = [{shown}]"
 
-    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+    def pair_sums(self, r: np.ndarray) -> np.ndarray:
+        return r
+
+    def estimate(self, sums: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         pairs = self.clusters.pairs
         average(self.name, np.zeros(()), np.array(pairs), dispersion, lost)
         gain = pairs / (pairs - lost) / dispersion
@@ -95,7 +98,7 @@ class Formula(Patterned):
             if size > 1:
                 counts = self._counts(batch)
                 below = np.tril_indices(size, -1)
-                means = gain * self._products(batch, r)[:, *below] / counts[:, None]
+                means = gain * self._products(batch, sums)[:, *below] / counts[:, None]
                 parts.append((batch.patterns, below, np.sqrt(counts)[:, None], means))
 
         def misfit(alpha: np.ndarray) -> np.ndarray:

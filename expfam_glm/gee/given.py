@@ -157,8 +157,7 @@ def _rows(
     clusters: Clusters, given: bool, times: tuple[Any, ...] | None, count: int, call: str
 ) -> list[int]:
     """The rows of a matrix over times for the distinct times of the data."""
-    assert clusters.waves is not None
-    seen = clusters.waves.levels.tolist()
+    seen = clusters.planned.tolist()
     what = "fixed correlation" if call.startswith("Fixed") else "pattern"
     if times is not None:
         strange = [time for time in seen if time not in times]
@@ -175,7 +174,7 @@ def _rows(
         )
     if len(seen) > count:
         raise DataError(
-            f"cluster {clusters.labels[0]!s} has {len(seen)} rows, but the {what} has {count}; "
+            f"cluster {clusters.example!s} has {len(seen)} rows, but the {what} has {count}; "
             "give a larger matrix."
         )
     return list(range(len(seen)))

@@ -8,9 +8,10 @@ import numpy as np
 
 from expfam_glm.errors import CorrelationError, DataError
 from expfam_glm.gee.clusters import Clusters
-from expfam_glm.gee.lags import Lags, lags_of, unit_of
+from expfam_glm.gee.lags import Lags, lags_among, unit_of
 from expfam_glm.gee.patterned import SINGULAR, Batch, Patterned
 from expfam_glm.gee.structures import Shown, average
+from expfam_glm.gee.whole import Counted
 
 # From this many equally spaced rows on a recursion is faster than a factorisation.
 _RECURSION_FROM = 128
@@ -18,7 +19,7 @@ _RECURSION_FROM = 128
 
 def refuse_distant(clusters: Clusters, name: str, most: int) -> None:
     """Refuse clusters in which no two rows are near enough to be correlated."""
-    nearest = float(np.min(clusters.gaps))
+    nearest = float(np.min(clusters.steps, initial=np.inf))
     if most < nearest < np.inf:
         raise CorrelationError(
             f"the {name} correlation cannot be estimated: no two rows of a cluster are {most} or "
@@ -51,8 +52,8 @@ class Lagged(Patterned):
 
     @cached_property
     def _lags(self) -> Lags:
-        average(self.name, np.zeros(()), np.array(self.clusters.pairs), 1.0, 0)
-        lags = lags_of(self.clusters)
+        average(self.name, np.zeros(()), np.array(self.clusters.totals.pairs), 1.0, 0)
+        lags = lags_among(self.clusters)
         if self.most is not None:
             refuse_distant(self.clusters, self.name, self.most)
         kept = slice(None) if self.most is None else lags.distance <= self.most
@@ -69,7 +70,14 @@ class Lagged(Patterned):
     def alpha_labels(self) -> list[str]:
         return [f"{distance:g}" for distance in self._lags.distance]
 
-    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+    def counted(self) -> Counted:
+        lags = lags_among(self.clusters)
+        return Counted(lags.distance, lags.number)
+
+    def pair_sums(self, r: np.ndarray) -> np.ndarray:
+        return self._lags.products(r)
+
+    def estimate(self, sums: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         lags = self._lags
         scarce = np.flatnonzero(lags.number <= lost)
         if scarce.size:
@@ -78,7 +86,7 @@ class Lagged(Patterned):
                 f"{lags.distance[scarce[0]]:g} has {lags.number[scarce[0]]:g} pair(s) of rows, "
                 f"less {lost} coefficients. Use ddof='none'."
             )
-        return lags.products(r) / (dispersion * (lags.number - lost))
+        return sums / (dispersion * (lags.number - lost))
 
     def _at(self, parameter: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """Correlation of rows so many steps apart; NaN where no pair of rows tells it."""
@@ -114,12 +122,12 @@ class Lagged(Patterned):
     def _bound(self) -> str:
         if self.most != 1 or self._unit != 1:
             return ""
-        bound = 0.5 / np.cos(np.pi / (self.clusters.largest + 1))
+        bound = 0.5 / np.cos(np.pi / (self.clusters.totals.largest + 1))
         return f" A row and its neighbours need |alpha| < {bound:.6g} in the largest cluster."
 
     def shown(self, parameter: np.ndarray) -> Shown:
-        rows, times = self._by_time()
-        steps = np.rint(self.clusters.instants[rows] / self._unit).astype(np.intp)
+        at, times = self._by_time()
+        steps = np.rint(at / self._unit).astype(np.intp)
         apart = np.abs(steps[:, None] - steps)
         return Shown(times, self._at(parameter, apart))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
+from expfam_glm.errors import CorrelationError
 from expfam_glm.gee.clusters import Clusters
+from expfam_glm.gee.whole import MANY
 
 # The regular grid of times (clusters × instants) may have this many cells a row of the data.
 _CELLS = 32
@@ -16,6 +18,7 @@ _NEAR_WHOLE = 1e-10
 _EXACT = 2.0**53  # whole numbers below are exact
 _SHORT = 64  # series up to this length are multiplied out, longer ones Fourier transformed
 _WIDE = 1 << 18  # cells of the grid laid out at once
+_MOST_PAIRS = 1 << 24  # of the rows of one batch, listed at once
 
 
 class Lags(NamedTuple):
@@ -29,7 +32,7 @@ class Lags(NamedTuple):
 
 def unit_of(clusters: Clusters) -> tuple[float, bool]:
     """The step of time, and whether all distances within clusters are multiples of it."""
-    gaps = clusters.gaps[np.isfinite(clusters.gaps)]
+    gaps = clusters.steps
     if gaps.size == 0:
         return 1.0, True
     if bool(np.all(gaps == np.rint(gaps))) and gaps.max() < _EXACT:
@@ -52,6 +55,55 @@ def grid_of(clusters: Clusters) -> Lags | None:
     if not 0 < length <= (_CELLS * steps.shape[0] + 1024) / clusters.count:
         return None
     return _on_grid(clusters, np.rint(steps).astype(np.intp), length, unit, unit % 1 == 0)
+
+
+def lags_among(clusters: Clusters) -> Lags:
+    """The distances between rows of all clusters; products are over those that are at hand."""
+    whole = clusters.of
+    if whole is None:
+        return lags_of(clusters)
+    own = _of_batch(clusters)
+    if whole.counted is None:  # these are to be found yet
+        return own
+    known = whole.counted
+    at = np.searchsorted(known.keys, own.distance)
+
+    def products(r: np.ndarray) -> np.ndarray:
+        total = np.zeros(known.keys.shape[0])
+        total[at] = own.products(r)
+        return total
+
+    return Lags(known.keys, known.numbers, products, own.whole)
+
+
+def _of_batch(clusters: Clusters) -> Lags:
+    """The distances of some clusters, equal where they are so in other batches."""
+    assert clusters.of is not None
+    unit, regular = unit_of(clusters)
+    lags = grid_of(clusters)
+    if lags is None:
+        if clusters.pairs > _MOST_PAIRS or (not regular and clusters.of.spans.values is None):
+            refuse_many()
+        lags = _by_pairs(clusters, unit % 1 == 0)
+    distance, at = lags.distance, np.arange(lags.distance.shape[0])
+    if regular:
+        distance, at = np.unique(unit * np.rint(distance / unit), return_inverse=True)
+    return Lags(
+        distance,
+        np.bincount(at, lags.number, distance.shape[0]),
+        lambda r: np.bincount(at, lags.products(r), distance.shape[0]),
+        lags.whole,
+    )
+
+
+def refuse_many() -> NoReturn:
+    """More distances than can be held, though each has a sum of its own."""
+    raise CorrelationError(
+        f"there are too many distances in time between the rows of a cluster (more than {MANY}). "
+        "In data that are read in batches the products of residuals are added up for each of "
+        "them: round the times to a grid, use correlation='exchangeable', or read the data into a "
+        "data frame."
+    )
 
 
 def lags_of(clusters: Clusters) -> Lags:

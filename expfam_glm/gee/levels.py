@@ -13,6 +13,7 @@ from expfam_glm.gee.base import Correlation, Fetch
 from expfam_glm.gee.clusters import arrange
 from expfam_glm.gee.nested import Cells
 from expfam_glm.gee.structures import Structure
+from expfam_glm.gee.whole import Whole
 
 
 @dataclass(frozen=True, init=False)
@@ -69,6 +70,7 @@ class Nested(Correlation):
         time: np.ndarray | None,
         given: bool = True,
         column: Fetch | None = None,
+        of: Whole | None = None,
     ) -> Structure:
         assert column is not None
         labels = list(self.columns(column).values())
@@ -76,8 +78,11 @@ class Nested(Correlation):
             level if isinstance(level, str) else f"level {number}"
             for number, level in enumerate(self.levels, 1)
         ]
-        clusters = arrange(groups, within=labels)
+        clusters = arrange(groups, within=labels, of=of)
         return Cells(clusters, [values[clusters.order] for values in labels], ["groups", *names])
+
+    def further(self) -> tuple[Any, ...]:
+        return self.levels
 
     def columns(self, column: Fetch) -> dict[str, np.ndarray]:
         return {

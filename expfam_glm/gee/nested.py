@@ -12,6 +12,7 @@ from expfam_glm.errors import CorrelationError
 from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import SHOWN, Root, Shown, Structure, average
+from expfam_glm.gee.whole import Counted
 
 
 class Level(NamedTuple):
@@ -102,11 +103,21 @@ class Cells(Structure):
 
     @cached_property
     def _counts(self) -> np.ndarray:
+        whole = self.clusters.of
+        if whole is not None and whole.counted is not None:
+            return whole.counted.numbers
         sums = [np.sum(level.sizes.astype(float) ** 2) for level in self.levels]
         return np.abs(np.diff([*sums, float(self.clusters.order.shape[0])])) / 2
 
-    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
-        average("nested", np.zeros(()), np.array(self.clusters.pairs), dispersion, lost)
+    def counted(self) -> Counted:
+        return Counted(np.arange(len(self.names)), self._counts)
+
+    def pair_sums(self, r: np.ndarray) -> np.ndarray:
+        return self._products(r)
+
+    def estimate(self, sums: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        pairs = np.array(self.clusters.totals.pairs)
+        average("nested", np.zeros(()), pairs, dispersion, lost)
         scarce = np.flatnonzero(self._counts <= lost)
         if scarce.size:
             raise CorrelationError(
@@ -114,7 +125,7 @@ class Cells(Structure):
                 f"{self._counts[scarce[0]]:g} pair(s) of rows share it but no further level"
                 f"{f', less {lost} coefficients' if lost else ''}. Leave that level out."
             )
-        return self._products(r) / (dispersion * (self._counts - lost))
+        return sums / (dispersion * (self._counts - lost))
 
     def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
         columns = []

@@ -98,7 +98,7 @@ def solve(
     for iteration in range(1, max_iterations + 1):
         before = here.length
         # the covariance is asked for where the next step should be the last, and for another B
-        full = before * ratio < _SPARE * tol or ratio > _RENEW
+        full = before * ratio < _SPARE * tol or ratio > _RENEW or equations.always_full
         here = _advance(equations, ruler, here, full, iteration)
         ratio = here.length / before if before > 0 else 0.0
         stalled = 0 if here.length < shortest else stalled + 1
@@ -166,9 +166,9 @@ def _at(equations: Equations, ruler: Ruler, beta: np.ndarray, full: bool) -> Her
 def _text(equations: Equations, beta: np.ndarray) -> str:
     """A state in a message."""
     parts = [f"beta = {_listed(beta)}"]
-    rows = equations.rows(beta)
-    if rows is not None:
-        dispersion, parameter = equations.moments(rows)
+    moments = equations.moments_at(beta)
+    if moments is not None:
+        dispersion, parameter = moments
         if equations.structure.alpha_dims is not None:
             parts.append(f"alpha = {_listed(equations.structure.alpha(parameter))}")
         parts.append(f"phi = {dispersion:.6g}")

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike
 from expfam_glm.errors import ArgumentError, CorrelationError
 from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.pieces import Piece
+from expfam_glm.gee.times import numbers
+from expfam_glm.gee.whole import Counted
 
 # The matrix shown in the result has at most this many rows.
 SHOWN = 50
@@ -55,9 +57,24 @@ class Structure(ABC):
     def __init__(self, clusters: Clusters) -> None:
         self.clusters = clusters
 
+    def pair_sums(self, r: np.ndarray) -> np.ndarray:
+        """What α is made of: sums of r_i r_j over pairs of rows, which add up over batches.
+
+        Where α takes more than sums, all residuals (n,); such a structure must have all clusters.
+        """
+        return np.empty(0)
+
+    def estimate(self, sums: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        """The parameter from the `pair_sums` of all clusters."""
+        return np.empty(0)
+
     def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         """The parameter from Pearson residuals (n,); `lost` is taken off each count of pairs."""
-        return np.empty(0)
+        return self.estimate(self.pair_sums(r), dispersion, lost)
+
+    def counted(self) -> Counted | None:
+        """How many pairs of rows `pair_sums` adds up, where `clusters.totals` do not tell."""
+        return None
 
     def alpha(self, parameter: np.ndarray) -> np.ndarray:
         """α as it is reported, where the parameter is another function of it."""
@@ -118,17 +135,17 @@ class Structure(ABC):
         """The working correlation matrix for the result."""
 
     def _by_time(self) -> tuple[np.ndarray, np.ndarray]:
-        """A row for each time that is shown, and these times; the first rows where too many."""
+        """The times that are shown, as numbers and as given; of one cluster where too many."""
         clusters = self.clusters
         assert clusters.waves is not None and clusters.time is not None
-        _, rows = np.unique(clusters.waves.codes, return_index=True)
-        if rows.shape[0] > SHOWN:
-            rows = np.arange(min(clusters.largest, SHOWN))
-        return rows, clusters.time[rows]
+        times = clusters.waves.levels
+        if times.shape[0] > SHOWN:
+            times = clusters.time[: min(clusters.largest, SHOWN)]
+        return numbers(times), times
 
     def _by_position(self, common: float) -> Shown:
         """A matrix with one correlation, for the largest cluster."""
-        size = min(self.clusters.largest, SHOWN)
+        size = min(self.clusters.totals.largest, SHOWN)
         matrix = np.full((size, size), common)
         np.fill_diagonal(matrix, 1.0)
         return Shown(np.arange(size), matrix)
@@ -196,9 +213,12 @@ class Common(Structure):
 
     alpha_dims = ()
 
-    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
-        total = (np.sum(self.clusters.sums(r) ** 2) - r @ r) / 2
-        return average("exchangeable", total, np.array(self.clusters.pairs), dispersion, lost)
+    def pair_sums(self, r: np.ndarray) -> np.ndarray:
+        return np.asarray((np.sum(self.clusters.sums(r) ** 2) - r @ r) / 2)
+
+    def estimate(self, sums: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+        pairs = np.array(self.clusters.totals.pairs)
+        return average("exchangeable", sums, pairs, dispersion, lost)
 
     def products(self, parameter: np.ndarray, r: np.ndarray) -> np.ndarray:
         found: np.ndarray = (self.clusters.sums(r) ** 2 - self.clusters.sums(r * r))[:, None] / 2
@@ -214,11 +234,12 @@ class Common(Structure):
 
     def root(self, parameter: np.ndarray) -> Root:
         common = float(parameter)
-        low = -1 / (self.clusters.largest - 1) if self.clusters.largest > 1 else -np.inf
+        most = self.clusters.totals.largest
+        low = -1 / (most - 1) if most > 1 else -np.inf
         if not low < common < 1:
             raise CorrelationError(
                 f"the exchangeable working correlation is not positive definite: alpha = "
-                f"{common:.6g}, but clusters of up to {self.clusters.largest} rows need "
+                f"{common:.6g}, but clusters of up to {most} rows need "
                 f"{low:.6g} < alpha < 1. Use correlation='independence' (its robust standard "
                 "errors stay valid), or 'ar1' if nearness in time matters."
             )

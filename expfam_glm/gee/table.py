@@ -11,6 +11,7 @@ from expfam_glm.errors import CorrelationError
 from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.patterned import Patterned
 from expfam_glm.gee.structures import SHOWN, Shown, average
+from expfam_glm.gee.whole import Counted
 
 # Doubles of residuals laid out by cluster and time at once.
 _WIDE = 1 << 20
@@ -51,7 +52,7 @@ class Table(Patterned):
         self.labels = list(labels)
         self.waves = clusters.waves
         self.alpha_dims = None if given is not None else (dim,)
-        if given is None:
+        if given is None and (clusters.of is None or clusters.of.counted is not None):
             self._refuse_unseen()
 
     @property
@@ -89,18 +90,27 @@ class Table(Patterned):
     @cached_property
     def _counts(self) -> np.ndarray:
         """How many pairs of rows each α has."""
+        whole = self.clusters.of
+        if whole is not None and whole.counted is not None:
+            return whole.counted.numbers
         return np.rint(self._products(np.ones(self.codes.shape[0])))
+
+    def counted(self) -> Counted | None:
+        if self.given is not None:
+            return None
+        return Counted(np.arange(len(self.labels)), self._counts)
 
     def _refuse_unseen(self) -> None:
         """An α that no cluster has a pair for tells nothing about itself."""
         times, wanted = self.waves.levels.shape[0], len(self.labels)
-        average(self.name, np.zeros(()), np.array(self.clusters.pairs), 1.0, 0)
+        pairs = self.clusters.totals.pairs
+        average(self.name, np.zeros(()), np.array(pairs), 1.0, 0)
         missing = None
-        if self.clusters.pairs >= wanted:
+        if pairs >= wanted:
             missing = np.flatnonzero(self._counts == 0)
             if not missing.size:
                 return
-        lacking = missing.size if missing is not None else wanted - self.clusters.pairs
+        lacking = missing.size if missing is not None else wanted - pairs
         count = f"{lacking}" if missing is not None else f"at least {lacking}"
         shown = ", ".join(f"({self.labels[k]})" for k in ([] if missing is None else missing[:5]))
         raise CorrelationError(
@@ -113,7 +123,10 @@ class Table(Patterned):
     def alpha_labels(self) -> list[str]:
         return self.labels
 
-    def moments(self, r: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
+    def pair_sums(self, r: np.ndarray) -> np.ndarray:
+        return np.empty(0) if self.given is not None else self._products(r)
+
+    def estimate(self, sums: np.ndarray, dispersion: float, lost: int) -> np.ndarray:
         if self.given is not None:
             return np.empty(0)
         scarce = np.flatnonzero(self._counts <= lost)
@@ -123,7 +136,7 @@ class Table(Patterned):
                 f"has {self._counts[scarce[0]]:g} pair(s) of rows, less {lost} coefficients. Use "
                 "ddof='none'."
             )
-        return self._products(r) / (dispersion * (self._counts - lost))
+        return sums / (dispersion * (self._counts - lost))
 
     def _matrix(self, parameter: np.ndarray) -> np.ndarray:
         if self.given is not None:

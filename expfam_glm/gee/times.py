@@ -11,8 +11,13 @@ _PER_DAY = {"W": 1 / 7, "D": 1.0, "h": 24.0, "m": 1440.0, "s": 86400.0}
 _PER_DAY |= {unit: 86400.0 * 1e3**power for power, unit in enumerate(("ms", "us", "ns", "ps"), 1)}
 
 
-def numbers(time: np.ndarray) -> np.ndarray:
-    """Times as float64 since the first one, dates in days; whole numbers stay exact."""
+def numbers(time: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
+    """Times as float64 since the first one, dates in days; whole numbers stay exact.
+
+    `first` (1,) is the first one, if it is not among these times.
+    """
+    if first is not None:
+        return numbers(np.concatenate([first, time]))[1:]
     per_day = 1.0
     if time.dtype.kind in "Mm":
         unit, count = np.datetime_data(time.dtype)

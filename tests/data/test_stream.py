@@ -210,7 +210,7 @@ def test_formulas_that_batches_cannot_serve(file, formula, error, words):
 def test_methods_that_need_the_rows_say_so(file):
     model = eg.GLM("count ~ x", file, family="poisson")
     for call in (
-        lambda: model.gee("village"),
+        lambda: model.gee("village", cov="jackknife"),
         lambda: model.fit(cov="CR2", groups="village"),
         lambda: model.fit(cov="CR0", groups=np.arange(N)),
         lambda: model.fit(penalty=1.0),

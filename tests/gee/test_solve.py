@@ -6,7 +6,8 @@ import pytest
 from expfam_glm.errors import ConvergenceError
 from expfam_glm.gee.correlation import named
 from expfam_glm.gee.covariance import robust
-from expfam_glm.gee.equations import Equations, Rows, State
+from expfam_glm.gee.equations import Equations, State
+from expfam_glm.gee.part import Sums
 from expfam_glm.gee.solve import solve
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT, factor_gram
 from expfam_glm.spec import families, links
@@ -114,8 +115,8 @@ class Slow(Equations):
     """Each step covers a tenth of the way to 1."""
 
     def evaluate(self, beta):
-        rows = Rows(np.ones(1), np.ones(1), 1.0, 1.0, (0.0, 0.0))
-        return State(beta, rows, 1.0, np.array(0.1), factor_gram(np.eye(1)), np.ones((1, 1)),
+        sums = Sums(1.0, 1.0, (0.0, 0.0), np.ones(()))
+        return State(beta, sums, 1.0, np.array(0.1), factor_gram(np.eye(1)), np.ones((1, 1)),
                      self.score(beta))  # fmt: skip
 
     def score(self, beta):

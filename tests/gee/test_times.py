@@ -5,6 +5,7 @@ import pytest
 
 from expfam_glm.errors import DataError
 from expfam_glm.gee.clusters import arrange
+from expfam_glm.gee.decay import Decay
 from expfam_glm.gee.times import numbers
 from tests.gee.trial import fit_of, with_gaps
 
@@ -48,3 +49,19 @@ def test_months_as_times():
     days = months.astype("M8[D]")
     tree, same = (fit_of(data, "ar1", time=when) for when in (months, days))
     assert float(tree["fit"]["alpha"]) == float(same["fit"]["alpha"])
+
+
+def test_the_origin_of_times_does_not_matter_to_a_negative_correlation():
+    rng = np.random.default_rng(0)
+    e = rng.normal(size=(60, 4))
+    for j in range(1, 4):
+        e[:, j] -= 0.6 * e[:, j - 1]
+    time = np.cumsum(rng.integers(1, 3, (60, 4)), axis=1).astype(float)
+    time[0, 3] += 4000  # too far apart for a regular grid
+    groups = np.repeat(np.arange(60), 4)
+    found = []
+    for origin in (0.0, 0.5, 100.25):
+        structure = Decay(arrange(groups, time.reshape(-1) + origin, metric=True))
+        found.append(structure.alpha(structure.moments(e.reshape(-1), 1.0, 0)))
+    assert found[0] < -0.1
+    np.testing.assert_allclose(found, found[0], rtol=1e-12)
