@@ -15,7 +15,8 @@ from formulaic.materializers.types import EvaluatedFactor, FactorValues
 from formulaic.parser.types import Factor
 
 from expfam_glm.data.frames import all_finite, assemble
-from expfam_glm.kernels.coded import Coded, Matrix, Term
+from expfam_glm.kernels.coded import Coded, Matrix
+from expfam_glm.kernels.term import Term
 
 # Fewer columns of factors are as fast dense, and fewer doubles of them as well.
 _FEWEST_COLUMNS = 16

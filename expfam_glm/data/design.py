@@ -158,6 +158,7 @@ def from_formula(
     from expfam_glm.data import encode
     from expfam_glm.data.expression import required
     from expfam_glm.data.formula import parse
+    from expfam_glm.data.variables import variables_of
 
     if not isinstance(formula, str):
         raise FormulaError(f"a formula is text such as 'y ~ x', not {type(formula).__name__}.")
@@ -194,7 +195,7 @@ def from_formula(
     for column, part in ((c, p) for c in needed for p in parsed.response):
         if part.code == column.name and not part.python:
             column.number(f"Code it as numbers, such as I({column.name} == 'yes') for 0 and 1.")
-    variables = encode.variables_of(needed)
+    variables = variables_of(needed)
 
     def evaluate(part: Any, state: dict[str, Any]) -> np.ndarray:
         values = encode.evaluate(part, variables, n, state)

@@ -64,10 +64,11 @@ def rebuild(
     if stored["formula"] is None:
         return _from_arrays(labels, newdata), labels
     from expfam_glm.data import encode
+    from expfam_glm.data.variables import variables_of
 
     parsed = _parse(stored, allow_code)
     columns, n = _columns(parsed.factors, stored, open_table(newdata), allow_code)
-    variables = encode.variables_of(columns)
+    variables = variables_of(columns)
     X, found, _ = encode.encode(parsed, variables, n, state=stored)
     if found != labels:
         raise FormulaError(
@@ -109,12 +110,13 @@ def rebuild_offset(design: str, newdata: Any, *, allow_code: bool = False) -> np
     if stored["formula"] is None:
         return None
     from expfam_glm.data import encode
+    from expfam_glm.data.variables import variables_of
 
     parsed = _parse(stored, allow_code)
     if not parsed.offsets:
         return None
     columns, n = _columns(parsed.offsets, stored, open_table(newdata), allow_code)
-    variables = encode.variables_of(columns)
+    variables = variables_of(columns)
     state = encode.unpack(["dict", stored["offset_transforms"]])
     total = np.zeros(n)
     for part in parsed.offsets:

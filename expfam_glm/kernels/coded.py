@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from expfam_glm.kernels.term import Term
+
 # Rows that are written out at once.
 _DENSE_DOUBLES = 1 << 17
 # Rows of a block at least, and for each number of the sums that a block fills.
@@ -19,63 +21,6 @@ _ROWS_A_COUNT = 4
 _PART = 1 << 15
 # Up to here doubles hold every whole number.
 _EXACT = 1 << 53
-
-
-@dataclass(frozen=True, eq=False)
-class Term:
-    """Columns whose values follow from the level of a row: `table[codes]`, times `slope` if given.
-
-    Several factors together have the levels of their product.
-    """
-
-    codes: np.ndarray  # (n,) of intp
-    table: np.ndarray  # (levels, columns)
-    slope: np.ndarray | None  # (n,)
-    places: np.ndarray  # (columns,) where they stand in X
-    picked: np.ndarray | None  # (columns,) the level that each marks, where they are dummies
-
-    @classmethod
-    def of(
-        cls, codes: np.ndarray, table: np.ndarray, slope: np.ndarray | None, places: np.ndarray
-    ) -> Term:
-        """A term, whose dummies are found."""
-        marks = table == 1
-        dummies = np.all(marks.sum(axis=0) == 1) and np.count_nonzero(table) == len(places)
-        return cls(codes, table, slope, places, marks.argmax(axis=0) if dummies else None)
-
-    def only(self, kept: np.ndarray, places: np.ndarray) -> Term:
-        """Some of the columns, at new places."""
-        picked = None if self.picked is None else self.picked[kept]
-        return replace(self, table=self.table[:, kept], places=places, picked=picked)
-
-    def some(self, rows: slice) -> Term:
-        """Some of the rows."""
-        slope = None if self.slope is None else self.slope[rows]
-        return Term(self.codes[rows], self.table, slope, self.places, self.picked)
-
-    def columns(self, counts: np.ndarray) -> np.ndarray:
-        """Sums by level (…, levels) as sums of the columns (…, columns)."""
-        return counts @ self.table if self.picked is None else counts[..., self.picked]
-
-    def weighted(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of the rows (n,), times the slope."""
-        return values if self.slope is None else values * self.slope
-
-    def count(self, values: np.ndarray) -> np.ndarray:
-        """The sum of numbers of the rows (n,) at each level."""
-        return np.bincount(self.codes, values, len(self.table))
-
-    def values(self, table: np.ndarray) -> np.ndarray:
-        """Numbers of the levels (levels,) or (levels, m) at the rows."""
-        found = np.take(table, self.codes, axis=0)
-        if self.slope is not None:
-            found *= self.slope if found.ndim == 1 else self.slope[:, None]
-        return found
-
-    def with_codes(self, other: Term) -> np.ndarray:
-        """The level of each row in the product with another term."""
-        both = self.codes * len(other.table)
-        return np.add(both, other.codes, out=both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,25 +64,17 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
         return max(_FEWEST_ROWS, _ROWS_A_COUNT * (self._counts + self.width**2))
 
     @cached_property
-    def _pairs(self) -> list[tuple[int, int]]:
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every two terms."""
         return list(combinations(range(len(self.terms)), 2))
-
-    @cached_property
-    def _margins(self) -> dict[int, tuple[int, int]]:
-        """Terms whose sums are those of a pair: which pair, and the axis to sum over."""
-        found = {}
-        for number, (i, j) in enumerate(self._pairs):
-            if self.terms[i].slope is None and self.terms[j].slope is None:
-                found[i], found[j] = (number, 1), (number, 0)
-        return found
 
     @cached_property
     def _counts(self) -> int:
         """How many sums by levels there are."""
         sizes = [len(term.table) for term in self.terms]
-        return sum(sizes[i] * sizes[j] for i, j in self._pairs) + sum(sizes)
+        return sum(sizes[i] * sizes[j] for i, j in self.pairs) + sum(sizes)
 
-    def _parts(self) -> Iterator[slice]:
+    def parts(self) -> Iterator[slice]:
         """Rows that are counted together."""
         size = max(_PART, self._counts)
         return (slice(start, start + size) for start in range(0, self.rows, size))
@@ -264,7 +201,7 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
         flat = 0.0 if self.constant is None else beta[self.constant]
         tables = [term.table @ beta[term.places] for term in self.terms]
         found = np.empty((self.rows, *beta.shape[1:]))
-        for rows in self._parts():
+        for rows in self.parts():
             part = found[rows]
             part[...] = flat
             if self.places.size:
@@ -282,7 +219,7 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
             found[self.constant] = u.sum()
         found[self.places] = u @ self.dense
         sums = [np.zeros(len(term.table)) for term in self.terms]
-        for rows in self._parts():
+        for rows in self.parts():
             for term, total in zip(self.terms, sums, strict=True):
                 part = term.some(rows)
                 total += part.count(part.weighted(u[rows]))
@@ -314,74 +251,6 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
             np.maximum.at(top, term.codes, 1.0 if term.slope is None else np.abs(term.slope))
             found[term.places] = np.max(np.abs(term.table) * top[:, None], axis=0, initial=0.0)
         return found
-
-    def gram(self, W: np.ndarray) -> np.ndarray:
-        """XᵀWX, symmetric to the last bit."""
-        parts = (self._tally(rows, W[rows]) for rows in self._parts())
-        tally = next(parts, None) or self._tally(slice(0), W)
-        for part in parts:
-            for total, values in zip(tally, part, strict=True):
-                total += values
-        return self._assembled(tally)
-
-    def _tally(self, rows: slice, W: np.ndarray) -> list[np.ndarray]:
-        """Σ W and Σ W xxᵀ of the intercept and dense columns; then by levels, of terms and pairs.
-
-        Of a term with slope s it is s W and s² W that are summed; of the dense columns x W.
-        What the sums of a pair tell is left out.
-        """
-        terms, D = [term.some(rows) for term in self.terms], self.dense[rows]
-        scaled = np.ascontiguousarray((D * W[:, None]).T)
-        found = [np.array(W.sum()), scaled.sum(axis=1), scaled @ D]
-        for i, j in self._pairs:
-            a, b = terms[i], terms[j]
-            weights = b.weighted(a.weighted(W))
-            counts = np.bincount(a.with_codes(b), weights, len(a.table) * len(b.table))
-            found.append(counts.reshape(len(a.table), len(b.table)))
-        for number, term in enumerate(terms):
-            found.append(np.array([term.count(term.weighted(x)) for x in scaled]))
-            if number not in self._margins:
-                own = term.weighted(W)
-                found += [term.count(own), term.count(term.weighted(own))]
-        return found
-
-    def _assembled(self, tally: list[np.ndarray]) -> np.ndarray:
-        """XᵀWX from its tally."""
-        G = np.zeros((self.width, self.width))
-        total, level, inner, *rest = tally
-        G[np.ix_(self.places, self.places)] = inner
-        if self.constant is not None:
-            G[self.constant, self.constant] = total
-            G[self.constant, self.places] = level
-        pairs, rest = rest[: len(self._pairs)], rest[len(self._pairs) :]
-        for (i, j), counts in zip(self._pairs, pairs, strict=True):
-            a, b = self.terms[i], self.terms[j]
-            G[np.ix_(a.places, b.places)] = a.columns(b.columns(counts).T).T
-        for number, term in enumerate(self.terms):
-            mixed, *rest = rest
-            if number in self._margins:
-                pair, axis = self._margins[number]
-                linear = square = pairs[pair].sum(axis=axis)
-            else:
-                linear, square, *rest = rest
-            own = np.ascontiguousarray((square[:, None] * term.table).T)
-            G[np.ix_(term.places, term.places)] = term.columns(own)
-            if self.constant is not None:
-                G[self.constant, term.places] = term.columns(linear)
-            if self.places.size:
-                G[np.ix_(self.places, term.places)] = term.columns(mixed)
-        return self._symmetric(G)
-
-    def _symmetric(self, G: np.ndarray) -> np.ndarray:
-        """G from the parts that come first in the order intercept, dense columns, terms."""
-        own = np.empty(self.width, np.intp)
-        parts = [] if self.constant is None else [np.array([self.constant])]
-        parts += [self.places, *(term.places for term in self.terms)]
-        for number, places in enumerate(parts):
-            own[places] = number
-        first = own[:, None] < own
-        both = own[:, None] == own
-        return np.where(first, G, np.where(both, 0.5 * (G + G.T), G.T))
 
     def quadratic(self, A: np.ndarray) -> np.ndarray:
         """xᵀAx of each row, for a symmetric A (p, p)."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from expfam_glm.kernels import tally
 from expfam_glm.kernels.coded import Coded, Matrix, dense
 
 
@@ -45,7 +46,7 @@ _NARROW = 40
 def weighted_gram(X: Matrix, W: np.ndarray) -> np.ndarray:
     """XᵀWX of a block, symmetric to the last bit."""
     if isinstance(X, Coded):
-        return X.gram(W)
+        return tally.gram(X, W)
     n, p = X.shape
     if p > _NARROW and W.min(initial=0.0) >= 0:
         rooted = np.multiply(X, np.sqrt(W)[:, None], out=_scratch(X.shape))

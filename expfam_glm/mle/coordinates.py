@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from expfam_glm.kernels.coded import Coded, Matrix, dense
+from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor
 
 # With a squared relative residual of a column below this, sums over levels lose digits that those
@@ -69,7 +70,7 @@ class _ByLevel:
         return self.X.quadratic(self.root @ self.root.T)
 
     def gram(self, W: np.ndarray) -> np.ndarray:
-        return self.root.T @ self.X.gram(W) @ self.root
+        return self.root.T @ weighted_gram(self.X, W) @ self.root
 
     def sums(self, u: np.ndarray, codes: np.ndarray) -> np.ndarray:
         return self.X.sums(u, codes) @ self.root

@@ -10,7 +10,7 @@ import numpy as np
 from expfam_glm.data.blocks import Blocks
 from expfam_glm.errors import AliasWarning, warn
 from expfam_glm.kernels.coded import Coded, Matrix, dense, largest
-from expfam_glm.kernels.sums import join, triangle
+from expfam_glm.kernels.sums import join, triangle, weighted_gram
 
 # A column is aliased if its residual on the earlier kept columns is below this part of its norm.
 ALIAS_TOLERANCE = 1e-7
@@ -53,7 +53,7 @@ def plainly_aliased(X: Matrix) -> np.ndarray:
     result = np.zeros(X.shape[1], bool)
     if not isinstance(X, Coded):
         return result
-    G = X.only(X.by_level).gram(np.ones(X.rows))
+    G = weighted_gram(X.only(X.by_level), np.ones(X.rows))
     size = np.sqrt(G.diagonal())
     left = np.divide(G, np.outer(size, size), out=np.zeros_like(G), where=G != 0)
     gone = np.zeros(len(G), bool)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from expfam_glm.kernels import coded as module
-from expfam_glm.kernels.coded import Coded, Term
+from expfam_glm.kernels.coded import Coded
 from expfam_glm.kernels.sums import triangle, weighted_gram
+from expfam_glm.kernels.term import Term
 from tests.tolerances import ROUNDING
 
 N = 500
