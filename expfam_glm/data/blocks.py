@@ -20,7 +20,7 @@ T = TypeVar("T")
 _BLOCK_DOUBLES = 1 << 17
 # Rows of a block at least: with fewer the calls take longer than the sums.
 _FEWEST_ROWS = 1024
-# Doubles of X from which more than one thread pays.
+# Doubles of X from which blocks are added up in groups, which threads may share.
 _PARALLEL_DOUBLES = 1 << 19
 
 
@@ -104,7 +104,7 @@ class MemoryBlocks:
         def one(group: range) -> T:
             return reduce(add, (function(self._block(start)) for start in group))
 
-        return reduce(add, in_order(one, groups))
+        return reduce(add, in_order(one, groups, self.rows * self.columns))
 
     def concatenate(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         """`function` of every block, row by row in order."""
@@ -155,7 +155,7 @@ def blocks_of(problem: Problem) -> Blocks:
 def each[Item, Result](
     function: Callable[[Item], Result], items: Sequence[Item], doubles: int
 ) -> list[Result]:
-    """`function` of every item in order, on several threads if so many doubles make it worth it."""
+    """`function` of every item in order, on several threads where so many doubles make it pay."""
     threads = workers(len(items))
     if threads == 1 or doubles < _PARALLEL_DOUBLES:
         return [function(item) for item in items]
@@ -165,4 +165,4 @@ def each[Item, Result](
     def one(group: Sequence[Item]) -> list[Result]:
         return [function(item) for item in group]
 
-    return [result for results in in_order(one, groups) for result in results]
+    return [result for results in in_order(one, groups, doubles) for result in results]

@@ -13,6 +13,8 @@ from typing import Any, cast
 from threadpoolctl import ThreadpoolController
 
 _MOST = 8
+# Doubles that are worked on from which threads pay; two logical processors are often one core.
+_FEWEST_DOUBLES, _FEWEST_ON_TWO = 1 << 19, 1 << 24
 _own = threading.local()
 
 
@@ -37,15 +39,33 @@ def workers(most: int = _MOST) -> int:
     return 1 if is_alone() else min(os.cpu_count() or 1, _MOST, most)
 
 
+@contextmanager
+def one_blas() -> Iterator[None]:
+    """BLAS on one thread: what is worked on stays in cache, where its threads only wait."""
+    if getattr(_own, "one_blas", False):
+        yield
+        return
+    _own.one_blas = True
+    try:
+        with _blas().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        _own.one_blas = False
+
+
 def in_order[Item, Result](
-    function: Callable[[Item], Result], items: Iterable[Item]
+    function: Callable[[Item], Result], items: Iterable[Item], doubles: int
 ) -> Iterator[Result]:
     """`function` of every item in order, on as many threads as pay, each with one BLAS thread."""
     if is_alone():
         yield from map(function, items)
         return
-    with _blas().limit(limits=1, user_api="blas"):
-        yield from _pool(workers()).map(function, items)
+    count = workers()
+    with one_blas():
+        if doubles < (_FEWEST_ON_TWO if count <= 2 else _FEWEST_DOUBLES):
+            yield from map(function, items)
+        else:
+            yield from _pool(count).map(function, items)
 
 
 def ahead[Item](items: Iterator[Item]) -> Iterator[Item]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
+from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import ConvergenceError, CorrelationError, DataError, ExpfamError
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.equations import Equations
@@ -53,6 +54,7 @@ class Fit:
     notes: tuple[str, ...]
 
 
+@one_blas()
 def fitted(rows: Arrangement, options: Options) -> Fit:
     """Solve the estimating equations of a problem.
 

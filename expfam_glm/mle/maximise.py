@@ -11,6 +11,7 @@ import numpy as np
 from expfam_glm.data.blocks import MemoryBlocks, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.stream import Streamed
+from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import ExpfamError
 from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
@@ -66,8 +67,9 @@ def maximise(
             return scoring(problem, blocks).solve(start), everything
         # over so short a way the information changes by less than the tolerance
         near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
-        first = _cheap_start(problem, near)
-        return scoring(problem, blocks).solve(first, required=False, near=near), everything
+        with one_blas():
+            first = _cheap_start(problem, near)
+            return scoring(problem, blocks).solve(first, required=False, near=near), everything
     except Doubtful:
         plain = plainly_aliased(problem.matrix)
         if plain.any():  # without them there may be no doubt, and QR has dense rows

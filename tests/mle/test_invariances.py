@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 import expfam_glm as eg
-from expfam_glm.data import blocks
+from expfam_glm.data import blocks, threads
 from expfam_glm.errors import FitWarning
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle import maximise
@@ -413,6 +413,8 @@ def test_the_size_of_blocks_does_not_matter(case, parallel, monkeypatch):
     ).size == blocks._FEWEST_ROWS  # fmt: skip
     if parallel:
         monkeypatch.setattr(blocks, "_PARALLEL_DOUBLES", 1)
+        monkeypatch.setattr(threads, "_FEWEST_ON_TWO", 1)
+        monkeypatch.setattr(threads, "_FEWEST_DOUBLES", 1)
     assert_same(whole, rows.fit(**roles))
 
 
