@@ -72,9 +72,7 @@ def arrays(model: eg.GLM, groups: np.ndarray, times: np.ndarray, correlation: st
     """From arrays in memory to estimates and covariances."""
     rows = Arrangement(model.problem, named(correlation), groups, times)
     fit = fitted(rows, Options("none", None, None, None, 1e-8, 200))
-    covariances(
-        fit.equations, fit.solution.state, ("robust",), "z", rows.occasions(), lambda: np.empty(0)
-    )
+    covariances(fit.equations, fit.solution.state, ("robust",), "z", lambda: np.empty(0))
     return fit.solution.state.beta
 
 

@@ -2,7 +2,6 @@
 
     python benchmarks/bench_scale.py memory [n] [p]      # six families beside glum
     python benchmarks/bench_scale.py compressed [n]      # NUTS on rows that share 2,000 patterns
-    python benchmarks/bench_scale.py factors [n]         # three factors of 10, 50 and 200 levels
     python benchmarks/bench_scale.py parquet [n] [p]     # from file to covariance, and peak memory
     python benchmarks/bench_scale.py curve               # time against n, with a plot if asked for
 
@@ -160,36 +159,6 @@ def compressed(n: int = 1_000_000) -> None:
         print(f"{name:20s}{value:9.3f}")
 
 
-def factors(n: int = 1_000_000) -> None:
-    """Three factors: ours from a formula, compressed, and glum on tabmat's categories."""
-    import pandas as pd
-
-    rng = np.random.default_rng(3)
-    codes = {k: rng.integers(0, m, n) for k, m in (("a", 10), ("b", 50), ("c", 200))}
-    eta = 0.1 * sum((v % 7) - 3.0 for v in codes.values())
-    table = pd.DataFrame({k: pd.Categorical(v) for k, v in codes.items()})
-    table["y"] = rng.poisson(np.exp(eta)).astype(float)
-    model = eg.GLM("y ~ a + b + c", table, family="poisson")
-
-    def peer() -> np.ndarray:
-        from glum import GeneralizedLinearRegressor
-
-        own = GeneralizedLinearRegressor(family="poisson", alpha=0, drop_first=True,
-                                         gradient_tol=1e-8)  # fmt: skip
-        own.fit(table[["a", "b", "c"]], table["y"])
-        own.covariance_matrix(table[["a", "b", "c"]], table["y"])
-        return np.append(own.intercept_, own.coef_)
-
-    cells = model.compress()
-    spent, found = timed({"rows": model.fit, "compress": model.compress, "cells": cells.fit,
-                          "glum": peer})  # fmt: skip
-    fit = found["rows"]["fit"]
-    off = np.max(np.abs(found["glum"] - fit["beta"].values) / fit["se"].values)
-    print(f"three factors, n = {n:,}, {cells.problem.row_count:,} cells: seconds; off by {off:.1e}")
-    for name, value in spent.items():
-        print(f"{name:20s}{value:9.3f}{spent['glum'] / value:8.1f}")
-
-
 def parquet(n: int = 5_000_000, p: int = 20) -> None:
     """From a Parquet file to the covariance: ours in batches, glum with the whole in memory."""
     import pyarrow as pa
@@ -260,6 +229,6 @@ def curve(plot: str = "") -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")  # the peers' own deprecations
-    sections = {f.__name__: f for f in (memory, compressed, factors, parquet, curve)}
+    sections = {f.__name__: f for f in (memory, compressed, parquet, curve)}
     name, *rest = sys.argv[1:] or ["memory"]
     sections[name](*(word if name == "curve" else int(float(word)) for word in rest))
