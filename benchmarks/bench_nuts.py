@@ -21,13 +21,16 @@ The gradient beside two products with X, one thread, smallest of 200 times, load
 negative binomial with a free shape 2.8 and 0.8 (X itself is held column by column and in blocks
 that stay in cache, which the two products with the whole of it are not). Under a load of 7, where
 caches are shared, at 10⁴: 2.4, 1.6, 2.4, 0.5 and 3.0.
-Nothing else running, machine slow: plain, against Bambi's default sampler on two cores, 4.8 in
-total time and 3.4 of sampling alone, against rstanarm 3.5 and 3.4 (ours 15.0 s, 8,348 effective
-draws); small, against Bambi 1.5 and 1.2, against rstanarm on two cores, compiled ahead, 0.7 and 0.3
-(ours 6.7 s); from data to the first draw 1.2 s in the first process and in later ones (Bambi 22 s).
+Nothing else running, the machine at a third of its best speed; effective draws per second of ours
+over those of Bambi's default sampler on two cores, in total and of sampling alone (our seconds and
+effective draws): plain 10.6 and 8.5 (8.3 s, 10,532), correlated 37 and 38 (8.7 s, 12,260), small
+5.1 and 4.7 (3.3 s, 9,808), Poisson 9.0 and 6.3, gamma 10.7 and 9.8, negative binomial 19.6 and
+21.4, normal 20.0 and 17.2. Over rstanarm, compiled ahead: plain 8.8 and 8.9, small 2.4 and 1.2 (4.8 s). Random intercepts over hand-written PyMC with
+nutpie: 12.9 and 9.5 (ours 19.2 s, 7,328 effective draws; theirs 51 s, 1,514). From data to the first
+draw 1.2 s in the first process and in later ones (Bambi 22 s).
 Chains of ours run one after another: with two threads small took 6.1 s instead of 2.5 and plain 21
-to 24 s instead of 14 to 15 (in one process, after a first run that is 5 s slower). The other rows
-are unmeasured.
+to 24 s instead of 14 to 15, at twice the gradients of today. Badly scaled designs are unmeasured
+beside the peers, which take more than five minutes.
 """
 
 from __future__ import annotations
