@@ -13,11 +13,11 @@ by" is the largest distance of a coefficient from ours in robust standard errors
 differ (AR(1) and unstructured), and so do the solutions, by less than sampling error.
 
 Ratios to the fastest other program, arrays and whole call, nothing else running, on two hardware
-threads of a slow machine, 2026-11-22: 10,000 x 10 exchangeable 39 and 30, AR(1) 52 and 40; 100,000 x
-10 exchangeable 44 and 34; 2,000 x 100 exchangeable 36 and 27. Before, on busy cores: 1,000 x 5
-exchangeable 9 and 4; 10,000 x 10 exchangeable 68 and 52, unstructured 128 and 167. The curve,
-nothing else running: 1.8, 1.2, 0.9 and 0.7 µs a row for 10³, 10⁴, 10⁵ and 10⁶ clusters of 10 rows;
-extra memory 3.5, 2.2, 1.8 and 1.7 times the data.
+threads of a slow machine, 2026-11-22: 10,000 x 10 exchangeable 39 and 30, AR(1) 52 and 40;
+100,000 x 10 exchangeable 44 and 34; 2,000 x 100 exchangeable 36 and 27. Before, on busy cores:
+1,000 x 5 exchangeable 9 and 4; 10,000 x 10 exchangeable 68 and 52, unstructured 128 and 167. The
+curve, nothing else running: 1.8, 1.2, 0.9 and 0.7 µs a row for 10³, 10⁴, 10⁵ and 10⁶ clusters of 10
+rows; extra memory 3.5, 2.2, 1.8 and 1.7 times the data.
 """
 
 from __future__ import annotations
