@@ -137,9 +137,7 @@ def by_kernels(
     # One chain after another: between calls of some 10 µs the interpreter's lock is handed over so
     # slowly that two threads take longer than one.
     settings = {"cores": 1} | settings
-    # Given the variances effects are nearly normal; and where these ask for small steps the
-    # rotations lose nothing.
-    if problem.frame.effects or nearly_normal(standard(), density.n_dim):
+    if nearly_normal(standard(), density.n_dim):
         settings = _ROTATIONS | settings
     return _run_nutpie(compiled, applied, settings)
 

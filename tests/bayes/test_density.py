@@ -136,7 +136,7 @@ def test_frequency_weights_repeat_rows(name: str) -> None:
     weighted = replace(own, f=f)
     compare(weighted, "default")
     rows = np.repeat(np.arange(own.row_count), f.astype(int))
-    stacked = replace(own, y=own.y[rows], X=np.ascontiguousarray(own.X[rows]))
+    stacked = replace(own, y=own.y[rows], matrix=np.ascontiguousarray(own.X[rows]))
     priors = {label: Prior("Normal", mu=0, sigma=3) for label in own.labels}
     priors |= {} if own.family.phi else {"phi": Prior("Exponential", lam=1)}
     once, again = (LogPosterior(q, apply(q, priors)) for q in (weighted, stacked))
