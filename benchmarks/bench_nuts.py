@@ -27,9 +27,9 @@ effective draws): plain 10.6 and 8.5 (8.3 s, 10,532), correlated 37 and 38 (8.7 
 5.1 and 4.7 (3.3 s, 9,808), Poisson 9.0 and 6.3, gamma 10.7 and 9.8, negative binomial 19.6 and
 21.4, normal 20.0 and 17.2. Over rstanarm, compiled ahead: plain 8.8 and 8.9, small 2.4 and 1.2
 (theirs 4.8 s). Random intercepts over hand-written PyMC with nutpie: 4.4 and 3.0 (ours 32.3 s,
-5,323 effective draws; theirs 40.6 s, 1,514); rotations in place of leapfrog steps made that 12.9 and
-9.5, but diverged on smaller data. From data to the first draw 1.2 s in the first process and in
-later ones (Bambi 22 s).
+5,323 effective draws; theirs 40.6 s, 1,514); with rotations in place of leapfrog steps 12.9 and
+9.5, but they diverged on smaller data. From data to the first draw 1.2 s in the first process and
+in later ones (Bambi 22 s).
 Chains of ours run one after another: with two threads small took 6.1 s instead of 2.5 and plain 21
 to 24 s instead of 14 to 15, at twice the gradients of today. Badly scaled designs are unmeasured
 beside the peers, which take more than five minutes.
