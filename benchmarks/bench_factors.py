@@ -12,9 +12,9 @@ of a coefficient from ours in standard errors.
 Measured at n = 10⁶ on the two hardware threads of a 2.0 GHz core, a busy machine, glum 3.4.1 with
 tabmat 4.2.1, 2026-11-22 (seconds ours, glum; ratio): factors alone, poisson 0.49, 1.71; 3.7 and
 binomial 0.46, 1.76; 3.8 (the fit of the compressed model 5.0 and 7.7); with numbers, poisson 0.94,
-2.26; 2.3 and binomial 1.38, 2.70; 2.3. With
-gradient_tol=1e-8 glum's Poisson fit does not end within a minute; at 1e-6 it is 3e-5 standard
-errors away. Memory of both together at most 0.9 GiB.
+2.26; 2.3 and binomial 1.38, 2.70; 2.3. With gradient_tol=1e-8 glum's Poisson fit does not end
+within a minute; at 1e-6 it came 2e-7 standard errors near, in an earlier run 3e-5. Memory of both
+together at most 0.9 GiB.
 """
 
 from __future__ import annotations

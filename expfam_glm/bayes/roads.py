@@ -19,7 +19,7 @@ from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
-from expfam_glm.bayes.mode import at_mode, nearly_normal
+from expfam_glm.bayes.mode import nearly_normal
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import QUICK, variable_of
@@ -27,14 +27,12 @@ from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import PHI_SCALES, Applied
 from expfam_glm.bayes.shrunk_density import ShrunkPosterior
 from expfam_glm.bayes.start import Start
-from expfam_glm.bayes.whiten import Dense, Whitening, at_start, shrunk_start, whitened_groups
+from expfam_glm.bayes.whiten import Dense, Whitening, around_mode, shrunk_start, whitened_groups
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
 
 _TRANSFORMED_SD = 0.1  # of starting points on a log or log-odds scale
 _HELPERS = ("z_", "sd_", "root_", "lambda_", "tau_", "slab_")  # behind effects and horseshoes
-_NEAR_MODE = 0.05  # posterior standard deviations
-_MOST_BENT = 64  # coordinates; the curvature takes two gradients for each, a few times
 # Steps that are exact for N(0, I): rotations of position and momentum, between which only what is
 # not normal is a force. A step of π would do no more than reflect.
 _ROTATIONS = {"exact_normal_trajectory": True, "max_step_size": 1.3}
@@ -110,7 +108,7 @@ def by_kernels(
         whitening = Dense(*shrunk_start(density, start))
     else:
         density = LogPosterior(problem, applied)
-        whitening = Dense(*_around_mode(density, start))
+        whitening = Dense(*around_mode(density, start))
 
     def standard() -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         own = density.for_another_thread()
@@ -140,16 +138,6 @@ def by_kernels(
     if nearly_normal(standard(), density.n_dim):
         settings = _ROTATIONS | settings
     return _run_nutpie(compiled, applied, settings)
-
-
-def _around_mode(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
-    """The mode and a root of the covariance there; those of the start where that is dear or flat.
-
-    Of the start the curvature in shapes and φ is a guess, apart from that in β.
-    """
-    begun = at_start(density, start)
-    dear = density.n_dim > _MOST_BENT or len(density.scales) + density.free == 0
-    return begun if dear else at_mode(density, *begun, close=_NEAR_MODE) or begun
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 
 from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, Part
+from expfam_glm.bayes.mode import at_mode
 from expfam_glm.bayes.prior import centre_of
 from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import Applied
@@ -28,6 +29,8 @@ _STEP = 0.05  # of the differences in the variances' coordinates
 _SOFTEST = 0.25  # the least curvature that is believed in these
 _MOST_STEPS = 30
 _CLOSE = 1e-6
+_NEAR_MODE = 0.05  # posterior standard deviations
+_MOST_BENT = 64  # coordinates; the curvature takes two gradients for each, a few times
 _FIRST_SD = 0.3  # of the prior's centre, where the search begins
 
 
@@ -66,6 +69,16 @@ def at_start(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarra
     root[:p, :p] = start.root
     root[p:, p:] = np.diag(spread[: centre.size - p])
     return centre, root
+
+
+def around_mode(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
+    """The mode and a root of the covariance there; those of the start where that is dear or flat.
+
+    Of the start the curvature in shapes and φ is a guess, apart from that in β.
+    """
+    begun = at_start(density, start)
+    dear = density.n_dim > _MOST_BENT or len(density.scales) + density.free == 0
+    return begun if dear else at_mode(density, *begun, close=_NEAR_MODE) or begun
 
 
 def shrunk_start(density: ShrunkPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:
