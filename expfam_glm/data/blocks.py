@@ -16,6 +16,10 @@ from expfam_glm.kernels.coded import Coded, Matrix
 
 T = TypeVar("T")
 
+# Doubles of X up to which, and columns up to which, columns are laid one after another: NumPy then
+# multiplies them by weights twice as fast, which pays for the copy within one pass.
+_COLUMNWISE_DOUBLES, _COLUMNWISE = 1 << 14, 8
+
 # Doubles of X in one block: with its scaled copy it stays in a core's second-level cache.
 _BLOCK_DOUBLES = 1 << 17
 # Rows of a block at least: with fewer the calls take longer than the sums.
@@ -59,11 +63,15 @@ class MemoryBlocks:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.columns = problem.matrix.shape[1]
+        matrix = problem.matrix
+        self.columns = matrix.shape[1]
         self.rows = problem.row_count
         self.size = max(_FEWEST_ROWS, _BLOCK_DOUBLES // max(1, self.columns))
-        if isinstance(problem.matrix, Coded):
-            self.size = problem.matrix.block_rows
+        if isinstance(matrix, Coded):
+            self.size = matrix.block_rows
+        elif matrix.size <= _COLUMNWISE_DOUBLES and self.columns <= _COLUMNWISE:
+            matrix = np.asfortranarray(matrix)
+        self.matrix = matrix
 
     def __iter__(self) -> Iterator[Block]:
         for start in range(0, self.rows, self.size):
@@ -75,7 +83,7 @@ class MemoryBlocks:
         f = None if problem.f is None else problem.f[rows]
         offset = None if problem.offset is None else problem.offset[rows]
         scatter = None if problem.scatter is None else problem.scatter[rows]
-        return Block(problem.y[rows], problem.matrix[rows], w, f, offset, scatter)
+        return Block(problem.y[rows], self.matrix[rows], w, f, offset, scatter)
 
     @property
     def responses(self) -> MemoryBlocks:

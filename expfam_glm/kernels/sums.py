@@ -51,7 +51,10 @@ def weighted_gram(X: Matrix, W: np.ndarray) -> np.ndarray:
     if p > _NARROW and W.min(initial=0.0) >= 0:
         rooted = np.multiply(X, np.sqrt(W)[:, None], out=_scratch(X.shape))
         return rooted.T @ rooted  # NumPy computes one triangle and copies it
-    scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
+    if X.flags.f_contiguous:
+        scaled = np.multiply(X.T, W, out=_scratch((p, n))).T
+    else:
+        scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
     rows = _TILE // max(p, 1)  # a null model may have no column
     tiles = n // rows if p <= _NARROW and X.flags.c_contiguous else 0
     if tiles < 2:

@@ -315,13 +315,16 @@ class Scoring:
                 )
             if state is not None:
                 return state
-        first, centre = self._first_fit()
-        length = 1.0
+        first = self._first_fit()
+        state = self.evaluate(first)
+        if state is not None:
+            return state
+        centre, length = self._first_fit(constant=True), 1.0
         for _ in range(_MOST_HALVINGS):
+            length *= 0.5
             state = self.evaluate(centre + length * (first - centre))
             if state is not None:
                 return state
-            length *= 0.5
         raise ConvergenceError(
             f"no admissible start was found: under the link {self.problem.link.name!r} the linear "
             f"predictor must stay in {self.space}, and the likelihood must be finite. "
@@ -329,8 +332,8 @@ class Scoring:
             "every linear predictor."
         )
 
-    def _first_fit(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least squares for η = g(μ₀), and for the constant η = g(ȳ)."""
+    def _first_fit(self, constant: bool = False) -> np.ndarray:
+        """Least squares for η = g(μ₀) by a Newton step on it, or for the constant η = g(ȳ)."""
         problem = self.problem
         mean = problem.mean
         space = start_space(problem)
@@ -347,7 +350,7 @@ class Scoring:
                 "no fit can begin there; use another link or family, or give start=."
             )
         kernel, link, use_qr = self._kernel, problem.link, self.use_qr
-        level = float(link(mean))
+        level = float(link(mean)) if constant else np.nan
 
         def one(block: Block) -> tuple[np.ndarray, np.ndarray]:
             with np.errstate(all="ignore"):  # what is not finite is found in the factor
@@ -359,8 +362,8 @@ class Scoring:
                     u, W = u * block.f, W * block.f
                 shift = 0.0 if block.offset is None else block.offset
                 R = triangle(block.X, W, None) if use_qr else weighted_gram(block.X, W)
-                rhs = np.stack([W * (eta - shift) + u, W * (level - shift)])
-                return R, rhs @ block.X
+                z = W * (level - shift) if constant else W * (eta - shift) + u
+                return R, z @ block.X
 
         def add(
             a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
@@ -376,8 +379,7 @@ class Scoring:
             )
         if factor is None or (not self.use_qr and factor.smallest_pivot < DOUBTFUL_PIVOT):
             raise Doubtful
-        first, centre = factor.solve(rhs.T).T
-        return first, centre
+        return factor.solve(rhs)
 
     def _report(self, state: State, iterations: int, why: str) -> str:
         beta = ", ".join(
@@ -418,7 +420,8 @@ def _block_gram(
             pearson = float((u * (u / W)).sum(where=W > 0))
     return Gram(
         weighted_gram(block.X, W), u @ block.X,
-        float(q.sum()), float(np.abs(q).sum()), pearson, float(eta.min()), float(eta.max()),
+        float(q.sum()), float(np.abs(q).sum()), pearson,
+        float(np.minimum.reduce(eta)), float(np.maximum.reduce(eta)),
     )  # fmt: skip
 
 

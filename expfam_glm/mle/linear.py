@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import lapack
 
 # A squared relative residual of a column below this asks for QR instead of the Gram matrix:
 # its condition number may then exceed 1e8 and XᵀWX has lost half of the digits.
@@ -24,8 +25,9 @@ class Factor:
     def solve(self, U: np.ndarray) -> np.ndarray:
         """I⁻¹U for one (p,) or several (p, m) right-hand sides."""
         with np.errstate(over="ignore", invalid="ignore"):  # a step that is not finite is halved
-            half = self.unscaled_root.T @ (U.T / self.scale).T
-            return ((self.unscaled_root @ half).T / self.scale).T
+            scaled = (U.T / self.scale).T
+            solution = lapack.dpotrs(self.R, scaled)[0] if self.R.size else scaled
+            return (solution.T / self.scale).T
 
     def inverse(self) -> np.ndarray:
         """I⁻¹, symmetric."""
@@ -44,7 +46,7 @@ class Factor:
     @cached_property
     def unscaled_root(self) -> np.ndarray:
         """R⁻¹."""
-        return np.linalg.inv(self.R)
+        return lapack.dtrtri(self.R)[0] if self.R.size else self.R
 
     def length(self, beta: np.ndarray) -> float:
         """√(βᵀ I β)."""
@@ -54,7 +56,8 @@ class Factor:
     @property
     def smallest_pivot(self) -> float:
         """The smallest squared residual of a column on the earlier ones, in units of its norm."""
-        return float(np.abs(self.R.diagonal()).min() ** 2) if self.R.size else 1.0
+        diagonal = self.R.diagonal()
+        return float((diagonal * diagonal).min(initial=1.0))
 
 
 # Beyond this condition number of the scaled columns half of the digits are lost.
@@ -84,14 +87,12 @@ def conditioning(factor: Factor, labels: Sequence[str]) -> str:
 def factor_gram(information: np.ndarray) -> Factor | None:
     """The factor of a Gram matrix, columns scaled to length one; None if not positive definite."""
     diagonal = information.diagonal()
-    if not (np.isfinite(information).all() and (diagonal > 0).all()):
+    if not 0 < diagonal.min(initial=1.0) <= diagonal.max(initial=1.0) < np.inf:  # or NaN
         return None
     scale = np.sqrt(diagonal)
-    try:
-        lower = np.linalg.cholesky(information / scale / scale[:, None])
-    except np.linalg.LinAlgError:
-        return None
-    return Factor(lower.T, scale)
+    R, failed = lapack.dpotrf(information / scale / scale[:, None])
+    # what is not finite spreads to the last pivot
+    return None if failed or (R.size and not 0 < R[-1, -1] < np.inf) else Factor(R, scale)
 
 
 def factor_triangle(R: np.ndarray) -> Factor | None:

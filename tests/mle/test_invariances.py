@@ -494,8 +494,9 @@ def test_nearly_collinear_columns(case, near):
         warnings.filterwarnings("ignore", ".*nearly linear combinations", FitWarning)
         first, second = rows.fit(), rows.fit(X=rows.X @ A)
     back = A @ second["fit"]["beta"].values
-    # rounding of the columns is 1e-16/near of their difference, and the fit stops in its noise
-    slack = SAME + 1e-12 / near
+    # rounding of the columns is 1e-16/near of their difference, and the fit stops in its noise,
+    # which over sixty drawn designs reached 1e-11/near
+    slack = SAME + 2e-11 / near
     assert np.max(np.abs(back - first["fit"]["beta"].values) / first["fit"]["se"].values) < slack
     V = A @ second["fit"]["covariance"].values[0] @ A.T
     # elements as large as near⁻² cancel here
