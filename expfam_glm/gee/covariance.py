@@ -78,8 +78,7 @@ def pan(equations: Equations, state: State) -> np.ndarray:
     total, count = equations.total(partial(_pooled, state=state))
     pooled = total / np.maximum(count, 1.0)
     meat = equations.total(partial(_pooled_meat, state=state, pooled=pooled))
-    half = state.bread.solve(meat)
-    return state.bread.solve(half.T)
+    return state.bread.sandwich(meat)
 
 
 def _occasions(part: Part, p: int) -> tuple[np.ndarray, int, list[Piece]]:

@@ -122,12 +122,16 @@ def _by_sample(
     the road by the fit under independence finds the reason.
     """
     try:
-        near = _sampled(rows, options, whole.parameter)
-        if near is None:
+        start = _sampled(rows, options, whole.parameter)
+        if start is None:
             return None
+        beta, ruler = start
+        # over so short a way moments and covariances change by about the tolerance
+        near = options.tol * np.sqrt(whole.n / beta.size)
         found = solve(
-            whole, near[0], ruler=near[1], tol=options.tol, max_iterations=options.max_iterations
-        )
+            whole, beta, ruler=ruler, tol=options.tol, max_iterations=options.max_iterations,
+            near=near,
+        )  # fmt: skip
     except ExpfamError:
         return None
     state = found.state

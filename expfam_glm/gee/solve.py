@@ -19,6 +19,7 @@ _LEAST_ROBUST = 1e-4
 _ROUNDING_STEP = 1e-5
 _STALLED = 4
 _SPARE = 0.1  # the part of the tolerance that is used: looks are cheap
+_LEFT = 0.5  # the part of it that may be left after a last step that is not looked at
 _RENEW = 0.2  # steps that shrink less than this want another B
 
 
@@ -39,7 +40,8 @@ class Ruler:
     def __init__(self, state: State, share: float = 1.0) -> None:
         self.bread = state.bread
         self.share = share
-        robust = np.sqrt(np.diagonal(covariance.robust(state.bread, state.scores)))
+        meat = state.scores.T @ state.scores  # good enough for a length, and cheaper
+        robust = np.sqrt(np.diagonal(state.bread.sandwich(meat)).clip(0.0))
         naive = np.sqrt(np.diagonal(covariance.naive(state.bread, state.dispersion)))
         self.unit = np.maximum(robust, _LEAST_ROBUST * naive) * np.sqrt(share)
 
@@ -68,10 +70,12 @@ def solve(
     ruler: Ruler | None = None,
     tol: float = 1e-8,
     max_iterations: int = 200,
+    near: float = 0.0,
 ) -> Solution:
     """Iterate from `start` until the step is below `tol` robust standard errors.
 
     The first step is made with the bread of `ruler`, if one is given, else with that at the start.
+    A point within `near` standard errors is left by one step, which is not looked at.
 
     Raises
     ------
@@ -98,7 +102,9 @@ def solve(
     for iteration in range(1, max_iterations + 1):
         before = here.length
         # the covariance is asked for where the next step should be the last, and for another B
-        full = before * ratio < _SPARE * tol or ratio > _RENEW or equations.always_full
+        full = (
+            _ends(before * ratio, ratio, near, tol) or ratio > _RENEW or equations.always_full
+        )
         here = _advance(equations, ruler, here, full, iteration)
         ratio = here.length / before if before > 0 else 0.0
         stalled = 0 if here.length < shortest else stalled + 1
@@ -115,6 +121,8 @@ def solve(
         ahead = max(1.0, ratio / (1 - ratio)) if ratio < 1 else 1.0
         if length * ahead < _SPARE * tol or at_rounding:
             return Solution(state, iteration, length)
+        if _ends(length, ratio, near, tol):
+            return Solution(state._replace(beta=state.beta + state.step), iteration, length)
     raise ConvergenceError(
         f"the estimating equations were not solved in {max_iterations} iterations: the last step "
         f"is {here.length:.3g} robust standard errors long (tol = {tol:g}). "
@@ -122,6 +130,13 @@ def solve(
         "correlation, give phi=, or raise max_iterations; the last state is in `.state`.",
         equations.evaluate(here.beta),
     )
+
+
+def _ends(length: float, ratio: float, near: float, tol: float) -> bool:
+    """Whether a step of this length, where steps shrink by this ratio, is the last."""
+    if length < _SPARE * tol:
+        return True
+    return ratio < _RENEW and length < near and length * ratio < _LEFT * tol
 
 
 def _advance(equations: Equations, ruler: Ruler, here: Here, full: bool, iteration: int) -> Here:

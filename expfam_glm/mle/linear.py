@@ -26,8 +26,14 @@ class Factor:
         """I⁻¹U for one (p,) or several (p, m) right-hand sides."""
         with np.errstate(over="ignore", invalid="ignore"):  # a step that is not finite is halved
             scaled = (U.T / self.scale).T
-            solution = lapack.dpotrs(self.R, scaled)[0] if self.R.size else scaled
+            if U.ndim == 1 and U.size:
+                return lapack.dpotrs(self.R, scaled)[0] / self.scale
+            solution = self.unscaled_root @ (self.unscaled_root.T @ scaled)
             return (solution.T / self.scale).T
+
+    def sandwich(self, meat: np.ndarray) -> np.ndarray:
+        """I⁻¹ meat I⁻¹."""
+        return self.solve(self.solve(meat).T)
 
     def inverse(self) -> np.ndarray:
         """I⁻¹, symmetric."""
