@@ -15,6 +15,7 @@ import xarray as xr
 from nutpie.compiled_pyfunc import from_pyfunc
 from pytensor.graph.basic import Variable
 
+from expfam_glm.bayes.centring import PartlyCentred
 from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
@@ -98,11 +99,10 @@ def by_kernels(
     It samples u with z = mode + L u, LLᵀ the covariance there, so that NUTS sees nearly N(0, I)
     however correlated the coefficients are.
     """
-    density: LogPosterior
+    density: LogPosterior | PartlyCentred
     whitening: Whitening
     if problem.frame.effects:
-        density = GroupPosterior(problem, applied)
-        whitening = whitened_groups(density, start)
+        density, whitening = whitened_groups(GroupPosterior(problem, applied), start)
     elif applied.shrunk is not None:
         density = ShrunkPosterior(problem, applied)
         whitening = Dense(*shrunk_start(density, start))

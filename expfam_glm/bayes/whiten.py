@@ -3,7 +3,8 @@
 Without group effects: z = mode + L u, LLᵀ the covariance there. With them the joint mode is no
 guide (its Hessian need not be definite), so the variances are taken where the marginal posterior
 of the variances, by Laplace's approximation, is highest; given them the effects and coefficients
-are nearly normal, with a precision that is an arrow: a block for each level, and a border.
+are nearly normal, with a precision that is an arrow: a block for each level, and a border. How the
+width of the effects depends on the variances is taken out by `expfam_glm.bayes.centring`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import minimize
 
+from expfam_glm.bayes.centring import Moving, PartlyCentred
 from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, Part
 from expfam_glm.bayes.mode import at_mode
@@ -107,6 +109,7 @@ class _Arrow:
     def __init__(self, DD: np.ndarray, DB: np.ndarray, BB: np.ndarray) -> None:
         G, q = BB.shape[:2]
         self.q = q
+        self.own = np.diagonal(DD), np.diagonal(BB, axis1=1, axis2=2)
         self.factor = np.linalg.cholesky(BB)  # of each block
         half = np.linalg.solve(self.factor, DB.T.reshape(G, q, -1))  # (G, q, d)
         self.root = np.linalg.solve(self.factor, np.broadcast_to(np.eye(q), BB.shape))
@@ -174,8 +177,8 @@ class Grouped:
         return result
 
 
-def whitened_groups(density: GroupPosterior, start: Start) -> Grouped:
-    """The coordinates for a posterior with group effects."""
+def whitened_groups(density: GroupPosterior, start: Start) -> tuple[PartlyCentred, Grouped]:
+    """A posterior with group effects between centred and not, and the coordinates for it."""
     search = _Search(density)
     z = np.zeros(density.n_dim)
     z[: density.base] = at_start(density, start)[0]
@@ -205,7 +208,11 @@ def whitened_groups(density: GroupPosterior, start: Start) -> Grouped:
     values, vectors = np.linalg.eigh(curvature)
     root = vectors / np.sqrt(np.maximum(values, _SOFTEST))
     places = (search.outer, search.border, search.main.z)
-    return Grouped(places, centre, root, shear, arrow)
+    groups = search.moving(centre, arrow)
+    for group in groups:
+        i = int(np.flatnonzero(search.outer == group.v)[0])
+        shear[group.z, i] += group.share * centre[group.z]
+    return PartlyCentred(density, groups), Grouped(places, centre, root, shear, arrow)
 
 
 class _Search:
@@ -257,6 +264,18 @@ class _Search:
         if np.isfinite(value):
             self.near = z
         return value - 0.5 * arrow.log_det, z, arrow
+
+    def moving(self, z: np.ndarray, arrow: _Arrow) -> list[Moving]:
+        """The groups of one effect a level, with the part of its information from the rows."""
+        precision = np.empty(z.size)
+        precision[self.border], precision[self.main.z] = arrow.own[0], arrow.own[1].ravel()
+        found = []
+        for part in self.density.parts:
+            if part.q == 1:
+                share = 1.0 - 1.0 / precision[part.z]  # the prior's information about z is 1
+                first = float(z[part.v.start])
+                found.append(Moving(part.v.start, part.z, first, share, float(share.sum())))
+        return found
 
     def _arrow(self, z: np.ndarray) -> _Arrow:
         """The information of the rows and of the priors about border and blocks."""
