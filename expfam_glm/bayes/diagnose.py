@@ -60,8 +60,8 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
     said = []
     if still:
         said.append(
-            f"a chain never moved (its draws of {', '.join(still)} are all equal): rescale or centre "
-            "covariates and offset, or choose tighter priors"
+            f"a chain never moved (its draws of {', '.join(still)} are all equal): rescale or "
+            "centre covariates and offset, or choose tighter priors"
         )
     if divergences:
         said.append(
