@@ -44,7 +44,7 @@ def laplace(
     check_flag("posterior_predictive", posterior_predictive)
     given, problem = uncompressed(problem), sampled_rows(problem)
     applied = apply(problem, priors)
-    check_proper(problem, applied)
+    check_proper(problem, applied, needs_mode=True)
     if applied.shrunk is not None:
         raise ArgumentError(
             f"laplace(): the posterior under {applied.shrunk.prior!r} is far from normal; use "

@@ -14,6 +14,7 @@ from expfam_glm.bayes.distribution import FamilyDistribution
 from expfam_glm.bayes.group_effects import add_effects, check_names
 from expfam_glm.bayes.horseshoe import add_horseshoe
 from expfam_glm.bayes.joint import joint_prior
+from expfam_glm.bayes.perfect import check_dispersion
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import Prior, space_of
 from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
@@ -45,8 +46,8 @@ def to_pymc(problem: Problem, priors: Any = "default", *, whitened: bool = False
     return build(problem, applied, start)
 
 
-def check_proper(problem: Problem, applied: Applied) -> None:
-    """Refuse what has no proper posterior; warn of coefficients left to the prior."""
+def check_proper(problem: Problem, applied: Applied, *, needs_mode: bool = False) -> None:
+    """Refuse what has no proper posterior, or no mode; warn of coefficients left to the prior."""
     if problem.sampling is not None:
         raise ArgumentError(
             "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
@@ -83,6 +84,7 @@ def check_proper(problem: Problem, applied: Applied) -> None:
                 f"a flat prior on phi needs more than two observations beyond the coefficients "
                 f"with a flat prior for a proper posterior; there are {spare:g}. Give phi a prior."
             )
+    check_dispersion(problem, applied, needs_mode=needs_mode)
 
 
 def _check_flat_shapes(problem: Problem, applied: Applied, flat: int) -> None:

@@ -40,6 +40,7 @@ _FAR = 1.0  # a step of so many posterior standard deviations is no end, but whe
 _MOST_FROM_AFAR = 1000  # steps: from η = 700 the mean comes down by a factor e in each
 _MOST_HALVINGS = 40
 _CLOSE = 1e-3  # a step of so many posterior standard deviations ends the search
+_LEAST_PHI = 1e-16  # of its prior's scale: below it is one of rounding errors
 _SHOWN = 5  # coefficients in a message
 _SHAPE_SD = 0.5  # of a shape parameter on its working scale where nothing better is known
 _RIDGE = 1e-8  # of the diagonal, where neither data nor prior bend the density
@@ -227,7 +228,10 @@ class _Search:
             unit, variance = kernel(block.eta(beta), block.y, 1.0)
             squares += block.total(unit, weighted=True) + block.within(variance)
         df = self.problem.n - beta.size
-        return invert_dispersion(self.problem.family, squares / df) if df > 0 < squares else phi
+        if not df > 0 < squares:
+            return phi
+        found = invert_dispersion(self.problem.family, squares / df)
+        return found if found > _LEAST_PHI * self.scales.phi else phi
 
 
 def _inverse_root(information: np.ndarray) -> np.ndarray:
