@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
-from expfam_glm.errors import ArgumentError, ConvergenceError, CorrelationError
+from expfam_glm.errors import ArgumentError, ConvergenceError, CorrelationError, is_number
 from expfam_glm.gee import covariance
 from expfam_glm.gee.equations import Equations, State
 
@@ -84,9 +85,10 @@ def solve(
     CorrelationError
         If the working correlation cannot be estimated or is not positive definite.
     """
-    if not 0 < tol < 1 or max_iterations < 1:
+    if not 0 < tol < 1 or not (is_number(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(
-            f"tol={tol!r} must lie in (0, 1) and max_iterations={max_iterations!r} be at least 1."
+            f"tol={tol!r} must lie in (0, 1) and max_iterations={max_iterations!r} be a whole "
+            "number from 1."
         )
     if ruler is None:
         state = equations.evaluate(start)
@@ -102,9 +104,7 @@ def solve(
     for iteration in range(1, max_iterations + 1):
         before = here.length
         # the covariance is asked for where the next step should be the last, and for another B
-        full = (
-            _ends(before * ratio, ratio, near, tol) or ratio > _RENEW or equations.always_full
-        )
+        full = _ends(before * ratio, ratio, near, tol) or ratio > _RENEW or equations.always_full
         here = _advance(equations, ruler, here, full, iteration)
         ratio = here.length / before if before > 0 else 0.0
         stalled = 0 if here.length < shortest else stalled + 1
