@@ -9,6 +9,7 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from expfam_glm.bayes.density import LogPosterior, has_fast_lane
+from expfam_glm.bayes.digits import check_digits
 from expfam_glm.bayes.groups import posterior_tree
 from expfam_glm.bayes.mode import Search, seek_mode
 from expfam_glm.bayes.model import check_proper
@@ -62,7 +63,9 @@ def laplace(
             "phi, on the whole domain for a shape parameter); use sample()."
         )
     density = LogPosterior(problem, applied)
-    centre, root = _mode(seek_mode(density, *at_start(density, near_mode(problem, applied))))
+    start = near_mode(problem, applied)
+    check_digits(problem, start)
+    centre, root = _mode(seek_mode(density, *at_start(density, start)))
     rng = np.random.default_rng(random_seed)
     z, log_weights = _draw(density, centre, root, chains * draws, rng)
     smoothed, k = array_stats.psislw(-log_weights)  # it takes the logarithms of their inverses

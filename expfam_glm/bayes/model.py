@@ -19,6 +19,7 @@ from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import Prior, space_of
 from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
+from expfam_glm.bayes.scaling import intercepts
 from expfam_glm.bayes.start import Start, near_mode
 from expfam_glm.data.compress import by_response
 from expfam_glm.data.response import Problem, restrict_columns
@@ -34,6 +35,8 @@ from expfam_glm.errors import (
 )
 from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
+
+_VARIES = 1e-6  # of its size, by which a column differs from the intercept
 
 
 def to_pymc(problem: Problem, priors: Any = "default", *, whitened: bool = False) -> pm.Model:
@@ -71,6 +74,7 @@ def check_proper(problem: Problem, applied: Applied, *, needs_mode: bool = False
         _check_flat(problem, flat)
     if gone.any():
         named = ", ".join(np.array(problem.labels)[gone])
+        _refuse_nearly_constant(problem, gone)
         warn(
             f"the column(s) {named} are linear combinations of earlier columns; the data say "
             "nothing about the difference, and the prior alone decides.",
@@ -85,6 +89,22 @@ def check_proper(problem: Problem, applied: Applied, *, needs_mode: bool = False
                 f"with a flat prior for a proper posterior; there are {spare:g}. Give phi a prior."
             )
     check_dispersion(problem, applied, needs_mode=needs_mode)
+
+
+def _refuse_nearly_constant(problem: Problem, gone: np.ndarray) -> None:
+    """Columns that only rounding makes multiples of the intercept."""
+    constant = intercepts(problem.X)
+    if not constant.size:
+        return
+    for j in map(int, np.flatnonzero(gone)):
+        column = problem.X[:, j]
+        spread, size = float(np.ptp(column)), float(np.abs(column).max())
+        if j not in constant and 0 < spread < _VARIES * size:
+            raise SamplingError(
+                f"the column {problem.labels[j]} varies by {spread:.2g} around {column[0]:.6g}, "
+                "too little beside the intercept for a posterior in double precision. Centre it: "
+                "subtract its mean."
+            )
 
 
 def _check_flat_shapes(problem: Problem, applied: Applied, flat: int) -> None:
