@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,11 @@ def one_of(name: str, given: Any, allowed: Sequence[str]) -> ArgumentError:
     return ArgumentError(
         f"{name}={given!r} is not known; use one of {', '.join(map(repr, allowed))}{guess}."
     )
+
+
+def is_number(given: Any, kind: type = Real) -> bool:
+    """Whether it is a number of a kind: True and False are none, though Python counts them so."""
+    return isinstance(given, kind) and not isinstance(given, bool | np.bool_)
 
 
 def check_flag(name: str, given: Any) -> bool:

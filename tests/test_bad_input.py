@@ -869,3 +869,32 @@ def test_small_slips_get_the_right_hint() -> None:
     with pytest.raises(ExpfamError, match="'y ~ 1' for an intercept only"):
         eg.GLM("y", data, family="poisson")
     assert dir(eg) == sorted([*eg.__all__, "__version__"])
+
+
+def test_true_and_false_are_no_numbers() -> None:
+    model = eg.GLM("y ~ x", {"y": [1, 2, 1, 3, 2, 4], "x": np.arange(6.0)}, family="poisson")
+    groups = [0, 0, 1, 1, 2, 2]
+    for fit in (
+        lambda: model.fit(max_iterations=True),
+        lambda: model.gee(groups, max_iterations=True),
+        lambda: model.gee(groups, correlation="exchangeable", alpha=True),
+        lambda: model.gee(groups, phi=True),
+    ):
+        with pytest.raises(ArgumentError, match="=True must be a"):
+            fit()
+
+
+def test_words_that_are_bytes_are_shown_as_they_are() -> None:
+    model = eg.GLM("y ~ 1", {"y": [1, 2, 1]}, family="poisson")
+    for fit in (model.fit, lambda cov: model.gee([0, 1, 2], cov=cov)):
+        with pytest.raises(ArgumentError, match=r"cov=b'HC0' is not known"):
+            fit(cov=b"HC0")
+
+
+def test_no_columns_and_new_whole_numbers_are_told() -> None:
+    data = {"y": [1, 2, 1, 3, 2, 4], "k": [0, 1, 2, 0, 1, 2]}
+    tree = eg.GLM("y ~ C(k)", data, family="poisson").fit(draws=10)
+    with pytest.raises(ExpfamError, match="the data have no columns"):
+        eg.predict(tree, {})
+    with pytest.raises(DataError, match=r"levels \(0, 1, 2\): row 0: 3\.$"):
+        eg.predict(tree, {"k": [3, 1]})

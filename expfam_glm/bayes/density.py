@@ -142,6 +142,8 @@ class LogPosterior:
             value, slope = value + together, slope + steep
         a, elasticity = self._dispersion(z)
         self.last_a = a
+        if a == 0.0:  # φ so small that it is no number any more
+            return -np.inf, gradient
         fit = (rows.value + self.level) / a
         gradient[:p] = slope + (rows.gradient if a == 1.0 else rows.gradient / a)
         apart, *gradient[p:] = self._of_unknown(z[p:])

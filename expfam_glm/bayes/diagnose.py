@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import arviz_stats as azs
 import numpy as np
@@ -13,6 +15,7 @@ from expfam_glm.errors import SamplingWarning, warn
 QUIET = "nothing to report"
 _LARGEST_RHAT = 1.01  # Vehtari et al. (2021)
 _SMALLEST_ESS = 100.0  # for each chain
+_STILL = 4 * np.finfo(float).eps  # range of a chain's draws, relative to their size: rounding
 
 
 def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
@@ -27,7 +30,8 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
     -------
     dict
         `n_divergences`, `n_max_depth` (trajectories stopped at their largest length), `max_rhat`,
-        `min_ess_bulk`, `min_ess_tail` (NaN where there is nothing to compare), and `diagnosis`.
+        `min_ess_bulk`, `min_ess_tail` (NaN where there is nothing to compare; ∞ and 0 where no
+        chain moved), and `diagnosis`.
 
     Warns
     -----
@@ -46,19 +50,19 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
     rhat, bulk, tail = np.nan, np.nan, np.nan
     still: list[str] = []
     if enough:
+        stuck = {str(name): _stuck(str(name), v) for name, v in posterior.data_vars.items()}
+        still = [name for name, (some, _) in stuck.items() if some]
         with np.errstate(invalid="ignore", divide="ignore"):  # of what is constant
             if posterior.sizes["chain"] > 1:
-                rhat = _extreme(azs.rhat(posterior), np.nanmax)
-            bulk = _extreme(azs.ess(posterior, method="bulk"), np.nanmin)
-            tail = _extreme(azs.ess(posterior, method="tail"), np.nanmin)
-        still = [
-            str(name)
-            for name, values in posterior.data_vars.items()
-            if not str(name).startswith("corr_") and bool((values.std("draw") == 0).any())
-        ]
+                rhat = _extreme(azs.rhat(posterior), stuck, np.inf, np.max)
+            bulk = _extreme(azs.ess(posterior, method="bulk"), stuck, 0.0, np.min)
+            tail = _extreme(azs.ess(posterior, method="tail"), stuck, 0.0, np.min)
     said = []
     if still:
-        said.append(f"a chain never moved (its draws of {', '.join(still)} are all equal)")
+        said.append(
+            f"a chain never moved (its draws of {', '.join(still)} are all equal): rescale or "
+            "centre covariates and offset, or choose tighter priors"
+        )
     if divergences:
         said.append(
             f"{divergences} of {n_draws} draws diverged: the posterior bends too sharply for the "
@@ -67,10 +71,10 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
     if deepest > 0.01 * n_draws:
         said.append(f"{deepest} of {n_draws} trajectories reached the largest length (maxdepth)")
     if rhat > _LARGEST_RHAT:
-        shown = math.ceil(rhat * 1e4) / 1e4  # rounding down could end at the limit itself
+        # rounding down could end at the limit itself
+        shown = f"up to {math.ceil(rhat * 1e4) / 1e4:.4f}" if rhat < 1e10 else "is infinite"
         said.append(
-            f"the chains do not agree (R-hat up to {shown:.4f}, above {_LARGEST_RHAT}); draw "
-            "longer chains"
+            f"the chains do not agree (R-hat {shown}, above {_LARGEST_RHAT}); draw longer chains"
         )
     least = _SMALLEST_ESS * posterior.sizes["chain"]
     if min(bulk, tail) < least:
@@ -93,7 +97,27 @@ def diagnose(tree: xr.DataTree) -> dict[str, str | float | int]:
     }
 
 
-def _extreme(values: xr.Dataset, reduce: object) -> float:
-    """The largest or smallest number of all variables."""
-    numbers = np.concatenate([np.ravel(v.values) for v in values.data_vars.values()])
-    return float(reduce(numbers)) if np.isfinite(numbers).any() else np.nan  # type: ignore[operator]
+def _stuck(name: str, values: xr.DataArray) -> tuple[bool, np.ndarray]:
+    """Whether a chain of some element stands still, and the elements of which none moves."""
+    draws = values.transpose("chain", "draw", ...).values
+    still = np.ptp(draws, axis=1) <= _STILL * np.max(np.abs(draws), axis=1)
+    nowhere = still.all(axis=0)
+    if name.startswith("corr_"):  # with a diagonal of ones
+        still = still[:, ~nowhere]
+    return bool(still.any()), nowhere
+
+
+def _extreme(
+    found: xr.Dataset,
+    stuck: dict[str, tuple[bool, np.ndarray]],
+    worst: float,
+    reduce: Callable[[np.ndarray], Any],
+) -> float:
+    """The largest or smallest number of all elements, the worst where one is none or stuck."""
+    parts = []
+    for name, (_, nowhere) in stuck.items():
+        own = np.asarray(found[name].values)
+        if name.startswith("corr_"):
+            own, nowhere = own[~nowhere], nowhere[~nowhere]
+        parts.append(np.where(nowhere | ~np.isfinite(own), worst, own).ravel())
+    return float(reduce(np.concatenate(parts)))

@@ -9,8 +9,9 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from expfam_glm.bayes.density import LogPosterior, has_fast_lane
+from expfam_glm.bayes.digits import check_digits
 from expfam_glm.bayes.groups import posterior_tree
-from expfam_glm.bayes.mode import at_mode
+from expfam_glm.bayes.mode import Search, seek_mode
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.quasi import QuasiProblem, sampled_rows
@@ -44,7 +45,7 @@ def laplace(
     check_flag("posterior_predictive", posterior_predictive)
     given, problem = uncompressed(problem), sampled_rows(problem)
     applied = apply(problem, priors)
-    check_proper(problem, applied)
+    check_proper(problem, applied, needs_mode=True)
     if applied.shrunk is not None:
         raise ArgumentError(
             f"laplace(): the posterior under {applied.shrunk.prior!r} is far from normal; use "
@@ -62,13 +63,9 @@ def laplace(
             "phi, on the whole domain for a shape parameter); use sample()."
         )
     density = LogPosterior(problem, applied)
-    mode = at_mode(density, *at_start(density, near_mode(problem, applied)))
-    if mode is None:
-        raise SamplingError(
-            "the posterior has no mode at which it bends down in every direction, so there is no "
-            "normal approximation; use sample()."
-        )
-    centre, root = mode
+    start = near_mode(problem, applied)
+    check_digits(problem, start)
+    centre, root = _mode(seek_mode(density, *at_start(density, start)))
     rng = np.random.default_rng(random_seed)
     z, log_weights = _draw(density, centre, root, chains * draws, rng)
     smoothed, k = array_stats.psislw(-log_weights)  # it takes the logarithms of their inverses
@@ -103,6 +100,22 @@ def laplace(
     wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
     rows = uncompressed(problem)
     return posterior_tree(rows, applied, found, {} if quasi else wanted, attrs, random_seed)
+
+
+def _mode(search: Search) -> tuple[np.ndarray, np.ndarray]:
+    """The mode and the root of the covariance there, or the error that says what was missing."""
+    if search.found is not None:
+        return search.found
+    if search.root is None:
+        raise SamplingError(
+            "no mode of the posterior was found: where the search for it ended, the posterior does "
+            "not bend down in every direction, so there is no normal approximation; use sample()."
+        )
+    raise SamplingError(
+        "the search for the mode of the posterior failed: its last step is "
+        f"{search.step:.3g} posterior standard deviations long. Rescale or centre covariates, "
+        "offset and exposure."
+    )
 
 
 def _draw(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,10 +19,38 @@ _FAR = 3.0
 _FAR_OFF = 1.7  # of the same logarithm
 
 
+@dataclass(frozen=True)
+class Search:
+    """Where a search for a mode ended.
+
+    step: the length of the last one, in posterior standard deviations, below `close` at a mode.
+    root: L with LLᵀ the inverse of minus the Hessian, None where that is not positive definite.
+    """
+
+    z: np.ndarray
+    root: np.ndarray | None
+    step: float
+    close: float
+
+    @property
+    def found(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The mode and L; None where the density does not bend down, or the search is not over."""
+        if self.root is None or not self.step < self.close:
+            return None
+        return self.z, self.root
+
+
 def at_mode(
     density: Density, centre: np.ndarray, root: np.ndarray, close: float = _CLOSE
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The mode, and L with LLᵀ the inverse of minus the Hessian there.
+    """The mode, and L with LLᵀ the inverse of minus the Hessian there; None where none is found."""
+    return seek_mode(density, centre, root, close).found
+
+
+def seek_mode(
+    density: Density, centre: np.ndarray, root: np.ndarray, close: float = _CLOSE
+) -> Search:
+    """Search for the mode by Newton's steps, uphill wherever the density is not concave.
 
     Parameters
     ----------
@@ -34,8 +63,7 @@ def at_mode(
 
     Returns
     -------
-    tuple of ndarray, or None
-        None where no mode is found at which the density bends down in every direction.
+    Search
     """
     z = centre
     for _ in range(_MOST_STEPS):
@@ -44,17 +72,19 @@ def at_mode(
         bent = np.maximum(np.abs(values), 1e-6)  # uphill wherever the density is not concave yet
         step = vectors @ ((vectors.T @ (root.T @ gradient)) / bent)
         if np.linalg.norm(step) < close and values[0] > 0:
-            return z, root @ (vectors / np.sqrt(values))
+            break
         for k in range(40):
             moved = z + root @ step * 0.5**k
             if density(moved)[0] >= value - 1e-10 * abs(value):
                 z = moved
                 break
         else:
+            close = max(close, _CLOSE_ENOUGH)
             break
-    if np.linalg.norm(step) < max(close, _CLOSE_ENOUGH) and values[0] > 0:
-        return z, root @ (vectors / np.sqrt(values))
-    return None
+    else:
+        close = max(close, _CLOSE_ENOUGH)
+    curved = root @ (vectors / np.sqrt(values)) if values[0] > 0 else None
+    return Search(z, curved, float(np.linalg.norm(step)), close)
 
 
 def _curvature(density: Density, z: np.ndarray, root: np.ndarray) -> np.ndarray:

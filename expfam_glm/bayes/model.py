@@ -14,10 +14,12 @@ from expfam_glm.bayes.distribution import FamilyDistribution
 from expfam_glm.bayes.group_effects import add_effects, check_names
 from expfam_glm.bayes.horseshoe import add_horseshoe
 from expfam_glm.bayes.joint import joint_prior
+from expfam_glm.bayes.perfect import check_dispersion
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import Prior, space_of
 from expfam_glm.bayes.priors import PHI_SCALES, Applied, apply
 from expfam_glm.bayes.quasi import QuasiProblem, add_quasi_likelihood, hold_dispersion
+from expfam_glm.bayes.scaling import intercepts
 from expfam_glm.bayes.start import Start, near_mode
 from expfam_glm.data.compress import by_response
 from expfam_glm.data.response import Problem, restrict_columns
@@ -34,6 +36,8 @@ from expfam_glm.errors import (
 from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.separation import separating_direction, separation_message
 
+_VARIES = 1e-6  # of its size, by which a column differs from the intercept
+
 
 def to_pymc(problem: Problem, priors: Any = "default", *, whitened: bool = False) -> pm.Model:
     """The model as a `pymc.Model`, to sample, extend or inspect; see `GLM.to_pymc`."""
@@ -45,8 +49,8 @@ def to_pymc(problem: Problem, priors: Any = "default", *, whitened: bool = False
     return build(problem, applied, start)
 
 
-def check_proper(problem: Problem, applied: Applied) -> None:
-    """Refuse what has no proper posterior; warn of coefficients left to the prior."""
+def check_proper(problem: Problem, applied: Applied, *, needs_mode: bool = False) -> None:
+    """Refuse what has no proper posterior, or no mode; warn of coefficients left to the prior."""
     if problem.sampling is not None:
         raise ArgumentError(
             "sampling_weights are no part of a likelihood, so there is no posterior; use fit(), or "
@@ -70,6 +74,7 @@ def check_proper(problem: Problem, applied: Applied) -> None:
         _check_flat(problem, flat)
     if gone.any():
         named = ", ".join(np.array(problem.labels)[gone])
+        _refuse_nearly_constant(problem, gone)
         warn(
             f"the column(s) {named} are linear combinations of earlier columns; the data say "
             "nothing about the difference, and the prior alone decides.",
@@ -82,6 +87,23 @@ def check_proper(problem: Problem, applied: Applied) -> None:
             raise SamplingError(
                 f"a flat prior on phi needs more than two observations beyond the coefficients "
                 f"with a flat prior for a proper posterior; there are {spare:g}. Give phi a prior."
+            )
+    check_dispersion(problem, applied, needs_mode=needs_mode)
+
+
+def _refuse_nearly_constant(problem: Problem, gone: np.ndarray) -> None:
+    """Columns that only rounding makes multiples of the intercept."""
+    constant = intercepts(problem.X)
+    if not constant.size:
+        return
+    for j in map(int, np.flatnonzero(gone)):
+        column = problem.X[:, j]
+        spread, size = float(np.ptp(column)), float(np.abs(column).max())
+        if j not in constant and 0 < spread < _VARIES * size:
+            raise SamplingError(
+                f"the column {problem.labels[j]} varies by {spread:.2g} around {column[0]:.6g}, "
+                "too little beside the intercept for a posterior in double precision. Centre it: "
+                "subtract its mean."
             )
 
 

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from expfam_glm.bayes.density import has_fast_lane, sums_in_rows
 from expfam_glm.bayes.diagnose import diagnose
+from expfam_glm.bayes.digits import check_digits
 from expfam_glm.bayes.groups import posterior_tree
 from expfam_glm.bayes.model import check_proper
 from expfam_glm.bayes.priors import Applied, apply
@@ -71,6 +72,7 @@ def sample(
         **check_settings(nuts_sampler, keywords),
     }  # fmt: skip
     start = near_mode(problem, applied)
+    check_digits(problem, start)
     sampler = {"kernels": by_kernels, "graph": by_graph, "pymc": by_pymc, "jax": by_jax}[chosen]
     if chosen != "kernels":
         problem = by_response(problem)

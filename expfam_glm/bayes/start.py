@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 import numpy as np
 
@@ -35,8 +36,12 @@ from expfam_glm.mle.rank import aliased
 from expfam_glm.mle.shape import estimate_shapes
 
 _MOST_STEPS = 50
+_FAR = 1.0  # a step of so many posterior standard deviations is no end, but where η has an edge
+_MOST_FROM_AFAR = 1000  # steps: from η = 700 the mean comes down by a factor e in each
 _MOST_HALVINGS = 40
 _CLOSE = 1e-3  # a step of so many posterior standard deviations ends the search
+_LEAST_PHI = 1e-16  # of its prior's scale: below it is one of rounding errors
+_SHOWN = 5  # coefficients in a message
 _SHAPE_SD = 0.5  # of a shape parameter on its working scale where nothing better is known
 _RIDGE = 1e-8  # of the diagonal, where neither data nor prior bend the density
 
@@ -111,34 +116,57 @@ class _Search:
         self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         image = problem.link.image(problem.family.mean_space)
         self.low, self.high = image.low, image.high
+        self.edge = bool(np.isfinite(image.low) or np.isfinite(image.high))
         # c is no function of means, and no difference of values at one φ needs it
         value = "loglik" if problem.scatter is None else "kernel"
         self.gram_rows = row_kernel(problem.family, problem.link, ("score", "weight", value))
 
     def run(self) -> Start:
-        """Iterate until the step is small; the last point is as good as any otherwise."""
+        """Iterate until the step is small; at an edge of η the last point is as good as any."""
         phi = self.scales.phi
         beta = self._begin(phi)
-        for _ in range(_MOST_STEPS):
+        far, free = np.inf, self.free
+        for k in range(_MOST_FROM_AFAR):
             value, gradient, information = self._sums(beta, phi)
-            root = _inverse_root(information)
-            half = root.T @ gradient
-            step = np.where(self.free, root @ half, 0.0)
+            root = _inverse_root(information[np.ix_(free, free)])
+            half = root.T @ gradient[free]
+            before, far = far, float(np.linalg.norm(half))
+            if k >= _MOST_STEPS and (self.edge or before / 2 < far < _FAR):
+                break  # where it comes no nearer, or but slowly
+            step = np.zeros(beta.size)
+            step[free] = root @ half
             moved = self._halve(beta, step, value, phi)
             if moved is None:
                 break
             beta = moved
             if self.problem.family.phi is None:
                 phi = self._dispersion(beta, phi)
-            if np.linalg.norm(half) < _CLOSE:
+            if far < _CLOSE:
                 break
+        if not (self.edge or far < _FAR):
+            self._refuse(beta, far)
         root = _inverse_root(self._sums(beta, phi)[2])
         return Start(beta, root, phi, float(np.sqrt(2 / max(self.problem.n, 2.0))))
 
+    def _refuse(self, beta: np.ndarray, far: float) -> NoReturn:
+        """The error for a search that came to no mode."""
+        named = ", ".join(
+            f"{label} = {value:.6g}"
+            for label, value in zip(self.problem.labels[:_SHOWN], beta, strict=False)
+        )
+        raise SamplingError(
+            "no point to start the chains from was found: the search for the posterior mode ended "
+            f"at {named}, where its step is {far:.3g} posterior standard deviations long. Rescale "
+            "or centre covariates, offset and exposure; see whether the priors and the data can "
+            "agree."
+        )
+
     def _begin(self, phi: float) -> np.ndarray:
-        """Coefficients with the constant η = g(ȳ), or else the maximum-likelihood estimate."""
+        """Coefficients with η next to g(ȳ), or else the maximum-likelihood estimate."""
         problem = self.problem
         target = self.scales.eta - problem.X @ self.held
+        if problem.offset is not None:
+            target += np.average(problem.offset, weights=problem.f) - problem.offset
         beta = self.held.copy()
         beta[self.free] = np.linalg.lstsq(problem.X[:, self.free], target, rcond=None)[0]
         if np.isfinite(self._sums(beta, phi)[0]):
@@ -200,7 +228,10 @@ class _Search:
             unit, variance = kernel(block.eta(beta), block.y, 1.0)
             squares += block.total(unit, weighted=True) + block.within(variance)
         df = self.problem.n - beta.size
-        return invert_dispersion(self.problem.family, squares / df) if df > 0 < squares else phi
+        if not df > 0 < squares:
+            return phi
+        found = invert_dispersion(self.problem.family, squares / df)
+        return found if found > _LEAST_PHI * self.scales.phi else phi
 
 
 def _inverse_root(information: np.ndarray) -> np.ndarray:

@@ -201,9 +201,12 @@ class _Materializer(PandasMaterializer):
         values = pd.Series(factor.values.__wrapped__)
         levels = spec.encoder_state[factor.expr][1]["categories"]
         shown = ", ".join(map(level_text, levels[:10])) + (", ..." if len(levels) > 10 else "")
+        bad = (~values.isin(levels)).to_numpy()
+        read = values.astype(object).to_numpy(copy=True)
+        read[bad] = [level_text(value) for value in read[bad]]
         raise DataError(
             f"factor {self.written[factor.expr]!r} has values that are not among its levels "
-            f"({shown}): {show_original(np.asarray(values), ~values.isin(levels), self.kept)}."
+            f"({shown}): {show_original(read, bad, self.kept)}."
         )
 
     @override

@@ -12,6 +12,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -190,7 +191,7 @@ def close_to(name: str, names: Iterable[str]) -> str:
     """A hint for an unknown name: the close matches, or the first names there are."""
     names = list(names)
     if not names:
-        return "no data frame was given, so pass an array."
+        return "the data have no columns: pass an array, or a data frame that has it."
     twins = [one for one in names if normalize("NFKC", one) == normalize("NFKC", name)]
     if twins:
         return (
@@ -285,9 +286,16 @@ def _read_objects(values: np.ndarray, name: str) -> Column:
             ) from error
     if all(issubclass(kind, str) for kind in kinds):
         return Column(name, "text", values, _mask(missing))
+    for kind, unit in ((date, "D"), (datetime, "us")):
+        if kinds == {kind} and not any(getattr(v, "tzinfo", None) for v in values):
+            dates = values.copy()
+            dates[missing] = None
+            dates = dates.astype(f"M8[{unit}]")
+            return Column(name, "date", dates, _mask(missing))
     listed = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise DataError(
-        f"{name!r} holds values of type {listed}; make them all numbers, all booleans or all text."
+        f"{name!r} holds values of type {listed}; make them all numbers, all booleans, all "
+        "text or all dates."
     )
 
 

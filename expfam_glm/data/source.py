@@ -102,7 +102,7 @@ class Files(Source):
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
         import pyarrow as pa
 
-        with reading(self.name):
+        with reading(self.name, lambda: self._unlike(columns)):
             batches = self.dataset.to_batches(
                 columns=list(columns), batch_size=BATCH_ROWS,
                 batch_readahead=_AHEAD, fragment_readahead=1, **self._lean,
@@ -111,6 +111,19 @@ class Files(Source):
             for batch in batches:
                 if batch.num_rows:
                     yield pa.Table.from_batches([batch])
+
+    def _unlike(self, columns: Sequence[str]) -> str:
+        """What to do where a column has another type in one file than in the first."""
+        for fragment in self.dataset.get_fragments():
+            own = fragment.physical_schema
+            for name in columns:
+                if name in own.names and own.field(name).type != self.kind(name):
+                    return (
+                        f" The schemas of the files differ: {name!r} is {self.kind(name)} in the "
+                        f"first, {own.field(name).type} in {fragment.path!r}. Cast it in one of "
+                        "them, or give a pyarrow.dataset.dataset(…, schema=…) with the wider type."
+                    )
+        return ""
 
     @property
     def _lean(self) -> dict[str, Any]:
@@ -235,8 +248,8 @@ def complete_rows(table: Any) -> Any:
 class reading:
     """Whatever goes wrong in reading, or on a cluster, as one error of ours."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, hint: Callable[[], str] = str) -> None:
+        self.name, self.hint = name, hint
 
     def __enter__(self) -> None:
         pass
@@ -247,7 +260,8 @@ class reading:
         reason = " ".join(str(error).split()).rstrip(".") or "no reason is given"
         if type(error).__name__ == "KilledWorker":
             reason += ". If workers run out of memory, make the partitions smaller"
-        raise DataError(f"{self.name!r} cannot be read: {_kind(error)}{reason}.") from error
+        hint = self.hint() if type(error).__name__ == "ArrowInvalid" else ""
+        raise DataError(f"{self.name!r} cannot be read: {_kind(error)}{reason}.{hint}") from error
 
 
 def _kind(error: Exception) -> str:

@@ -151,7 +151,9 @@ class Covariances(NamedTuple):
 
 def check(cov: str | Sequence[str], df: str) -> tuple[str, ...]:
     """The types that are asked for, or what is wrong with them."""
-    listed = tuple(cov) if isinstance(cov, Iterable) and not isinstance(cov, str) else (cov,)
+    listed = (
+        tuple(cov) if isinstance(cov, Iterable) and not isinstance(cov, str | bytes) else (cov,)
+    )
     for name in listed:
         if name not in TYPES:
             raise one_of("cov", name, TYPES)

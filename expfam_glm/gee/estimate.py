@@ -15,7 +15,7 @@ from expfam_glm.data.bars import refuse_effects
 from expfam_glm.data.blocks import blocks_of
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
-from expfam_glm.errors import ArgumentError, DataError, FitWarning, warn
+from expfam_glm.errors import ArgumentError, DataError, FitWarning, is_number, warn
 from expfam_glm.gee import correlation as correlations
 from expfam_glm.gee.base import Correlation
 from expfam_glm.gee.covariance import CORRECTED, Covariances, check, covariances
@@ -60,11 +60,11 @@ def gee(
             "cov='jackknife-one-step' or 'mancl-derouen'."
         )
     random_seed = check_options(ci_prob, chains, draws, random_seed)
-    if phi is not None and not (isinstance(phi, Real) and np.isfinite(phi) and phi > 0):
+    if phi is not None and not (is_number(phi) and np.isfinite(phi) and phi > 0):
         raise ArgumentError(f"phi={phi!r} must be a positive number, or None to estimate it.")
     if not (isinstance(tol, Real) and 0 < tol < 1):
         raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
-    if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
+    if not (is_number(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
     if problem.family.shape:
         name = next(iter(problem.family.shape))

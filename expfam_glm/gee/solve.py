@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
-from expfam_glm.errors import ArgumentError, ConvergenceError, CorrelationError
+from expfam_glm.errors import ArgumentError, ConvergenceError, CorrelationError, is_number
 from expfam_glm.gee import covariance
 from expfam_glm.gee.equations import Equations, State
 
@@ -84,9 +85,10 @@ def solve(
     CorrelationError
         If the working correlation cannot be estimated or is not positive definite.
     """
-    if not 0 < tol < 1 or max_iterations < 1:
+    if not 0 < tol < 1 or not (is_number(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(
-            f"tol={tol!r} must lie in (0, 1) and max_iterations={max_iterations!r} be at least 1."
+            f"tol={tol!r} must lie in (0, 1) and max_iterations={max_iterations!r} be a whole "
+            "number from 1."
         )
     if ruler is None:
         state = equations.evaluate(start)

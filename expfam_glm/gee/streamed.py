@@ -39,6 +39,7 @@ def arranged(
     source, recipe, _ = problem.reading
     _refuse(problem, working, groups, time)
     columns = [name for name in (groups, time, *working.further()) if name is not None]
+    _check_complete(problem, {"groups": groups, "time": time})
     with clustered(source, groups, [*recipe.columns, *columns]) as rows:
         yield StreamedArrangement(replace(problem, source=rows), working, groups, time, columns)
 
@@ -67,6 +68,38 @@ def _refuse(problem: Streamed, working: Correlation, groups: Any, time: Any) -> 
         )
     if working.needs_time and time is None and scan.dropped:
         refuse_dropped(scan.dropped, working)
+
+
+def _check_complete(problem: Streamed, named: dict[str, str | None]) -> None:
+    """Refuse columns that are none, or lack a value, while the rows have the numbers of the data.
+
+    A copy in the order of the clusters has lost these.
+    """
+    source, recipe, _ = problem.reading
+    roles = {role: name for role, name in named.items() if name is not None}
+    if all(_is_complete(table) for table in source.tables(list(dict.fromkeys(roles.values())))):
+        return
+    seen = 0
+    for table in source.tables(list(dict.fromkeys([*recipe.columns, *roles.values()]))):
+        if not _is_complete(table.select(list(dict.fromkeys(roles.values())))):
+            part = recipe.problem(table, seen)
+            frame = None if part is None else part.frame
+            for role, name in roles.items() if frame is not None else ():
+                try:
+                    assert frame is not None
+                    frame.column(name, role)
+                except DataError as error:
+                    stop = seen + table.num_rows - 1
+                    raise DataError(
+                        f"in rows {seen} to {stop} (here counted from 0): {error}"
+                    ) from error
+        seen += table.num_rows
+
+
+def _is_complete(table: Any) -> bool:
+    """Whether every column has a plain value in each row."""
+    columns = [open_table(table).column(name) for name in table.column_names]
+    return all(column.missing is None and column.infinite is None for column in columns)
 
 
 class StreamedArrangement(Arrangement):

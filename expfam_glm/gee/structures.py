@@ -98,7 +98,8 @@ class Structure(ABC):
         count = len(self.alpha_labels())
         shape = (count,) if self.alpha_dims else ()
         try:
-            values = np.asarray(alpha, dtype=float)
+            values = np.asarray(alpha)
+            values = np.array(np.nan) if values.dtype == bool else values.astype(float)
         except (TypeError, ValueError):
             values = np.array([np.nan])
         if values.shape != shape or not np.all(np.isfinite(values)):

@@ -10,7 +10,7 @@ import numpy as np
 
 from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, ConvergenceError, one_of
+from expfam_glm.errors import ArgumentError, ConvergenceError, is_number, one_of
 from expfam_glm.mle.fitness import Fitness, saturated_total
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
@@ -38,8 +38,7 @@ def elasticity(family: Family, phi: float) -> float:
 
 def given_number(method: str | float) -> float | None:
     """The dispersion where it is given as a number that can be one."""
-    number = isinstance(method, Real) and not isinstance(method, bool | np.bool_)
-    return float(method) if number and 0 < method < np.inf else None  # type: ignore[operator]
+    return float(method) if is_number(method) and 0 < method < np.inf else None  # type: ignore[operator]
 
 
 def estimate(
@@ -71,7 +70,7 @@ def estimate(
                 f"{family.phi:g}; use the quasi family to estimate it."
             )
         return family.phi, False, np.nan
-    if isinstance(method, Real) and not isinstance(method, bool | np.bool_):
+    if not isinstance(method, str) and is_number(method):
         if not (np.isfinite(method) and method > 0):
             raise ArgumentError(f"dispersion={method!r} must be a positive number.")
         return float(method), False, np.nan

@@ -27,7 +27,7 @@ def checked_types(cov: str | Sequence[str] | None, *, sampled: bool) -> tuple[st
     """The covariances asked for, the first for tests; HC0 by default with sampling weights."""
     if cov is None:
         return ("HC0",) if sampled else ("fisher",)
-    types = tuple(cov) if isinstance(cov, Iterable) and not isinstance(cov, str) else (cov,)
+    types = tuple(cov) if isinstance(cov, Iterable) and not isinstance(cov, str | bytes) else (cov,)
     if not types:
         raise ArgumentError("cov=[] asks for no covariance; name one, or leave cov= out.")
     for name in types:

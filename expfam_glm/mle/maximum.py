@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike
 from expfam_glm.data.blocks import Blocks, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.stream import Streamed
-from expfam_glm.errors import ArgumentError, ExpfamError, FitWarning, SeparationError, warn
+from expfam_glm.errors import (
+    ArgumentError,
+    ExpfamError,
+    FitWarning,
+    SeparationError,
+    is_number,
+    warn,
+)
 from expfam_glm.mle.boundary import refuse_boundary
 from expfam_glm.mle.fitness import Fitness, fitness
 from expfam_glm.mle.irls import Solution
@@ -62,7 +69,7 @@ def find_maximum(
     """
     if not (isinstance(tol, Real) and 0 < tol < 1):
         raise ArgumentError(f"tol={tol!r} must be a number in (0, 1).")
-    if not (isinstance(max_iterations, Integral) and max_iterations >= 1):
+    if not (is_number(max_iterations, Integral) and max_iterations >= 1):
         raise ArgumentError(f"max_iterations={max_iterations!r} must be a whole number from 1.")
     if problem.matrix.shape[1] == 0:
         raise ArgumentError("the model has no coefficient; add a term to the formula.")

@@ -12,7 +12,7 @@ import numpy as np
 
 from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
-from expfam_glm.errors import ArgumentError, ResultError, one_of
+from expfam_glm.errors import ArgumentError, ResultError, is_number, one_of
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor
@@ -209,7 +209,7 @@ def penalty_of(penalty: Any) -> Penalty | None:
         if penalty not in ADJUSTMENTS:
             raise one_of("penalty", penalty, ADJUSTMENTS)
         return Adjustment(penalty)
-    if isinstance(penalty, Real) and not isinstance(penalty, bool | np.bool_):
+    if is_number(penalty):
         return Ridge(_positive("penalty", penalty))
     name = getattr(penalty, "distribution", None)  # a Prior, which stands on a higher floor
     values = dict(getattr(penalty, "parameters", {}))

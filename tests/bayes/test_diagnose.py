@@ -69,6 +69,17 @@ def test_a_chain_that_never_moved_is_told() -> None:
         diagnose(tree(draws))
 
 
+@pytest.mark.parametrize("value", [0.1, -1.1e151])
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_chains_of_which_none_moves_are_told(value: float, apart: float) -> None:
+    """The standard deviation of equal numbers is not 0, R-hat is NaN, or ∞ where chains differ."""
+    still = np.full((2, 150), value) + apart * value * np.arange(2.0)[:, None]
+    said = r"A chain never moved.*the chains do not agree \(R-hat is infinite.*only 0 indep"
+    with pytest.warns(SamplingWarning, match=said):
+        found = diagnose(tree(still))
+    assert (found["max_rhat"], found["min_ess_bulk"], found["min_ess_tail"]) == (np.inf, 0.0, 0.0)
+
+
 def test_the_diagonal_of_a_correlation_may_stand_still() -> None:
     own = tree(RNG.normal(size=(4, 500)))
     pairs = np.stack([np.ones((4, 500)), 0.5 + 0.1 * RNG.normal(size=(4, 500))], axis=-1)

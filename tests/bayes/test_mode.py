@@ -9,8 +9,10 @@ import pytest
 from scipy import stats
 from scipy.special import polygamma
 
-from expfam_glm.bayes.mode import at_mode, nearly_normal
+from expfam_glm.bayes.laplace import _mode
+from expfam_glm.bayes.mode import at_mode, nearly_normal, seek_mode
 from expfam_glm.bayes.sample import sample
+from expfam_glm.errors import SamplingError
 from tests.problems import problem
 
 type Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -88,3 +90,17 @@ def test_rotations_and_leapfrog_steps_sample_the_same_posterior(name: str) -> No
     # more than 1,500 effective draws of each: five standard errors of the difference
     np.testing.assert_array_less(np.abs(turned.mean(axis=0) - leapt.mean(axis=0)) / sd, 0.18)
     np.testing.assert_allclose(turned.std(axis=0) / sd, 1.0, atol=0.12)
+
+
+def test_where_a_search_ended_is_told() -> None:
+    ridge = np.array([1.0, 0.0])
+    flat = seek_mode(lambda z: (float(z @ ridge), ridge), np.zeros(2), np.eye(2))
+    assert flat.root is None and flat.found is None
+    far = seek_mode(lambda z: (0.0 if z.any() else 1.0, -z - 3.0), np.zeros(2), np.eye(2))
+    assert far.step == pytest.approx(3 * np.sqrt(2)) and far.root is not None and far.found is None
+    with pytest.raises(
+        SamplingError, match=r"search for the mode .* failed: its last step is 4.24"
+    ):
+        _mode(far)
+    with pytest.raises(SamplingError, match="does not bend down"):
+        _mode(flat)

@@ -7,8 +7,10 @@ import pymc as pm
 import pytest
 
 import expfam_glm as eg
+from expfam_glm.bayes import start as module
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import apply
+from expfam_glm.bayes.scaling import weakly_informative
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.errors import SamplingError
 from expfam_glm.mle.fit import fit
@@ -77,4 +79,37 @@ def test_no_start_is_an_error_with_the_reason() -> None:
     x = np.array([-2.0, -1.0, 1.0, 2.0])
     own = eg.GLM.from_arrays([1.0, 2, 1, 2], x, family="poisson", link="identity").problem
     with pytest.raises(SamplingError, match="no point to start"):
+        near_mode(own, apply(own, "default"))
+
+
+@pytest.mark.parametrize("far", [100.0, 300.0, 800.0, None])
+def test_a_mode_far_from_the_first_point_is_reached(far: float | None) -> None:
+    """Means of up to e^800 at the first point come down by a factor e in a step."""
+    x, y = np.arange(10.0), np.array([3.0, 2, 4, 1, 3, 2, 5, 3, 2, 4])
+    offset = np.linspace(-230, 184, 10) if far is None else np.where(x > 5, far, -far)
+    own = eg.GLM("y ~ x", {"x": x, "y": y}, family="poisson", offset=offset).problem
+    applied = apply(own, "default")
+    start = near_mode(own, applied)
+    mu = np.exp(own.X @ start.beta + offset)
+    centre, sd = np.array(weakly_informative(own).beta).T
+    gradient = own.X.T @ (y - mu) - (start.beta - centre) / sd**2
+    step = np.linalg.solve((own.X.T * mu) @ own.X + np.diag(sd**-2), gradient)
+    assert np.sqrt(gradient @ step) < NEAR
+
+
+def test_bounded_coefficients_do_not_hold_up_the_others() -> None:
+    x, y = np.linspace(-1, 1, 21), np.arange(21.0) % 4
+    own = eg.GLM("y ~ x", {"x": x, "y": y}, family="poisson").problem
+    start = near_mode(own, apply(own, {"x": Prior("Uniform", lower=50, upper=51)}))
+    centre, sd = weakly_informative(own).beta[0]
+    excess = np.sum(y - np.exp(own.X @ start.beta)) - (start.beta[0] - centre) / sd**2
+    assert abs(excess) / np.sqrt(np.sum(np.exp(own.X @ start.beta)) + sd**-2) < NEAR
+
+
+def test_a_search_that_ends_far_from_a_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_FROM_AFAR", 50)
+    x, y = np.arange(10.0), np.array([3.0, 2, 4, 1, 3, 2, 5, 3, 2, 4])
+    offset = np.where(x > 5, 300.0, -300.0)
+    own = eg.GLM("y ~ x", {"x": x, "y": y}, family="poisson", offset=offset).problem
+    with pytest.raises(SamplingError, match=r"ended at Intercept = .*standard deviations long"):
         near_mode(own, apply(own, "default"))

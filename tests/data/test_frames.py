@@ -249,7 +249,7 @@ def test_assemble_is_column_stack_across_blocks() -> None:
 def test_hints() -> None:
     assert close_to("agee", ["age", "sex"]) == "did you mean 'age'?"
     assert close_to("q", ["age", "sex"]) == "the names are 'age', 'sex'."
-    assert close_to("q", []) == "no data frame was given, so pass an array."
+    assert close_to("q", []).startswith("the data have no columns: pass an array")
 
 
 def test_objects_without_pandas() -> None:
@@ -262,3 +262,12 @@ def test_objects_without_pandas() -> None:
         "assert not {'pandas', 'narwhals'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("kind", [datetime.date, datetime.datetime])
+def test_dates_of_python(kind: type) -> None:
+    days = [kind(2020, 1, 1), None, kind(2021, 3, 2)]
+    found = read(pd.Series(days, dtype=object), "day")
+    assert found.kind == "date" and found.missing.tolist() == [False, True, False]
+    days = np.array(["2020-01-01", "2021-03-02"], "M8[D]")
+    np.testing.assert_array_equal(found.values[[0, 2]], days)

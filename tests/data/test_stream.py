@@ -292,3 +292,10 @@ def test_files_that_cannot_be_read(tmp_path):
                    tmp_path / "none.parquet")  # fmt: skip
     with pytest.raises(DataError, match="no value"):
         eg.GLM("y ~ x", tmp_path / "none.parquet", family="poisson")
+
+
+def test_files_of_other_types_are_named(tmp_path):
+    for name, x in (("a", [1, 2, 3, 4]), ("b", [1.5, 2.0, 3.0, 4.0])):
+        pq.write_table(pa.table({"y": [1, 2, 3, 5], "x": x}), tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match=r"schemas.*'x' is int64 in the first, double in .*b\.par"):
+        eg.GLM("y ~ x", tmp_path, family="poisson").fit()

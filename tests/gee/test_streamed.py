@@ -351,3 +351,17 @@ def test_batches_hold_whole_clusters(kind, tmp_path, small):
         assert found.sort_values("row", ignore_index=True)["k"].equals(frame["k"])
         inside = found.groupby("k", observed=True)["row"]
         assert inside.apply(lambda own: own.is_monotonic_increasing).all()
+
+
+def test_groups_are_checked_before_a_copy_loses_the_numbers_of_the_rows(tmp_path):
+    rows = {"y": [1, 2, 3, 4] * 15, "x": np.arange(60.0)}
+    ids = [float(k % 7) for k in range(60)]
+    ids[12:16] = [None] * 4  # whose mark is that of 0
+    pq.write_table(pa.table(rows | {"id": ids, "list": [[k // 4] for k in range(60)]}),
+                   tmp_path / "rows.parquet")  # fmt: skip
+    model = eg.GLM("y ~ x", tmp_path / "rows.parquet", family="poisson")
+    with pytest.raises(DataError, match=r"4 of 60 rows: 'id' \(row 12, 13, 14, 15\)"):
+        model.gee("id")
+    for given in ({"groups": "list"}, {"groups": "y", "time": "list"}):
+        with pytest.raises(DataError, match="'list' must be one column"):
+            model.gee(**given)
