@@ -589,8 +589,8 @@ class GLM:
         xarray.DataTree
             Groups posterior, sample_stats, log_prior, observed_data, constant_data, and on request
             log_likelihood and posterior_predictive. Responses are on the scale of the mean: with
-            trials, proportions. With frequency weights a row's log-likelihood is that of all the
-            observations it stands for.
+            trials, proportions. With frequency weights log_likelihood holds each row as often as it
+            counts, under the same obs_id, so that a single observation is left out by LOO.
 
         Raises
         ------

@@ -105,6 +105,16 @@ def _rows(bad: np.ndarray, most: int = 5) -> str:
     return f"row {', '.join(map(str, where[:most]))}{more}"
 
 
+def are_counts(f: np.ndarray | None) -> bool:
+    """Whether frequencies are whole numbers, so that observations can be told one by one."""
+    return f is None or bool(np.array_equal(f, np.floor(f)))
+
+
+def one_by_one(values: np.ndarray, f: np.ndarray | None) -> np.ndarray:
+    """Values of rows (last axis) once for each of the observations that the rows stand for."""
+    return values if f is None else np.repeat(values, np.asarray(f, dtype=np.intp), axis=-1)
+
+
 def take(columns: Iterable[Column], kept: np.ndarray | None) -> list[Column]:
     """The columns on the kept rows."""
     return [column if kept is None else column.take(kept) for column in columns]

@@ -12,7 +12,7 @@ import xarray as xr
 from expfam_glm.errors import ResultError, one_of
 from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.comparison_table import comparison_sheet
-from expfam_glm.results.criteria import as_variables, criteria_of
+from expfam_glm.results.criteria import as_variables, criteria_of, of_one_count
 from expfam_glm.results.door import check_readable
 from expfam_glm.results.fitted import group_effects
 from expfam_glm.results.marginals import Marginals, marginals, overlap
@@ -122,7 +122,7 @@ def compare(
         pull, spread_ratio = (estimate - estimate[first]) / se[first], se / se[first]
     curves = aligned(_curves)
     by_coef, by_bound = ("model", "coef"), ("model", "coef", "ci_bound")
-    criteria = {name: criteria_of(tree) for name, tree in plain.items()}
+    criteria = of_one_count({name: criteria_of(tree) for name, tree in plain.items()})
     values, words = as_variables(criteria)
     said = {name: list(one.notes) + _conditional(plain, name) for name, one in criteria.items()}
     notes = {name: own for name, own in said.items() if own}
