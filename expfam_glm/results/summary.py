@@ -17,6 +17,7 @@ from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.coverage_table import coverage_sheet
 from expfam_glm.results.door import check_readable
 from expfam_glm.results.estimates_table import estimates_sheet, is_estimates
+from expfam_glm.results.notes import notes_of
 from expfam_glm.results.probability import interval_prob
 from expfam_glm.results.sheet import Sheet
 from expfam_glm.results.text import decimals, number, percent, rounded_up
@@ -168,17 +169,7 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
     else:
         table = _table_of_draws(tree, prob)
         below = list(_sampling(tree, table))
-    return Summary(table, tuple(_heading(tree)), tuple(below), tuple(_warnings(tree)))
-
-
-def _warnings(tree: xr.DataTree) -> Iterator[str]:
-    """What the fit or the sampler said must be known."""
-    yield from str(tree.attrs.get("warnings", "")).splitlines()
-    if "diagnosis" in tree.attrs:
-        from expfam_glm.bayes.diagnose import QUIET
-
-        if tree.attrs["diagnosis"] != QUIET:
-            yield str(tree.attrs["diagnosis"])
+    return Summary(table, tuple(_heading(tree)), tuple(below), tuple(notes_of(tree)))
 
 
 def _table_of_fit(tree: xr.DataTree, prob: float) -> pd.DataFrame:
