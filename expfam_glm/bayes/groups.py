@@ -114,6 +114,4 @@ def _why_not(name: str, size: float, f: np.ndarray | None) -> str:
     if size <= LARGEST_GROUP:
         return ""
     instead = " (loo() does without it)" if name == "log_likelihood" else ""
-    return (
-        f"would take {size / 1e6:.0f} MB and was left out{instead}; take fewer draws to have it."
-    )
+    return f"would take {size / 1e6:.0f} MB and was left out{instead}; take fewer draws to have it."

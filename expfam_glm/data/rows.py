@@ -74,6 +74,16 @@ def check_lengths(columns: Iterable[Column], n: int) -> None:
         raise DataError("the data have no rows.")
 
 
+def refuse_ragged(columns: Iterable[Column]) -> None:
+    """Refuse columns of different lengths; of none is it known that it is the right one."""
+    lengths = {column.name: len(column.values) for column in columns}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name!r} has {count}" for name, count in lengths.items())
+        raise DataError(
+            f"the columns are of different lengths: {listed} values. Give one value for each row."
+        )
+
+
 def usable_rows(
     columns: Iterable[Column], n: int, missing: str = "raise", advice: str = FILL_OR_DROP
 ) -> np.ndarray | None:

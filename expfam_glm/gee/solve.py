@@ -102,9 +102,7 @@ def solve(
     for iteration in range(1, max_iterations + 1):
         before = here.length
         # the covariance is asked for where the next step should be the last, and for another B
-        full = (
-            _ends(before * ratio, ratio, near, tol) or ratio > _RENEW or equations.always_full
-        )
+        full = _ends(before * ratio, ratio, near, tol) or ratio > _RENEW or equations.always_full
         here = _advance(equations, ruler, here, full, iteration)
         ratio = here.length / before if before > 0 else 0.0
         stalled = 0 if here.length < shortest else stalled + 1

@@ -92,7 +92,7 @@ def layout(
             raise ArgumentError(f"{name}= is given, but only cov='HAC' uses it.")
     if isinstance(problem, Streamed):
         return _streamed_layout(problem, types, groups)
-    sources = _sources(problem, groups)
+    sources = sources_of(problem, groups)
     if len(sources) > 1:
         for name in types:
             if name in ("CR2", "CR3", "HAC"):
@@ -163,7 +163,7 @@ def fitted_rows(problem: Problem, arranged: Layout) -> tuple[Problem, Layout]:
     return found, replace(arranged, groups=groups, columns=columns)
 
 
-def _sources(problem: Problem, groups: Any) -> list[Any]:
+def sources_of(problem: Problem, groups: Any) -> list[Any]:
     """One source of labels for each grouping variable."""
     if groups is None:
         return []
