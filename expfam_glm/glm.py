@@ -489,8 +489,9 @@ class GLM:
         from expfam_glm.gee.estimate import gee
 
         check_grouping(groups, self.problem.frame.table.names)
-        return gee(uncompressed(self._complete(groups, time)), groups, correlation, time=time, cov=cov, df=df,
-                   ddof=ddof, phi=phi, alpha=alpha, start=start, tol=tol,
+        rows = uncompressed(self._complete(groups, time))
+        return gee(rows, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
+                   phi=phi, alpha=alpha, start=start, tol=tol,
                    max_iterations=max_iterations,
                    ci_prob=ci_prob, chains=chains, draws=draws,
                    random_seed=random_seed)  # fmt: skip

@@ -205,7 +205,8 @@ def from_formula(
     columns = {role: column.number() for role, column in extra.items()}
     for column, part in ((c, p) for c in needed for p in parsed.response):
         if part.code == column.name and not part.python:
-            column.number(f"Code it as numbers, such as I({column.name} == 'yes') for 0 and 1.")
+            some = str(max(column.array(), key=str)) if column.kind != "date" else "yes"
+            column.number(f"Code it as numbers, such as I({column.name} == {some!r}) for 0 and 1.")
     variables = variables_of(needed)
 
     def evaluate(part: Any, state: dict[str, Any]) -> np.ndarray:

@@ -122,6 +122,8 @@ def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
     """The reason why an expression or formula cannot be evaluated, in one line."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     hint = f" {REFERENCE}" if "C() got" in reason else ""
+    if "bitwise_xor" in reason:
+        hint = " Powers are written **, as in I(x ** 2)."
     return FormulaError(f"cannot evaluate {written!r}: {reason}.{hint}")
 
 
@@ -178,6 +180,14 @@ class _Materializer(PandasMaterializer):
             with warnings.catch_warnings():
                 warnings.simplefilter("error", DataMismatchWarning)
                 encoded = encode()
+        except ValueError as error:
+            if "not among the provided levels" not in str(error):
+                raise
+            levels = pd.unique(pd.Series(factor.values.__wrapped__).dropna())
+            raise FormulaError(
+                f"{self.written[factor.expr]!r} names a level that is not there; the levels are "
+                f"{', '.join(map(level_text, levels[:10]))}{', …' if len(levels) > 10 else ''}."
+            ) from error
         except DataMismatchWarning:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -201,9 +211,12 @@ class _Materializer(PandasMaterializer):
         values = pd.Series(factor.values.__wrapped__)
         levels = spec.encoder_state[factor.expr][1]["categories"]
         shown = ", ".join(map(level_text, levels[:10])) + (", ..." if len(levels) > 10 else "")
+        unseen = ~values.isin(levels)
+        as_written = values.astype(object)
+        as_written[unseen] = [level_text(value) for value in values[unseen]]
         raise DataError(
             f"factor {self.written[factor.expr]!r} has values that are not among its levels "
-            f"({shown}): {show_original(np.asarray(values), ~values.isin(levels), self.kept)}."
+            f"({shown}): {show_original(as_written, unseen, self.kept)}."
         )
 
     @override

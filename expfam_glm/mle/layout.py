@@ -32,6 +32,11 @@ def checked_types(cov: str | Sequence[str] | None, *, sampled: bool) -> tuple[st
         raise ArgumentError("cov=[] asks for no covariance; name one, or leave cov= out.")
     for name in types:
         if name not in TYPES:
+            if str(name).lower().startswith("cluster"):
+                raise ArgumentError(
+                    f"cov={name!r} is not known; errors clustered by a column are "
+                    "cov='CR1S', groups='…' (for few clusters cov='CR2')."
+                )
             raise one_of("cov", name, TYPES)
     if len(set(types)) < len(types):
         raise ArgumentError(f"cov={list(types)!r} names a covariance twice.")

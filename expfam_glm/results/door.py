@@ -281,7 +281,7 @@ def _check_rows(tree: xr.DataTree, labels: list[str], rows: bool) -> None:
             continue
         group, own = tree[name], rows_there
         if name == "log_likelihood" and "freq_weights" in data.data_vars:
-            own = one_by_one(own, data["freq_weights"].values)
+            own = one_by_one(own, np.asarray(data["freq_weights"]))
         other = group.coords["obs_id"].values if "obs_id" in group.coords else np.arange(own.size)
         if group.sizes["obs_id"] != own.size or not np.array_equal(own, other):
             raise ResultError(

@@ -251,7 +251,10 @@ def _heading(tree: xr.DataTree) -> Iterator[str]:
     model = ", ".join(f"{name} {attrs[name]}" for name in ("family", "link") if name in attrs)
     if "fit" in tree.children:
         covariance = str(tree["fit"].to_dataset()["cov_type"].values[0])
-        road = f"{attrs.get('estimator', 'likelihood')}, {covariance} covariance"
+        estimator = str(attrs.get("estimator", "likelihood"))
+        if "constant_data" in tree.children and "sampling_weights" in tree["constant_data"]:
+            estimator = "weighted scores of a sample, no likelihood"
+        road = f"{estimator}, {covariance} covariance"
     else:
         sizes = tree["posterior"].sizes
         road = f"{attrs.get('kind', 'draws')}, {sizes['chain']} chains of {sizes['draw']} draws"
@@ -361,7 +364,7 @@ def _cell(name: str, value: float, places: int | None) -> str:
         case "p_value":
             return f"<{SMALLEST_P:g}" if value < SMALLEST_P else f"{value:.3g}"
         case "df":
-            return f"{value:.4g}"
+            return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
         case "z" | "t" | "r_hat":
             return number(value, 2)
         case "ess_bulk" | "ess_tail":

@@ -423,6 +423,6 @@ def test_impossible_calls_are_refused(tree: Any, options: Any, error: Any, messa
 def test_columns_of_different_lengths_are_named(x: list[float]) -> None:
     data = {"y": [1.0, 2.0, 4.0, 3.0], "x": [0.0, 1.0, 2.0, 4.0], "z": [1.0, 0.0, 0.0, 1.0]}
     tree = eg.GLM("y ~ x + z", data, family="poisson").fit(draws=10)
-    for function in (predict, eg.marginal_effects):
+    for function in (eg.predict, eg.marginal_effects):
         with pytest.raises(DataError, match="'z' has 3"):
             function(tree, {"z": [0.0, 1.0, 0.0], "x": x})
