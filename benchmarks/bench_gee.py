@@ -13,11 +13,12 @@ by" is the largest distance of a coefficient from ours in robust standard errors
 differ (AR(1) and unstructured), and so do the solutions, by less than sampling error.
 
 Ratios to the fastest other program, arrays and whole call, nothing else running, on two hardware
-threads of a slow machine, 2026-11-22: 10,000 x 10 exchangeable 39 and 30, AR(1) 52 and 40;
-100,000 x 10 exchangeable 44 and 34; 2,000 x 100 exchangeable 36 and 27. Before, on busy cores:
-1,000 x 5 exchangeable 9 and 4; 10,000 x 10 exchangeable 68 and 52, unstructured 128 and 167. The
-curve, nothing else running: 1.8, 1.2, 0.9 and 0.7 µs a row for 10³, 10⁴, 10⁵ and 10⁶ clusters of 10
-rows; extra memory 3.5, 2.2, 1.8 and 1.7 times the data.
+threads of a slow machine (speeds differ by half between minutes), 2026-11-22: 10,000 x 10
+exchangeable 61 and 35, AR(1) 100 and 68; 100,000 x 10 exchangeable 58 and 42; 2,000 x 100
+exchangeable 110 and 61, AR(1) 1,200 and 960 (geepack alone: statsmodels takes minutes, gee fails);
+10,000 x 10 unstructured 104 and 64; 1,000 x 5 exchangeable 15 and 7, the whole call 24 ms where gee
+takes 330. The curve: 1.2, 0.6, 0.5 and 0.6 µs a row for 10³, 10⁴, 10⁵ and 10⁶ clusters of 10 rows;
+extra memory 2.8, 1.7, 1.7 and 1.6 times the data.
 """
 
 from __future__ import annotations

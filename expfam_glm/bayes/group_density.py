@@ -8,7 +8,8 @@ logarithms, where effects correlate) and by z.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from functools import lru_cache, reduce
 
 import numpy as np
 from scipy.special import gammaln
@@ -19,6 +20,8 @@ from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.data.bars import GroupEffects
 from expfam_glm.data.response import Problem
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @lru_cache
@@ -83,14 +86,28 @@ class Spread:
         return result
 
 
+class Single(Spread):
+    """The same of one effect a level, where R is its standard deviation: calls take most time."""
+
+    def root(self, v: np.ndarray) -> np.ndarray:
+        return np.exp(v).reshape(1, 1)
+
+    def log_prior(self, v: np.ndarray, R: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = self.terms.total(R[0])
+        return value + float(v[0]), slope.reshape(1, 1)
+
+    def to_v(self, R: np.ndarray, bends: np.ndarray) -> np.ndarray:
+        return (bends * R).ravel()
+
+
 class Part:
     """One group: where its parameters stand in z, and the rows of its levels."""
 
     def __init__(self, part: GroupEffects, problem: Problem, applied: Applied, first: int) -> None:
         self.name, self.levels = part.name, len(part.levels)
         self.codes, self.Z = problem.restrict(part.codes), problem.restrict(part.Z)
-        self.spread = Spread(part, applied)
-        self.q = self.spread.q
+        self.q = len(part.labels)
+        self.spread = Spread(part, applied) if self.q > 1 else Single(part, applied)
         self.plain = self.q == 1 and bool(np.all(self.Z == 1.0))
         middle = first + self.spread.size
         self.v = slice(first, middle)
@@ -141,25 +158,29 @@ class GroupPosterior(LogPosterior):
 
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; −∞ outside the domain of η."""
+        with np.errstate(all="ignore"):  # what is not finite is found in the sums
+            value, gradient = self._with_effects(z)
+        if not (math.isfinite(value) and math.isfinite(gradient.sum())):
+            return -np.inf, np.zeros(z.size)
+        return value, gradient
+
+    def _with_effects(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         roots = [part.spread.root(z[part.v]) for part in self.parts]
         standard = [z[part.z].reshape(part.levels, part.q) for part in self.parts]
-        shift = np.zeros(self.problem.row_count)
-        for part, R, own in zip(self.parts, roots, standard, strict=True):
-            shift += part.shift(own @ R.T)
-        gradient = np.zeros(z.size)
-        value, gradient[: self.base] = self.shifted(z[: self.base], shift)
-        if not np.isfinite(value):
-            return -np.inf, np.zeros(z.size)
+        several = zip(self.parts, roots, standard, strict=True)
+        shift = reduce(np.add, [part.shift(own @ R.T) for part, R, own in several])
+        gradient = np.empty(z.size)
+        value, gradient[: self.base] = self._shifted(z[: self.base], shift)
+        if not math.isfinite(value):
+            return -np.inf, gradient
         scores = self.scores
         for part, R, own in zip(self.parts, roots, standard, strict=True):
             totals = part.totals(scores)
             flat = z[part.z]
-            value += -0.5 * float(flat @ flat) - 0.5 * flat.size * np.log(2 * np.pi)
+            value += -0.5 * float(flat @ flat) - flat.size * _HALF_LOG_2PI
             gradient[part.z] = (totals @ R - own).ravel()
             log_prior, bends = part.spread.log_prior(z[part.v], R)
             value += log_prior
             gradient[part.v] = part.spread.to_v(R, bends + totals.T @ own)
             gradient[part.v][part.spread.diagonal] += 1.0  # of the Jacobian of the logarithms
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return -np.inf, np.zeros(z.size)
         return value, gradient

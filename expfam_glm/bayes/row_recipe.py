@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.spec.expression import derivative, substitute
 from expfam_glm.spec.family import Family
@@ -53,6 +56,7 @@ class Recipe:
 
     single: the score of a row is f·w·y and f·w with factors, plus the same times one G, whose
     place is `bent`; else the row kernel ends with the score.
+    logs: places where the row kernel gives e^G, of which only the sum of the logarithms is wanted.
     """
 
     def __init__(self, family: Family, link: Link) -> None:
@@ -67,6 +71,13 @@ class Recipe:
         self.count = len(places)
         self.bent = at[min(bent)] if self.single else -1
         outputs = [kernel.parts[place] for place in places]
+        self.of_y = sorted({at[k] for own in kernel.theta for k in own.terms})
+        self.of_one = sorted({at[k] for own in kernel.cumulant for k in own.terms})
+        self.logs = set()
+        for k in set(self.of_one).difference(self.of_y, [self.bent]):
+            if (inner := _of_logarithm(outputs[k])) is not None:
+                outputs[k] = inner
+                self.logs.add(k)
         inputs = [rows.eta, rows.y, *shapes]
         if not self.single:
             score = substitute(rows.score, {rows.r: pt.constant(1.0)})
@@ -75,8 +86,6 @@ class Recipe:
         self.parts: Any = lower(
             [rows.eta, *shapes], [kernel.parts[place] for place in used], rows=(rows.eta,)
         )
-        self.of_y = sorted({at[k] for own in kernel.theta for k in own.terms})
-        self.of_one = sorted({at[k] for own in kernel.cumulant for k in own.terms})
         sums += kernel.slopes if self.single else ()
         factors = [pt.constant(0.0, dtype="float64")]
         self.places: list[tuple[int, int, list[tuple[int, int]]]] = []
@@ -106,6 +115,14 @@ class Recipe:
             level = bends = 0.0, 0.0
         half = len(found) // 2
         return Plan(list(map(Quantity, found[:half], found[half:])), level, bends)
+
+
+def _of_logarithm(v: Variable) -> Variable | None:
+    """1 + z, where v is log(1 + z)."""
+    op = None if v.owner is None else v.owner.op
+    if isinstance(op, Elemwise) and isinstance(op.scalar_op, ps.Log1p):
+        return pt.add(pt.constant(1.0), v.owner.inputs[0])
+    return None
 
 
 def _sum(terms: Terms) -> Any:

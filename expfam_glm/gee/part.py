@@ -19,7 +19,7 @@ from expfam_glm.data.blocks import each
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
 from expfam_glm.kernels.row import row_kernel
-from expfam_glm.kernels.sums import join, triangle
+from expfam_glm.kernels.sums import join, squares, triangle
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 
@@ -145,10 +145,12 @@ class Part:
                 return low, high, np.nan
             mu, slope, variance = kernel(eta, y[part], 1.0)
             with np.errstate(all="ignore"):
-                precision = np.sqrt((1.0 if w is None else w[part]) / variance)
-                np.multiply(slope, precision, out=d[part])
-                np.subtract(y[part], mu, out=r[part])
-                r[part] *= precision
+                root = np.sqrt(variance if w is None else variance / w[part], out=r[part])
+                if slope is variance and w is None:  # as under a canonical link
+                    d[part] = root
+                else:
+                    np.divide(slope, root, out=d[part])
+                np.divide(y[part] - mu, root, out=r[part])
                 eta *= d[part]
                 return low, high, float(eta @ eta)
 
@@ -199,13 +201,17 @@ class Part:
 
     def whitened(self, rows: Rows, root: Root, piece: Piece) -> np.ndarray:
         """[W | e]ᵀ (p + 1, rows) of a piece, in memory that the next piece takes again."""
+        return root.whiten(self._scaled(rows, root, piece), piece)
+
+    def _scaled(self, rows: Rows, root: Root, piece: Piece) -> np.ndarray:
+        """What `root` is to whiten."""
         X = self.sorted[1]
         count = piece.rows.stop - piece.rows.start
         columns = self._workspace((X.shape[0] + 1) * count).reshape(-1, count)
         scale = root.scaled(piece)
         np.multiply(X[:, piece.rows], rows.d[piece.rows] * scale, out=columns[:-1])
         np.multiply(rows.r[piece.rows], scale, out=columns[-1])
-        return root.whiten(columns, piece)
+        return columns
 
     def _workspace(self, count: int) -> np.ndarray:
         """Memory of one thread: fresh pages cost more than arithmetic."""
@@ -223,8 +229,7 @@ class Part:
         X, d = self.sorted[1], self.at(beta).d
 
         def one(piece: Piece) -> np.ndarray:
-            columns = X[:, piece.rows] * d[piece.rows]
-            return columns @ columns.T
+            return squares(X[:, piece.rows] * d[piece.rows])
 
         return sum_of(each(one, self.pieces, X.size))
 
@@ -243,8 +248,7 @@ class Part:
         scores = np.empty((p, self.structure.clusters.count))
 
         def one(piece: Piece) -> np.ndarray:
-            columns = self.whitened(rows, root, piece)
-            gram = columns @ columns.T
+            gram, columns = root.squares(self._scaled(rows, root, piece), piece)
             columns[:-1] *= columns[-1]
             scores[:, piece.clusters] = piece.sums(columns[:-1])
             return gram

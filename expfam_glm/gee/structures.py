@@ -18,7 +18,10 @@ from expfam_glm.gee.clusters import Clusters
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.times import numbers
 from expfam_glm.gee.whole import Counted
+from expfam_glm.kernels.sums import squares
 
+# The part of a sum of squares that may be left by subtraction.
+_DIGITS = 1e-3
 # The matrix shown in the result has at most this many rows.
 SHOWN = 50
 
@@ -42,6 +45,14 @@ class Root(ABC):
     @abstractmethod
     def precision(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
         """R⁻¹ applied to the columns (q, rows) of a piece."""
+
+    def squares(self, columns: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+        """C R⁻¹ Cᵀ of scaled columns C (q, rows), and columns in their place.
+
+        The last of these, times one of the others, adds up over a cluster to a product by R⁻¹.
+        """
+        whitened = self.whiten(columns, piece)
+        return squares(whitened), whitened
 
     def scaled(self, piece: Piece) -> np.ndarray | float:
         """`scale` on the rows of a piece."""
@@ -198,10 +209,21 @@ class CommonRoot(Root):
         self.scale = float(1 / np.sqrt(1 - alpha))
         self.shift = (1 - np.sqrt((1 - alpha) / spread)) / sizes
         self.pull = alpha / spread
+        # a column that is constant in clusters then loses these digits in a difference
+        self.narrow = bool(np.any((1 - alpha) < _DIGITS * spread))
 
     def whiten(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
         columns -= piece.spread(piece.sums(columns) * self.shift[piece.clusters])
         return columns
+
+    def squares(self, columns: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+        if self.narrow:
+            return super().squares(columns, piece)
+        sums = piece.sums(columns)
+        pulled = sums * self.pull[piece.clusters]
+        product = squares(columns) - pulled @ sums.T
+        columns[-1] -= piece.spread(pulled[-1])
+        return product, columns
 
     def precision(self, columns: np.ndarray, piece: Piece) -> np.ndarray:
         total = piece.spread(piece.sums(columns) * self.pull[piece.clusters])

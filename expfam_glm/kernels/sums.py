@@ -7,6 +7,7 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import blas
 
 from expfam_glm.kernels import tally
 from expfam_glm.kernels.coded import Coded, Matrix, dense
@@ -64,6 +65,18 @@ def weighted_gram(X: Matrix, W: np.ndarray) -> np.ndarray:
         each = np.matmul(X[:cut].reshape(shape).transpose(0, 2, 1), scaled[:cut].reshape(shape))
         G = each.sum(axis=0)
         G += X[cut:].T @ scaled[cut:]
+    return 0.5 * (G + G.T)
+
+
+# Up to this many columns a whole product takes less time than one triangle of it.
+_FEW = 16
+
+
+def squares(columns: np.ndarray) -> np.ndarray:
+    """C Cᵀ of columns that lie side by side (q, rows), symmetric to the last bit."""
+    if len(columns) > _FEW:
+        return columns @ columns.T  # NumPy computes one triangle and copies it
+    G = blas.dgemm(1.0, columns.T, columns.T, trans_a=True)
     return 0.5 * (G + G.T)
 
 
