@@ -87,14 +87,14 @@ def posterior_tree(
     for name in (name for name, want in wanted.items() if want):
         f = problem.f if name == "log_likelihood" else None  # of observations, not of rows
         size = 8.0 * flat_beta.shape[0] * (problem.row_count if f is None else problem.n)
-        reason = _why_not(name, size, f)
+        reason = _why_not(size, f, computed=name == "log_likelihood" and not effects)
         if reason:
             warn(f"the group {name} {reason}", SamplingWarning)
             continue
         values = one_by_one(makers[name](), f).reshape(chains, draws, -1)
         where = coords if f is None else coordinates(
             {"chain": range(chains), "draw": range(draws),
-             "obs_id": one_by_one(np.asarray(problem.obs_id), f)}
+             "obs_id": one_by_one(np.asarray(problem.obs_id), f).tolist()}
         )  # fmt: skip
         groups[name] = group({"y": ((*each, "obs_id"), values)}, where)
     groups["observed_data"] = group(by_row(problem.observed_data()), coords)
@@ -104,7 +104,7 @@ def posterior_tree(
     return tree
 
 
-def _why_not(name: str, size: float, f: np.ndarray | None) -> str:
+def _why_not(size: float, f: np.ndarray | None, computed: bool) -> str:
     """Why a group cannot be stored; empty if it can."""
     if not are_counts(f):
         return (
@@ -113,5 +113,5 @@ def _why_not(name: str, size: float, f: np.ndarray | None) -> str:
         )
     if size <= LARGEST_GROUP:
         return ""
-    instead = " (loo() does without it)" if name == "log_likelihood" else ""
+    instead = " (loo() does without it)" if computed else ""
     return f"would take {size / 1e6:.0f} MB and was left out{instead}; take fewer draws to have it."

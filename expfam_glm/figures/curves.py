@@ -92,8 +92,11 @@ def plot_predictions(
     check_backend(backend)
     if kind not in KINDS:
         raise one_of("kind", kind, KINDS)
+    named: Any = trees
+    if isinstance(trees, xr.DataTree):
+        named = {str(trees.attrs.get("estimator", "model")): trees}
     found = predicted_curves(
-        trees, variable, by=by, at=at, kind=kind, newdata=newdata, ci_prob=ci_prob, family=family,
+        named, variable, by=by, at=at, kind=kind, newdata=newdata, ci_prob=ci_prob, family=family,
         link=link, allow_code=allow_code,
     )  # fmt: skip
     levels = [str(level) for level in found["level"].values]

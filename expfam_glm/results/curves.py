@@ -31,7 +31,7 @@ NEUTRAL = {"offset": 0.0, "exposure": 1.0}
 
 
 def predicted_curves(
-    trees: Mapping[str, xr.DataTree] | xr.DataTree,
+    trees: Mapping[str, xr.DataTree],
     variable: str,
     *,
     by: str | None,
@@ -47,7 +47,7 @@ def predicted_curves(
 
     Parameters
     ----------
-    trees : mapping of str to DataTree, or one DataTree
+    trees : mapping of str to DataTree
     variable, by : str
         Variables of the formula; `by` has levels.
     at : mapping, optional
@@ -65,8 +65,6 @@ def predicted_curves(
         `x`, `y`, `group` (obs_id) of the data where predictions are on their scale. Attributes:
         `held` (JSON) what the other variables are held at, `neutral` the roles left out.
     """
-    if isinstance(trees, xr.DataTree) and trees.children:
-        trees = {str(trees.attrs.get("estimator", "model")): trees}
     if isinstance(trees, xr.DataTree) or not isinstance(trees, Mapping) or not trees:
         raise ResultError('give the trees by name, as in {"MLE": mle, "Bayes": bayes}.')
     for name, tree in trees.items():
