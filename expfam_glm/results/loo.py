@@ -96,7 +96,7 @@ def loo(
             "is nothing to cross-validate; use the family with the density that you have in mind."
         )
     f = frequencies_of(tree)
-    if not are_counts(f):
+    if f is not None and not are_counts(f):
         raise ResultError(
             f"loo() leaves out one observation at a time, and freq_weights that are not whole "
             f"numbers ({show_rows(f, f != np.floor(f))}) count none. Precisions go into weights=, "

@@ -425,4 +425,4 @@ def test_columns_of_different_lengths_are_named(x: list[float]) -> None:
     tree = eg.GLM("y ~ x + z", data, family="poisson").fit(draws=10)
     for function in (eg.predict, eg.marginal_effects):
         with pytest.raises(DataError, match="'z' has 3"):
-            function(tree, {"z": [0.0, 1.0, 0.0], "x": x})
+            function(tree, newdata={"z": [0.0, 1.0, 0.0], "x": x})
