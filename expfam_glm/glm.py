@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 from numpy.typing import ArrayLike
 
 from expfam_glm.data.collapse import collapse
-from expfam_glm.data.compress import compress, uncompressed
+from expfam_glm.data.compress import Compressed, compress, uncompressed
 from expfam_glm.data.design import Frame, from_arrays, from_formula
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.source import is_source, open_source
@@ -86,6 +87,7 @@ class GLM:
     family: Family
     link: Link
     problem: Problem
+    _again: Callable[..., Frame] | None = None  # reads the data anew, where rows may be dropped
 
     def __init__(
         self,
@@ -111,8 +113,10 @@ class GLM:
                 allow_code=allow_code,
             )  # fmt: skip
             return
-        frame = from_formula(formula, data, roles, missing, allow_code=allow_code, coded=True)
-        self._set(frame, family, link)
+        read = partial(from_formula, formula, data, roles, missing,
+                       allow_code=allow_code, coded=True)  # fmt: skip
+        self._name(family, link)
+        self._read(read, missing)
 
     @classmethod
     def from_arrays(
@@ -164,12 +168,27 @@ class GLM:
         """
         model = cls.__new__(cls)
         roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
-        model._set(from_arrays(y, X, roles, labels, missing), family, link)
+        model._name(family, link)
+        model._read(partial(from_arrays, y, X, roles, labels, missing), missing)
         return model
 
-    def _set(self, frame: Frame, family: str | Family, link: str | Link | None) -> None:
-        self._name(family, link)
-        self.problem = prepare(frame, self.family, self.link)
+    def _read(self, read: Callable[..., Frame], missing: str) -> None:
+        self.problem = prepare(read(), self.family, self.link)
+        if missing == "drop":
+            self._again = read
+
+    def _complete(self, groups: Any, time: Any) -> Problem:
+        """The problem, where rows are dropped without those that lack a cluster or a time."""
+        from expfam_glm.mle.layout import sources_of
+
+        problem = uncompressed(self.problem)
+        asked = [(source, "groups") for source in sources_of(problem, groups)]
+        asked += [] if time is None else [(time, "time")]
+        if self._again is None or not any(problem.frame.lacks(*one) for one in asked):
+            return self.problem
+        fewer = self._again(complete=[source for source, _ in asked])
+        found = prepare(fewer, self.family, self.link)
+        return compress(found) if isinstance(self.problem, Compressed) else found
 
     def _name(self, family: str | Family, link: str | Link | None) -> None:
         self.family = families.named(family)
@@ -214,7 +233,7 @@ class GLM:
         8
         """
         model = type(self).__new__(type(self))
-        model.family, model.link = self.family, self.link
+        model.family, model.link, model._again = self.family, self.link, self._again
         rows = collapse(self.problem) if isinstance(self.problem, Streamed) else self.problem
         model.problem = compress(rows)
         return model
@@ -350,7 +369,7 @@ class GLM:
         """
         from expfam_glm.mle.fit import fit
 
-        return fit(self.problem, cov=cov, groups=groups, time=time, lags=lags,
+        return fit(self._complete(groups, time), cov=cov, groups=groups, time=time, lags=lags,
                    information=information, dispersion=dispersion, penalty=penalty, start=start,
                    tol=tol,
                    max_iterations=max_iterations, ci_prob=ci_prob, chains=chains,
@@ -466,10 +485,13 @@ class GLM:
         >>> gee["fit"]["se"].values.round(3).tolist()
         [0.339, 0.097, 0.432, 0.009, 0.178]
         """
+        from expfam_glm.gee.arrangement import check_grouping
         from expfam_glm.gee.estimate import gee
 
-        return gee(uncompressed(self.problem), groups, correlation, time=time, cov=cov, df=df,
-                   ddof=ddof, phi=phi, alpha=alpha, start=start, tol=tol,
+        check_grouping(groups, self.problem.frame.table.names)
+        rows = uncompressed(self._complete(groups, time))
+        return gee(rows, groups, correlation, time=time, cov=cov, df=df, ddof=ddof,
+                   phi=phi, alpha=alpha, start=start, tol=tol,
                    max_iterations=max_iterations,
                    ci_prob=ci_prob, chains=chains, draws=draws,
                    random_seed=random_seed)  # fmt: skip
@@ -589,8 +611,8 @@ class GLM:
         xarray.DataTree
             Groups posterior, sample_stats, log_prior, observed_data, constant_data, and on request
             log_likelihood and posterior_predictive. Responses are on the scale of the mean: with
-            trials, proportions. With frequency weights a row's log-likelihood is that of all the
-            observations it stands for.
+            trials, proportions. With frequency weights log_likelihood holds each row as often as it
+            counts, under the same obs_id, so that a single observation is left out by LOO.
 
         Raises
         ------

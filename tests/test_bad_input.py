@@ -898,3 +898,32 @@ def test_no_columns_and_new_whole_numbers_are_told() -> None:
         eg.predict(tree, {})
     with pytest.raises(DataError, match=r"levels \(0, 1, 2\): row 0: 3\.$"):
         eg.predict(tree, {"k": [3, 1]})
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("y ~ I(x^2)", r"Powers are written \*\*"),
+        ("y ~ C(g, Treatment('Q'))", "names a level that is not there; the levels are b, c"),
+        ("g ~ x", r"such as I\(g == 'c'\)"),
+    ],
+)
+def test_mistakes_in_formulas_are_told_how_to_mend(formula: str, message: str) -> None:
+    data = {"y": [1, 2, 3, 4], "x": [0.5, 1.0, 2.0, 4.0], "g": ["b", "c", "b", "c"]}
+    with pytest.raises((FormulaError, DataError), match=message):
+        eg.GLM(formula, data, family="poisson")
+
+
+def test_words_that_are_no_names_lead_to_those_that_are() -> None:
+    with pytest.raises(ArgumentError, match='"beetles": Flour beetles'):
+        eg.load_data()
+    model = eg.GLM("y ~ 1", {"y": [1, 2, 3]}, family="poisson")
+    with pytest.raises(ArgumentError, match="cov='CR1S', groups="):
+        model.fit(cov="cluster")
+
+
+def test_whole_levels_are_shown_as_whole_numbers() -> None:
+    data = {"y": [1, 2, 3, 4], "p": np.array([1, 2, 1, 2])}
+    tree = eg.GLM("y ~ C(p)", data, family="poisson").fit(draws=10)
+    with pytest.raises(DataError, match=r"row 1: 5\."):
+        eg.predict(tree, {"p": np.array([1.0, 5.0])})

@@ -12,6 +12,7 @@ from expfam_glm.bayes.pointwise import predictive
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.bayes.roads import Chains
 from expfam_glm.data.response import Problem
+from expfam_glm.data.rows import are_counts, one_by_one
 from expfam_glm.errors import SamplingWarning, warn
 from expfam_glm.tree import Variables, by_row, coordinates, group
 
@@ -70,7 +71,6 @@ def posterior_tree(
     flat_beta = found.beta.reshape(-1, p)
     flat_phi = float(problem.family.phi or 1.0) if found.phi is None else found.phi.ravel()
     flat_shapes = {name: values.ravel() for name, values in found.shapes.items()}
-    size = 8.0 * flat_beta.shape[0] * problem.row_count
     makers = {
         "log_likelihood": lambda: log_likelihood_of(
             problem, flat_beta, flat_phi, effects=effects, **flat_shapes
@@ -85,17 +85,33 @@ def posterior_tree(
         ),
     }
     for name in (name for name, want in wanted.items() if want):
-        if size > LARGEST_GROUP:
-            warn(
-                f"the group {name} would take {size / 1e6:.0f} MB and was left out; take fewer "
-                "draws to have it.",
-                SamplingWarning,
-            )
+        f = problem.f if name == "log_likelihood" else None  # of observations, not of rows
+        size = 8.0 * flat_beta.shape[0] * (problem.row_count if f is None else problem.n)
+        reason = _why_not(size, f, computed=name == "log_likelihood" and not effects)
+        if reason:
+            warn(f"the group {name} {reason}", SamplingWarning)
             continue
-        values = makers[name]().reshape(chains, draws, -1)
-        groups[name] = group({"y": ((*each, "obs_id"), values)}, coords)
+        values = one_by_one(makers[name](), f).reshape(chains, draws, -1)
+        where = coords if f is None else coordinates(
+            {"chain": range(chains), "draw": range(draws),
+             "obs_id": one_by_one(np.asarray(problem.obs_id), f).tolist()}
+        )  # fmt: skip
+        groups[name] = group({"y": ((*each, "obs_id"), values)}, where)
     groups["observed_data"] = group(by_row(problem.observed_data()), coords)
     groups["constant_data"] = group(constant, coords)
     tree = xr.DataTree(xr.Dataset(attrs=attrs))
     tree.children = {name: xr.DataTree(dataset) for name, dataset in groups.items()}
     return tree
+
+
+def _why_not(size: float, f: np.ndarray | None, computed: bool) -> str:
+    """Why a group cannot be stored; empty if it can."""
+    if not are_counts(f):
+        return (
+            "was left out: the freq_weights are not whole numbers, so there are no single "
+            "observations with a log-likelihood each; say log_likelihood=False."
+        )
+    if size <= LARGEST_GROUP:
+        return ""
+    instead = " (loo() does without it)" if computed else ""
+    return f"would take {size / 1e6:.0f} MB and was left out{instead}; take fewer draws to have it."

@@ -22,7 +22,7 @@ def log_likelihood(
     effects: Mapping[str, np.ndarray] | None = None,
     **shapes: np.ndarray,
 ) -> np.ndarray:
-    """f·log f(y) of every draw and row.
+    """log f(y) of every draw and row.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def log_likelihood(
     Returns
     -------
     ndarray, shape (S, n)
-        With frequency weights, the log-density of all the observations that a row stands for.
+        With frequency weights, of one of the observations that a row stands for.
     """
     family, link = problem.family, problem.link
     known = np.ndim(phi) == 0 and not shapes
@@ -57,7 +57,7 @@ def log_likelihood(
         y = np.broadcast_to(problem.y, eta.shape).ravel()
         values = kernel(eta.ravel(), y, r, *_spread(shapes, rows, eta).values())[0]
         result[rows] = sign * np.broadcast_to(values, y.shape).reshape(eta.shape) + base
-    return result if problem.f is None else result * problem.f
+    return result
 
 
 def predictive(

@@ -101,6 +101,12 @@ class Frame:
         values = found.array()
         return values if self.kept is None else values[self.kept]
 
+    def lacks(self, source: Any, role: str) -> bool:
+        """Whether a further column misses values on the rows of the design."""
+        found = fetch(source, role, self.table)
+        check_lengths([found], len(self.y) + self.n_dropped)
+        return found.only(self.kept).missing is not None
+
 
 def from_formula(
     formula: str,
@@ -111,6 +117,7 @@ def from_formula(
     allow_code: bool = True,
     state: Mapping[str, Any] | None = None,
     coded: bool = False,
+    complete: Sequence[Any] = (),
 ) -> Frame:
     """Build the design that a formula describes on a data frame.
 
@@ -133,6 +140,8 @@ def from_formula(
         The design of other rows, whose levels and statistics are used for these.
     coded : bool
         Whether X may keep factors as levels where that saves much.
+    complete : sequence of str or array (n,)
+        Further columns, without whose values a row cannot be used: clusters and times.
 
     Returns
     -------
@@ -164,6 +173,7 @@ def from_formula(
         raise FormulaError(f"a formula is text such as 'y ~ x', not {type(formula).__name__}.")
     table = open_table(data)
     given = given_roles(roles)
+    besides = [fetch(source, "groups or time", table) for source in complete]
     named = {source for source in given.values() if isinstance(source, str)}
     available = [n for n in table.names if n not in named]
     fixed, bars = split_bars(formula)
@@ -185,8 +195,9 @@ def from_formula(
     if not needed:
         raise FormulaError(f"{formula!r} names no column of the data.")
     rows = len(needed[0].values)
-    check_lengths([*needed, *extra.values(), *grouping], rows)
-    kept = usable_rows([*needed, *extra.values(), *grouping], rows, missing)
+    every = [*needed, *extra.values(), *grouping, *besides]
+    check_lengths(every, rows)
+    kept = usable_rows(every, rows, missing)
     codes = iter(take(grouping, kept))
     needed, extra = take(needed, kept), dict(zip(extra, take(extra.values(), kept), strict=True))
     n = len(needed[0].values)
@@ -194,7 +205,8 @@ def from_formula(
     columns = {role: column.number() for role, column in extra.items()}
     for column, part in ((c, p) for c in needed for p in parsed.response):
         if part.code == column.name and not part.python:
-            column.number(f"Code it as numbers, such as I({column.name} == 'yes') for 0 and 1.")
+            some = str(max(column.array(), key=str)) if column.kind != "date" else "yes"
+            column.number(f"Code it as numbers, such as I({column.name} == {some!r}) for 0 and 1.")
     variables = variables_of(needed)
 
     def evaluate(part: Any, state: dict[str, Any]) -> np.ndarray:
@@ -249,6 +261,7 @@ def from_arrays(
     roles: Mapping[str, Any],
     labels: Sequence[str] | None = None,
     missing: str = "raise",
+    complete: Sequence[Any] = (),
 ) -> Frame:
     """Take a design from arrays as they are; no intercept is added.
 
@@ -266,6 +279,8 @@ def from_arrays(
         Coefficient labels; default the columns of a data frame, else x0, x1, ...
     missing : {"raise", "drop"}
         What to do with rows that have a null or NaN; infinite values are always refused.
+    complete : sequence of str or array (n,)
+        As for `from_formula`.
 
     Returns
     -------
@@ -293,8 +308,10 @@ def from_arrays(
     extra = {role: fetch(source, role, table) for role, source in given.items()}
     names = check_labels(labels, found, matrix.shape[1])
     rows = len(matrix)
-    check_lengths([response, *extra.values()], rows)
-    kept = usable_rows([response, *bad_columns(matrix, names), *extra.values()], rows, missing)
+    besides = [fetch(source, "groups or time", table) for source in complete]
+    check_lengths([response, *extra.values(), *besides], rows)
+    every = [response, *bad_columns(matrix, names), *extra.values(), *besides]
+    kept = usable_rows(every, rows, missing)
     response, *others = take([response, *extra.values()], kept)
     if kept is not None:
         matrix = matrix[kept]

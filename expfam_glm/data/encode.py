@@ -122,6 +122,8 @@ def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
     """The reason why an expression or formula cannot be evaluated, in one line."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     hint = f" {REFERENCE}" if "C() got" in reason else ""
+    if "bitwise_xor" in reason:
+        hint = " Powers are written **, as in I(x ** 2)."
     return FormulaError(f"cannot evaluate {written!r}: {reason}.{hint}")
 
 
@@ -178,6 +180,14 @@ class _Materializer(PandasMaterializer):
             with warnings.catch_warnings():
                 warnings.simplefilter("error", DataMismatchWarning)
                 encoded = encode()
+        except ValueError as error:
+            if "not among the provided levels" not in str(error):
+                raise
+            levels = pd.unique(pd.Series(factor.values.__wrapped__).dropna())
+            raise FormulaError(
+                f"{self.written[factor.expr]!r} names a level that is not there; the levels are "
+                f"{', '.join(map(level_text, levels[:10]))}{', …' if len(levels) > 10 else ''}."
+            ) from error
         except DataMismatchWarning:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

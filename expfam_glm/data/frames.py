@@ -332,14 +332,27 @@ def _read_categories(series: Any, name: str) -> Column:
     native = series.to_native()
     if series.implementation.is_pandas() and not hasattr(native, "cat"):
         return read(series.to_arrow(), name)
+    indexed = _dictionary(native) if series.implementation.is_pyarrow() else None
     if series.implementation.is_pandas():
         found, codes = list(native.cat.categories), native.cat.codes.to_numpy()
+    elif indexed is not None:
+        found, codes = indexed
     else:
         found = series.cat.get_categories().to_list()
         place = {level: code for code, level in enumerate(found)}
         codes = np.array([place.get(level, -1) for level in series.to_list()], dtype=np.intp)
     levels = tuple(v if isinstance(v, str | bool | Real) else str(v) for v in found)
     return Column(name, "factor", codes, _mask(codes == -1), levels=levels)
+
+
+def _dictionary(chunks: Any) -> tuple[list[Any], np.ndarray] | None:
+    """Levels and codes of Arrow's chunks without an object a row; None of odd dictionaries."""
+    parts = chunks.unify_dictionaries().chunks
+    found = parts[0].dictionary.to_pylist() if parts else []
+    if not found or None in found or len(set(found)) < len(found):
+        return None
+    codes = [part.indices.cast("int64").fill_null(-1).to_numpy() for part in parts]
+    return found, np.concatenate(codes).astype(np.intp, copy=False)
 
 
 def _number(values: np.ndarray, name: str) -> Column:

@@ -6,7 +6,7 @@ import json
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from expfam_glm.errors import one_of
+from expfam_glm.errors import ArgumentError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _FOLDER = resources.files("expfam_glm") / "data" / "datasets"
 
 
-def load_data(name: str) -> pd.DataFrame:
+def load_data(name: str | None = None) -> pd.DataFrame:
     """One of the real datasets shipped with the package, from a published table.
 
     Parameters
@@ -44,7 +44,7 @@ def load_data(name: str) -> pd.DataFrame:
     Raises
     ------
     ArgumentError
-        If no dataset has this name.
+        If no dataset has this name; without a name, with the names of all.
 
     Examples
     --------
@@ -61,6 +61,9 @@ def load_data(name: str) -> pd.DataFrame:
     'joint temperature at launch (degrees Fahrenheit)'
     """
     sources = json.loads((_FOLDER / "sources.json").read_text(encoding="utf-8"))
+    if name is None:
+        listed = "\n".join(f'  "{key}": {sources[key]["title"]}' for key in sorted(sources))
+        raise ArgumentError(f"load_data needs the name of a dataset, one of\n{listed}")
     if name not in sources:
         raise one_of("name", name, sorted(sources))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from expfam_glm.data.arrays import bad_columns, frame_matrix, is_frame, plain_matrix
 from expfam_glm.data.frames import KINDS, Column, Table, open_table
-from expfam_glm.data.rows import check_lengths, usable_rows
+from expfam_glm.data.rows import check_lengths, refuse_ragged, usable_rows
 from expfam_glm.errors import DataError, FormulaError, show_rows
 
 FILL = "Fill them in, or leave these rows out"
@@ -144,6 +144,7 @@ def _columns(
     n = len(columns[0].values) if columns else table.length
     if n is None:
         raise DataError("the new data have no rows.")
+    refuse_ragged(columns)
     check_lengths(columns, n)
     usable_rows(columns, n, advice=FILL)
     return [_as_kind(column, kinds.get(column.name, column.kind)) for column in columns], n

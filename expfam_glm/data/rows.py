@@ -74,6 +74,16 @@ def check_lengths(columns: Iterable[Column], n: int) -> None:
         raise DataError("the data have no rows.")
 
 
+def refuse_ragged(columns: Iterable[Column]) -> None:
+    """Refuse columns of different lengths; of none is it known that it is the right one."""
+    lengths = {column.name: len(column.values) for column in columns}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name!r} has {count}" for name, count in lengths.items())
+        raise DataError(
+            f"the columns are of different lengths: {listed} values. Give one value for each row."
+        )
+
+
 def usable_rows(
     columns: Iterable[Column], n: int, missing: str = "raise", advice: str = FILL_OR_DROP
 ) -> np.ndarray | None:
@@ -103,6 +113,16 @@ def _rows(bad: np.ndarray, most: int = 5) -> str:
     where = np.flatnonzero(bad)
     more = f", and {where.size - most} more" if where.size > most else ""
     return f"row {', '.join(map(str, where[:most]))}{more}"
+
+
+def are_counts(f: np.ndarray | None) -> bool:
+    """Whether frequencies are whole numbers, so that observations can be told one by one."""
+    return f is None or bool(np.array_equal(f, np.floor(f)))
+
+
+def one_by_one(values: np.ndarray, f: np.ndarray | None) -> np.ndarray:
+    """Values of rows (last axis) once for each of the observations that the rows stand for."""
+    return values if f is None else np.repeat(values, np.asarray(f, dtype=np.intp), axis=-1)
 
 
 def take(columns: Iterable[Column], kept: np.ndarray | None) -> list[Column]:

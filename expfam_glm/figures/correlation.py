@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WRITTEN = 10  # times up to which every correlation is written into its cell
 KEY = 41  # shades of the key
-KEY_WIDTH = 0.6  # of a cell
+KEY_TEXT = 0.32  # inches
 
 
 def plot_working_correlation(
@@ -79,11 +79,11 @@ def plot_working_correlation(
     )
     panel, draw = figure.panel("correlation"), figure.draw
     _cells(figure, panel, R.values)
-    _key(figure, panel, k)
+    end = _key(figure, panel, k)
     shown = range(0, k, -(-k // 12))
     draw.xticks([i + 0.5 for i in shown], [labels[i] for i in shown], panel)
     draw.yticks([k - i - 0.5 for i in shown], [labels[i] for i in shown], panel)
-    draw.xlim((0, k * (1 + 0.22) + KEY_WIDTH), panel)
+    draw.xlim((0, end + KEY_TEXT * k / side), panel)
     draw.ylim((0, k), panel)
     what = str(R.dims[0]) if "time" in str(R.dims[0]) else "row of the cluster"
     draw.xlabel(what, panel)
@@ -120,8 +120,8 @@ def _cells(figure: Canvas, panel: Any, R: np.ndarray) -> None:
                 figure.draw.text(j + 0.5, top - 0.5, f"{r:.2f}", panel, size=9, color=color)
 
 
-def _key(figure: Canvas, panel: Any, k: int) -> None:
-    """A column of shades from −1 to 1 beside the matrix."""
+def _key(figure: Canvas, panel: Any, k: int) -> float:
+    """A column of shades from −1 to 1 beside the matrix; where its numbers begin."""
     left, width = 1.06 * k, max(0.05 * k, 0.15)
     edges = np.linspace(-1, 1, KEY + 1)
     for low, high in pairwise(edges):
@@ -133,3 +133,4 @@ def _key(figure: Canvas, panel: Any, k: int) -> None:
     for r in (-1, 0, 1):
         figure.draw.text(left + 1.3 * width, k * (0.5 + 0.45 * r), f"{r:d}", panel, size=9,
                          color="black", horizontal_align="left")  # fmt: skip
+    return left + 1.3 * width

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ ASIDE = 0.08  # between models at one level
 
 
 def plot_predictions(
-    trees: Mapping[str, xr.DataTree],
+    trees: Mapping[str, xr.DataTree] | xr.DataTree,
     variable: str,
     *,
     by: str | None = None,
@@ -44,7 +45,7 @@ def plot_predictions(
 
     Parameters
     ----------
-    trees : mapping of str to DataTree
+    trees : mapping of str to DataTree, or one DataTree
         What `fit`, `gee` or `sample` returned for models of one response, by name.
     variable : str
         A variable of the formula; curves over numbers, points over the levels of a factor.
@@ -91,8 +92,11 @@ def plot_predictions(
     check_backend(backend)
     if kind not in KINDS:
         raise one_of("kind", kind, KINDS)
+    named: Any = trees
+    if isinstance(trees, xr.DataTree):
+        named = {str(trees.attrs.get("estimator", "model")): trees}
     found = predicted_curves(
-        trees, variable, by=by, at=at, kind=kind, newdata=newdata, ci_prob=ci_prob, family=family,
+        named, variable, by=by, at=at, kind=kind, newdata=newdata, ci_prob=ci_prob, family=family,
         link=link, allow_code=allow_code,
     )  # fmt: skip
     levels = [str(level) for level in found["level"].values]
@@ -107,7 +111,7 @@ def plot_predictions(
         for i, model in enumerate(models):
             (_curve if numeric else _ranges)(figure, panel, one.sel(model=model), model, i)
         if not numeric:
-            ticks = [str(place) for place in found["at"].values]
+            ticks = [f"{v:g}" if isinstance(v, Real) else str(v) for v in found["at"].values]
             figure.draw.xticks(np.arange(len(ticks)), ticks, panel)
         figure.draw.title("" if by is None else name, panel)
         figure.draw.xlabel(variable, panel)
@@ -120,7 +124,8 @@ def plot_predictions(
 
 def _label(found: xr.Dataset, kind: str) -> str:
     """What is predicted."""
-    what = f"mean of {found.attrs['response']}" if kind == "mean" else "linear predictor"
+    share = " / trials" if found.attrs["of_trials"] else ""
+    what = f"mean of {found.attrs['response']}{share}" if kind == "mean" else "linear predictor"
     neutral = found.attrs["neutral"]
     return what + (f" ({neutral} left out)" if neutral else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -91,6 +92,17 @@ class Arrangement:
         if self.of is None:
             return code(self.time).codes[clusters.order]
         return self.of.numbered(self.time).codes[clusters.order]
+
+
+def check_grouping(groups: Any, names: Sequence[str]) -> None:
+    """Refuse several grouping variables."""
+    if isinstance(groups, list | tuple) and len(groups) > 1 and set(map(str, groups)) <= {*names}:
+        raise ArgumentError(
+            f"gee takes one grouping, not groups={list(groups)!r}: name the one whose clusters are "
+            f"independent. Groups inside of it are for the correlation: with groups={groups[0]!r}, "
+            f"correlation=expfam_glm.correlations.Nested({groups[1]!r}). Several ways of "
+            "clustering that cross are for fit(cov='CR1S', groups=[…])."
+        )
 
 
 def refuse_dropped(count: int, working: Correlation) -> NoReturn:

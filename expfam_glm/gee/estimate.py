@@ -27,7 +27,7 @@ from expfam_glm.mle.dispersion import invert_dispersion
 from expfam_glm.mle.few_clusters import few_clusters
 from expfam_glm.mle.fitness import deviance as row_deviance
 from expfam_glm.mle.rank import expand
-from expfam_glm.mle.remarks import vanishing
+from expfam_glm.mle.remarks import dropped_rows, vanishing
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 
@@ -95,7 +95,7 @@ def gee(
     if isinstance(problem, Streamed):
         problem.held.clear()
     kept = [label for label, gone in zip(problem.labels, fit.aliased, strict=True) if not gone]
-    notes = [*fit.notes, *_remarks(equations, state, found, chosen, kept)]
+    notes = [*dropped_rows(problem), *fit.notes, *_remarks(equations, state, found, chosen, kept)]
     constant = problem.constant_data() | rows.constant_data()
     named = {"groups": groups, "time": time}
     attrs: dict[str, str | float | int] = {

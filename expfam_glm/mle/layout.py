@@ -32,6 +32,11 @@ def checked_types(cov: str | Sequence[str] | None, *, sampled: bool) -> tuple[st
         raise ArgumentError("cov=[] asks for no covariance; name one, or leave cov= out.")
     for name in types:
         if name not in TYPES:
+            if str(name).lower().startswith("cluster"):
+                raise ArgumentError(
+                    f"cov={name!r} is not known; errors clustered by a column are "
+                    "cov='CR1S', groups='…' (for few clusters cov='CR2')."
+                )
             raise one_of("cov", name, TYPES)
     if len(set(types)) < len(types):
         raise ArgumentError(f"cov={list(types)!r} names a covariance twice.")
@@ -92,7 +97,7 @@ def layout(
             raise ArgumentError(f"{name}= is given, but only cov='HAC' uses it.")
     if isinstance(problem, Streamed):
         return _streamed_layout(problem, types, groups)
-    sources = _sources(problem, groups)
+    sources = sources_of(problem, groups)
     if len(sources) > 1:
         for name in types:
             if name in ("CR2", "CR3", "HAC"):
@@ -163,7 +168,7 @@ def fitted_rows(problem: Problem, arranged: Layout) -> tuple[Problem, Layout]:
     return found, replace(arranged, groups=groups, columns=columns)
 
 
-def _sources(problem: Problem, groups: Any) -> list[Any]:
+def sources_of(problem: Problem, groups: Any) -> list[Any]:
     """One source of labels for each grouping variable."""
     if groups is None:
         return []

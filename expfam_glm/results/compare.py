@@ -12,10 +12,11 @@ import xarray as xr
 from expfam_glm.errors import ResultError, one_of
 from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.comparison_table import comparison_sheet
-from expfam_glm.results.criteria import as_variables, criteria_of
+from expfam_glm.results.criteria import as_variables, criteria_of, of_one_count
 from expfam_glm.results.door import check_readable
 from expfam_glm.results.fitted import group_effects
 from expfam_glm.results.marginals import Marginals, marginals, overlap
+from expfam_glm.results.notes import in_brief, notes_of
 from expfam_glm.results.probability import interval_prob
 from expfam_glm.results.profiled import profiled
 from expfam_glm.spec.family import Family
@@ -122,9 +123,12 @@ def compare(
         pull, spread_ratio = (estimate - estimate[first]) / se[first], se / se[first]
     curves = aligned(_curves)
     by_coef, by_bound = ("model", "coef"), ("model", "coef", "ci_bound")
-    criteria = {name: criteria_of(tree) for name, tree in plain.items()}
+    criteria = of_one_count({name: criteria_of(tree) for name, tree in plain.items()})
     values, words = as_variables(criteria)
-    said = {name: list(one.notes) + _conditional(plain, name) for name, one in criteria.items()}
+    said = {
+        name: [*_of_tree(plain, name), *one.notes, *_conditional(plain, name)]
+        for name, one in criteria.items()
+    }
     notes = {name: own for name, own in said.items() if own}
     return xr.Dataset(
         {
@@ -192,6 +196,12 @@ def _models(
             )
             plain[label] = tree
     return models, plain
+
+
+def _of_tree(trees: Mapping[str, xr.DataTree], name: str) -> list[str]:
+    """What a tree says of itself, in brief, at the first of its models."""
+    first = next(key for key, tree in trees.items() if tree is trees[name])
+    return [in_brief(note) for note in notes_of(trees[name])] if name == first else []
 
 
 def _conditional(trees: Mapping[str, xr.DataTree], name: str) -> list[str]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
+from expfam_glm.data.rows import are_counts
+from expfam_glm.results.fitted import frequencies_of
+
 # Each criterion as it is printed, in the order of the table.
 CRITERIA = {"aic": "AIC", "bic": "BIC", "qic": "QIC", "elpd": "elpd"}
+# Those that mean another thing where other observations are told apart.
+OF_OBSERVATIONS = ("aic", "bic", "elpd")
 # Draws from which importance weights are smoothed.
 FEWEST = 5
 
@@ -22,6 +27,7 @@ class Criteria:
     values: dict[str, float]
     words: dict[str, str]
     notes: tuple[str, ...] = ()
+    counted: float = np.nan  # observations
 
 
 def criteria_of(tree: xr.DataTree) -> Criteria:
@@ -44,7 +50,9 @@ def criteria_of(tree: xr.DataTree) -> Criteria:
     values = {name: value for name, value in values.items() if np.isfinite(value)}
     without = "no likelihood" if estimator == "GEE" else _why_no_likelihood(tree)
     words = {"aic": without, "bic": without, "qic": "no GEE", "elpd": "no posterior"}
-    return Criteria(values, {name: word for name, word in words.items() if name not in values})
+    words = {name: word for name, word in words.items() if name not in values}
+    counted = float(stats["n_observations"]) if "n_observations" in stats else np.nan
+    return Criteria(values, words, counted=counted)
 
 
 def _why_no_likelihood(tree: xr.DataTree) -> str:
@@ -62,6 +70,8 @@ def _of_draws(tree: xr.DataTree) -> Criteria:
         reason = "recalibrated"
     elif "held_phi" in tree.attrs:
         reason = "quasi-posterior"
+    elif not are_counts(frequencies_of(tree)):
+        reason = "frequencies not whole"
     elif "log_likelihood" not in tree.children:
         reason = "log_likelihood not stored"
     elif tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"] < FEWEST:
@@ -84,7 +94,33 @@ def _of_draws(tree: xr.DataTree) -> Criteria:
         )
     elif caught:
         notes = tuple(str(one.message) for one in caught)
-    return Criteria({"elpd": float(found.elpd), "elpd_se": float(found.se)}, words, notes)
+    return Criteria({"elpd": float(found.elpd), "elpd_se": float(found.se)}, words, notes,
+                    float(found.n_data_points))  # fmt: skip
+
+
+def of_one_count(found: dict[str, Criteria]) -> dict[str, Criteria]:
+    """Likelihoods of other observations than those of the first model that has one withdrawn.
+
+    Trials one by one and the same ones in rows of several have other likelihoods.
+    """
+    counts = {name: one.counted for name, one in found.items() if np.isfinite(one.counted)}
+    checked = dict(found)
+    for name, counted in counts.items():
+        first, expected = next(iter(counts.items()))
+        if counted == expected:
+            continue
+        gone = {key: f"n = {counted:g}" for key in OF_OBSERVATIONS if key in found[name].values}
+        note = (
+            f"its likelihood is of {counted:g} observations, that of {first!r} of {expected:g}: "
+            f"{', '.join(CRITERIA[key] for key in gone)} cannot be compared."
+        )
+        checked[name] = replace(
+            found[name],
+            values={k: v for k, v in found[name].values.items() if k.split("_")[0] not in gone},
+            words=found[name].words | gone,
+            notes=(*found[name].notes, *((note,) if gone else ())),
+        )
+    return checked
 
 
 def as_variables(found: dict[str, Criteria]) -> tuple[dict[str, tuple[str, list[float]]], str]:

@@ -118,6 +118,7 @@ def predicted_curves(
             "neutral": ", ".join(given),
             "ci_prob": prob,
             "response": str(first.attrs.get("response", "")) or "response",
+            "of_trials": int("trials" in roles_of(first)),
         },
     )
     if kind == "mean" and not given and newdata is None:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from expfam_glm.data.frames import all_finite
-from expfam_glm.data.rows import ROLES
+from expfam_glm.data.rows import ROLES, one_by_one
 from expfam_glm.data.stored import DIMENSIONS, is_stored
 from expfam_glm.errors import ResultError, show_rows
 
@@ -275,13 +275,15 @@ def _check_rows(tree: xr.DataTree, labels: list[str], rows: bool) -> None:
                 f"the tree holds {count} rows, but {name} {then:g}: rows were cut out of it. Pass "
                 "the whole tree, and choose rows from the result."
             )
-    own = data.coords["obs_id"].values if "obs_id" in data.coords else np.arange(count)
+    rows_there = data.coords["obs_id"].values if "obs_id" in data.coords else np.arange(count)
     for name in ("observed_data", "log_likelihood", "posterior_predictive"):
         if name not in tree.children or "obs_id" not in tree[name].dims:
             continue
-        group = tree[name]
-        other = group.coords["obs_id"].values if "obs_id" in group.coords else np.arange(count)
-        if group.sizes["obs_id"] != count or not np.array_equal(own, other):
+        group, own = tree[name], rows_there
+        if name == "log_likelihood" and "freq_weights" in data.data_vars:
+            own = one_by_one(own, np.asarray(data["freq_weights"]))
+        other = group.coords["obs_id"].values if "obs_id" in group.coords else np.arange(own.size)
+        if group.sizes["obs_id"] != own.size or not np.array_equal(own, other):
             raise ResultError(
                 f"the rows of the groups 'constant_data' and {name!r} are not the same; {_AGAIN}."
             )

@@ -26,7 +26,9 @@ def estimates_sheet(table: xr.Dataset) -> Sheet:
     estimate, se, ends = (table[name].values for name in ("estimate", "se", "interval"))
     dims = [str(dim) for dim in table["estimate"].dims]
     ci_prob = table.attrs.get("ci_prob")
+    new = table.attrs.get("interval") == "new"
     interval = "interval" if ci_prob is None else f"{percent(ci_prob)}% interval"
+    interval += ", new" if new else ""
     lines: list[tuple[str, ...]] = [(*dims, "estimate", "se", interval)]
     cells = list(product(*(range(size) for size in estimate.shape)))
     for cell in cells[:MOST]:
@@ -48,6 +50,7 @@ def estimates_sheet(table: xr.Dataset) -> Sheet:
         if name in table.attrs
     ]
     below = ["; ".join(about)] if about else []
+    below += ["interval: a new response of the row; se: of the estimated mean"] if new else []
     if table["estimate"].attrs.get("long_name"):
         below.insert(0, f"estimate: {table['estimate'].attrs['long_name']}")
     if len(cells) > MOST:

@@ -350,6 +350,12 @@ def roles_of(tree: xr.DataTree) -> dict[str, str | None]:
     return roles
 
 
+def frequencies_of(tree: xr.DataTree) -> np.ndarray | None:
+    """How many observations each row of the fit stands for; None where it is one."""
+    data = tree["constant_data"].data_vars if "constant_data" in tree.children else {}
+    return np.asarray(data["freq_weights"], float) if "freq_weights" in data else None
+
+
 def response_of(tree: xr.DataTree) -> np.ndarray:
     """The response on the scale of the mean."""
     if "observed_data" not in tree.children or "y" not in tree["observed_data"].data_vars:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from expfam_glm.data.arrays import is_frame
 from expfam_glm.data.frames import close_to, open_table
+from expfam_glm.data.rows import refuse_ragged
 from expfam_glm.errors import ArgumentError, DataError
 from expfam_glm.results.door import need_rows
 from expfam_glm.results.fitted import Coefficients, Rows, roles_of, stored_design
@@ -189,7 +190,9 @@ def grid_of(
             raise ArgumentError("newdata must be a data frame with the variables of the formula.")
         newdata = dict(zip(design["labels"], matrix.T, strict=True))
     table = open_table(newdata)
-    columns = {name: table.column(name).array() for name in table.names}
+    read = [table.column(name) for name in table.names]
+    refuse_ragged(read)
+    columns = {column.name: column.array() for column in read}
     if not columns:
         raise DataError("newdata has no columns.")
     return Grid(tree, link, found, columns, given, allow_code)

@@ -11,11 +11,13 @@ from scipy.special import logsumexp
 
 from expfam_glm.bayes.pointwise import log_likelihood
 from expfam_glm.data.compress import distinct
-from expfam_glm.errors import ResultError
+from expfam_glm.data.rows import are_counts, one_by_one
+from expfam_glm.errors import ResultError, show_rows
 from expfam_glm.results.fitted import (
     check_tree,
     coefficients_of,
     family_of,
+    frequencies_of,
     link_of,
     need_family,
     problem_of,
@@ -48,19 +50,21 @@ def loo(
     Returns
     -------
     arviz_stats.ELPDData
-        As from `az.loo`, with the pointwise values. Rows with frequency weights count as one.
+        As from `az.loo`, with the pointwise values. A row of frequency f is f observations.
 
     Raises
     ------
     ResultError
         For trees without draws of a posterior; for quasi families, which have no density; for a
-        recalibrated posterior, whose draws are not those of the likelihood.
+        recalibrated posterior, whose draws are not those of the likelihood; for frequencies that
+        are not whole numbers, of which no single observation can be left out.
 
     Notes
     -----
     elpd = Σ log Σ_s w_is p(y_i | θ_s), w_is the smoothed weights 1/p(y_i | θ_s). Where the group
     log_likelihood was left out it is computed in blocks of the distinct rows (x, y, weights), and
-    never held as a whole.
+    never held as a whole. The sum is over observations: each of those that a row with a frequency
+    stands for is left out by itself, so that the result is that of the rows one by one.
 
     References
     ----------
@@ -91,6 +95,13 @@ def loo(
             f"the quasi family {tree.attrs['family']!r} has no density of the response, so there "
             "is nothing to cross-validate; use the family with the density that you have in mind."
         )
+    f = frequencies_of(tree)
+    if f is not None and not are_counts(f):
+        raise ResultError(
+            f"loo() leaves out one observation at a time, and freq_weights that are not whole "
+            f"numbers ({show_rows(f, f != np.floor(f))}) count none. Precisions go into weights=, "
+            "and are left out with their row."
+        )
     if "log_likelihood" in tree.children:
         return azs.loo(tree, pointwise=True)
     refuse_group_effects(tree, "loo without stored log_likelihood")
@@ -111,7 +122,7 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
     phi = posterior["phi"].values.ravel() if "phi" in posterior else known
     shapes = {name: posterior[name].values.ravel() for name in declared.shape}
     # rows alike in all that a log-likelihood knows are computed once
-    keys = [rows.X, y, *(v for v in (rows.offset, rows.w, rows.f) if v is not None)]
+    keys = [rows.X, y, *(v for v in (rows.offset, rows.w) if v is not None)]
     alike = distinct(keys)
     size, parts, fitted = max(1, _ENTRIES // (chains * draws)), [], []
     for start in range(0, alike.first.size, size):
@@ -128,15 +139,16 @@ def _in_blocks(tree: xr.DataTree, family: str | Family | None, link: str | Link 
         }
         parts.append(azs.loo(block, pointwise=True))
     whole = parts[0]
+    codes, obs_id = (one_by_one(values, rows.f) for values in (alike.codes, obs_id))
 
     def every(name: str) -> xr.DataArray:
         together = xr.concat([getattr(part, name) for part in parts], "obs_id")
-        return together[alike.codes].assign_coords(obs_id=obs_id)
+        return together[codes].assign_coords(obs_id=obs_id)
 
     elpd_i = every("elpd_i")
-    whole.elpd_i, whole.pareto_k, whole.n_data_points = elpd_i, every("pareto_k"), y.size
+    whole.elpd_i, whole.pareto_k, whole.n_data_points = elpd_i, every("pareto_k"), codes.size
     whole.elpd = float(elpd_i.sum())
-    whole.p = float(np.concatenate(fitted)[alike.codes].sum()) - whole.elpd
-    whole.se = float(np.sqrt(y.size * np.var(elpd_i.values, ddof=1)))
+    whole.p = float(np.concatenate(fitted)[codes].sum()) - whole.elpd
+    whole.se = float(np.sqrt(codes.size * np.var(elpd_i.values, ddof=1)))
     whole.warning = any(part.warning for part in parts)
     return whole

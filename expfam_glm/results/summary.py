@@ -17,6 +17,7 @@ from expfam_glm.results.comparison_table import comparison_sheet
 from expfam_glm.results.coverage_table import coverage_sheet
 from expfam_glm.results.door import check_readable
 from expfam_glm.results.estimates_table import estimates_sheet, is_estimates
+from expfam_glm.results.notes import notes_of
 from expfam_glm.results.probability import interval_prob
 from expfam_glm.results.sheet import Sheet
 from expfam_glm.results.text import decimals, number, percent, rounded_up
@@ -168,17 +169,7 @@ def summary(tree: xr.DataTree | xr.Dataset, *, ci_prob: float | None = None) -> 
     else:
         table = _table_of_draws(tree, prob)
         below = list(_sampling(tree, table))
-    return Summary(table, tuple(_heading(tree)), tuple(below), tuple(_warnings(tree)))
-
-
-def _warnings(tree: xr.DataTree) -> Iterator[str]:
-    """What the fit or the sampler said must be known."""
-    yield from str(tree.attrs.get("warnings", "")).splitlines()
-    if "diagnosis" in tree.attrs:
-        from expfam_glm.bayes.diagnose import QUIET
-
-        if tree.attrs["diagnosis"] != QUIET:
-            yield str(tree.attrs["diagnosis"])
+    return Summary(table, tuple(_heading(tree)), tuple(below), tuple(notes_of(tree)))
 
 
 def _table_of_fit(tree: xr.DataTree, prob: float) -> pd.DataFrame:
@@ -260,7 +251,10 @@ def _heading(tree: xr.DataTree) -> Iterator[str]:
     model = ", ".join(f"{name} {attrs[name]}" for name in ("family", "link") if name in attrs)
     if "fit" in tree.children:
         covariance = str(tree["fit"].to_dataset()["cov_type"].values[0])
-        road = f"{attrs.get('estimator', 'likelihood')}, {covariance} covariance"
+        estimator = str(attrs.get("estimator", "likelihood"))
+        if "constant_data" in tree.children and "sampling_weights" in tree["constant_data"]:
+            estimator = "weighted scores of a sample, no likelihood"
+        road = f"{estimator}, {covariance} covariance"
     else:
         sizes = tree["posterior"].sizes
         road = f"{attrs.get('kind', 'draws')}, {sizes['chain']} chains of {sizes['draw']} draws"
@@ -370,7 +364,7 @@ def _cell(name: str, value: float, places: int | None) -> str:
         case "p_value":
             return f"<{SMALLEST_P:g}" if value < SMALLEST_P else f"{value:.3g}"
         case "df":
-            return f"{value:.4g}"
+            return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
         case "z" | "t" | "r_hat":
             return number(value, 2)
         case "ess_bulk" | "ess_tail":

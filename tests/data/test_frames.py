@@ -271,3 +271,27 @@ def test_dates_of_python(kind: type) -> None:
     assert found.kind == "date" and found.missing.tolist() == [False, True, False]
     days = np.array(["2020-01-01", "2021-03-02"], "M8[D]")
     np.testing.assert_array_equal(found.values[[0, 2]], days)
+
+
+def test_arrow_s_categories_are_read_by_their_indices(monkeypatch: pytest.MonkeyPatch) -> None:
+    import narwhals.stable.v2 as nw
+
+    chunks = [pa.array(part).dictionary_encode() for part in (["b", None, "a"], ["c", "a"])]
+    column = pa.chunked_array(chunks)
+    monkeypatch.setattr(nw.Series, "to_list", None)  # an object a row takes longer than the fit
+    found = read(column, "g")
+    assert found.levels == ("b", "a", "c")
+    assert found.array().tolist() == ["b", None, "a", "c", "a"]
+    assert found.missing is not None and found.missing.tolist() == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_odd_dictionaries_of_arrow_are_read_too() -> None:
+    indices = pa.array([0, 1, 2, 1], pa.int8())
+    twice = pa.DictionaryArray.from_arrays(indices, pa.array(["a", "b", "a"]))
+    assert read(twice, "g").array().tolist() == ["a", "b", "a", "b"]

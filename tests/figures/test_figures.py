@@ -172,8 +172,6 @@ def test_an_exposure_is_left_out_and_named() -> None:
 
 
 def test_predictions_refuse(trial: dict[str, xr.DataTree]) -> None:
-    with pytest.raises(ResultError, match="by name"):
-        eg.plot_predictions(trial["MLE"], "lbase")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="'weight', which is not on the right side"):
         eg.plot_predictions(trial, "weight")
     with pytest.raises(ArgumentError, match="by='age' holds numbers"):
@@ -222,3 +220,11 @@ def test_a_backend_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "arviz_plots.backend.bokeh", None)
     with pytest.raises(ArgumentError, match=r"pip install 'arviz-plots\[bokeh\]'"):
         eg.plot_agreement(eg.compare(three_roads()), backend="bokeh")
+
+
+def test_one_tree_needs_no_name_and_proportions_are_called_so() -> None:
+    rings = eg.load_data("oring")
+    tree = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings").fit(draws=10)
+    collection = eg.plot_predictions(tree, "temperature")
+    panel = collection.get_target("drawn", {"panel": "temperature"})
+    assert panel.get_ylabel() == "mean of damaged / trials"

@@ -164,3 +164,34 @@ def test_too_few_iterations(seizures):
     assert caught.value.state.beta.shape == (5,)
     assert np.max(np.abs(caught.value.state.step)) > 1e-8
     assert "under independence" in str(caught.value)
+
+
+def test_several_groupings_are_told_of_nested_ones() -> None:
+    data = {"y": [1.0, 2, 3, 4], "centre": [1, 1, 2, 2], "id": [1, 2, 3, 4]}
+    model = eg.GLM("y ~ 1", data, family="normal")
+    with pytest.raises(ArgumentError, match=r"one grouping.*groups='centre'.*Nested\('id'\)"):
+        model.gee(["centre", "id"], "exchangeable")
+
+
+@pytest.mark.parametrize("given", ["name", "array"])
+@pytest.mark.parametrize("role", ["groups", "time"])
+def test_rows_without_a_cluster_are_dropped_with_the_others(given: str, role: str) -> None:
+    rng = np.random.default_rng(0)
+    x, where, when = rng.normal(size=60), np.repeat(np.arange(20.0), 3), np.tile(np.arange(3.0), 20)
+    lost = np.zeros(60, bool)
+    x[7], lost[[7, 20, 41]] = np.nan, True
+    (where if role == "groups" else when)[[20, 41]] = np.nan
+    data = {"y": rng.poisson(2, 60), "x": x, "where": where, "when": when}
+    short = eg.GLM("y ~ center(x)", {k: v[~lost] for k, v in data.items()}, family="poisson")
+    model = eg.GLM("y ~ center(x)", data, family="poisson", missing="drop")
+    names = {"groups": "where", "time": "when"}
+    own = names if given == "name" else {key: data[name] for key, name in names.items()}
+    expected = short.gee(**names, correlation="ar1", draws=10)
+    found = model.gee(**own, correlation="ar1", draws=10)
+    np.testing.assert_allclose(found["fit"]["beta"], expected["fit"]["beta"], rtol=1e-12)
+    assert "3 of 60 rows had missing values and were dropped (row 7, 20, 41)" in found.attrs[
+        "warnings"]  # fmt: skip
+    if role == "groups":
+        for one in (model, model.compress()):
+            clustered = one.fit(cov="CR1", groups=own["groups"], draws=10)
+            assert float(clustered["fit_stats"]["n_observations"]) == 57

@@ -463,3 +463,15 @@ def test_equal_rows_once_are_the_same_data() -> None:
         compare({"rows": rows, "cells": weighted([1.0, 3.0, 1.0], [0.0, 2.0, 6.0])})
     with pytest.raises(ResultError, match="different responses"):
         compare({"rows": rows, "cells": weighted([1.0, 2.0, 1.0], [0.0, 2.0, 5.0])})
+
+
+def test_remarks_of_a_tree_stand_below_the_table_once() -> None:
+    tree = likelihood_tree(made_up())
+    tree.attrs["warnings"] = (
+        "4 clusters are few for 3 coefficients: the CR0 covariance, which nothing corrects.\n"
+        "2 of 9 rows had missing values and were dropped (row 1, 2)."
+    )
+    shown = str(summary(compare({"A": (tree, "all")})))
+    assert shown.count("A (fisher): 4 clusters are few for 3 coefficients.\n") == 1
+    assert shown.count("few for") == 1
+    assert "A (fisher): 2 of 9 rows had missing values and were dropped (row 1, 2)." in shown

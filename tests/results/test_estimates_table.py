@@ -62,3 +62,13 @@ def test_single_values_are_one_row() -> None:
     assert eg.predict(quine, {"sex": "M", "age": "F0"}).sizes["obs_id"] == 1
     with pytest.raises(DataError, match=r"write \['M'\]"):
         eg.predict(quine, {"sex": "M", "age": ["F0", "F1"]})
+
+
+def test_intervals_of_new_responses_are_called_so() -> None:
+    rings = eg.load_data("oring")
+    model = eg.GLM("damaged ~ temperature", rings, family="binomial", trials="rings")
+    fit, new = model.fit(draws=50), {"temperature": [31.0], "rings": [6]}
+    shown = str(eg.summary(eg.predict(fit, new, interval="new", random_seed=1)))
+    assert "% interval, new" in shown
+    assert shown.endswith("interval: a new response of the row; se: of the estimated mean")
+    assert "new response" not in str(eg.summary(eg.predict(fit, new)))

@@ -417,3 +417,12 @@ def test_rows_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_impossible_calls_are_refused(tree: Any, options: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         eg.predict(RINGS.fit() if tree == "rings" else tree, **options)
+
+
+@pytest.mark.parametrize("x", [[1.0], [1.0, 2.0]])
+def test_columns_of_different_lengths_are_named(x: list[float]) -> None:
+    data = {"y": [1.0, 2.0, 4.0, 3.0], "x": [0.0, 1.0, 2.0, 4.0], "z": [1.0, 0.0, 0.0, 1.0]}
+    tree = eg.GLM("y ~ x + z", data, family="poisson").fit(draws=10)
+    for function in (eg.predict, eg.marginal_effects):
+        with pytest.raises(DataError, match="'z' has 3"):
+            function(tree, newdata={"z": [0.0, 1.0, 0.0], "x": x})

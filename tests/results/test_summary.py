@@ -13,7 +13,7 @@ import xarray as xr
 import expfam_glm as eg
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.results.compare import compare, format_comparison
-from expfam_glm.results.summary import summary
+from expfam_glm.results.summary import _cell, summary
 from expfam_glm.tree import likelihood_tree
 from tests.fabricated import LABELS, aliased, made_up, made_up_gee, sampled, three_roads
 
@@ -232,3 +232,13 @@ def test_what_is_no_result_tree_is_refused(tree: object, message: str) -> None:
 def test_an_impossible_probability_is_refused() -> None:
     with pytest.raises(ArgumentError, match="ci_prob=2"):
         summary(sampled(), ci_prob=2)
+
+
+def test_sampling_weights_are_no_maximum_likelihood() -> None:
+    data = {"y": [1.0, 2, 4, 3], "w": [1.0, 2, 1, 1]}
+    tree = eg.GLM("y ~ 1", data, family="poisson", sampling_weights="w").fit(draws=10)
+    assert "; weighted scores of a sample, no likelihood, HC0 covariance" in str(summary(tree))
+
+
+def test_large_degrees_of_freedom_have_all_their_digits() -> None:
+    assert [_cell("df", value, 2) for value in (20180.0, 8.1234567)] == ["20180", "8.123"]
