@@ -97,11 +97,13 @@ def _curvature(density: Density, z: np.ndarray, root: np.ndarray) -> np.ndarray:
     return 0.5 * (matrix + matrix.T)
 
 
-def nearly_normal(density: Density, dimension: int) -> bool:
+def nearly_normal(
+    density: Density, dimension: int, spread: float = _SPREAD, far_off: float = _FAR_OFF
+) -> bool:
     """Whether a density of unit coordinates is close to N(0, I): where that has its mass, and far.
 
-    The ratio of the two must not vary by more than `_SPREAD` over draws of N(0, I), nor differ by
-    more than `_FAR_OFF` from its value at the centre on an axis where it is `_FAR` away.
+    The logarithm of the ratio of the two must not vary by more than `spread` over draws of N(0, I),
+    nor differ by more than `far_off` from its value at the centre on an axis `_FAR` away.
     """
 
     def excess(points: np.ndarray) -> np.ndarray:
@@ -109,8 +111,8 @@ def nearly_normal(density: Density, dimension: int) -> bool:
 
     half = np.random.default_rng(0).normal(size=(_PAIRS, dimension))
     near = excess(np.concatenate([half, -half]))
-    if not (np.isfinite(near).all() and near.std() < _SPREAD):
+    if not (np.isfinite(near).all() and near.std() < spread):
         return False
     axes = _FAR * np.eye(dimension)
     far = excess(np.concatenate([axes, -axes])) - excess(np.zeros((1, dimension)))
-    return bool(np.all(np.abs(far) < _FAR_OFF))
+    return bool(np.all(np.abs(far) < far_off))

@@ -37,6 +37,9 @@ _HELPERS = ("z_", "sd_", "root_", "lambda_", "tau_", "slab_")  # behind effects 
 # Steps that are exact for N(0, I): rotations of position and momentum, between which only what is
 # not normal is a force. A step of π would do no more than reflect.
 _ROTATIONS = {"exact_normal_trajectory": True, "max_step_size": 1.3}
+# With group effects the ratio varies with the number of levels, and on the axis of a log sd with
+# the volume that is left to them: neither made a chain diverge.
+_NEAR_OF_GROUPS = {"spread": 1.4, "far_off": 4.0}
 _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 
@@ -135,7 +138,8 @@ def by_kernels(
     # One chain after another: between calls of some 10 µs the interpreter's lock is handed over so
     # slowly that two threads take longer than one.
     settings = {"cores": 1} | settings
-    if nearly_normal(standard(), density.n_dim):
+    near = _NEAR_OF_GROUPS if problem.frame.effects else {}
+    if nearly_normal(standard(), density.n_dim, **near):
         settings = _ROTATIONS | settings
     return _run_nutpie(compiled, applied, settings)
 

@@ -259,7 +259,7 @@ def test_whitened_coordinates(formula: str) -> None:
     own = eg.GLM(formula, columns, family="poisson").problem
     applied = apply(own, "default")
     density = GroupPosterior(own, applied)
-    found = whitened_groups(density, near_mode(own, applied))
+    partly, found = whitened_groups(density, near_mode(own, applied))
     rng = np.random.default_rng(1)
     u, g = rng.standard_normal((2, density.n_dim))
     moved = found.forward(u) - found.centre
@@ -272,6 +272,18 @@ def test_whitened_coordinates(formula: str) -> None:
     bend = [density(found.centre - h)[1] - density(found.centre + h)[1] for h in step]
     precision = np.array(bend)[:, :] @ root[:, inner] / 2e-4
     np.testing.assert_allclose(precision, np.eye(inner.size), atol=1e-3)
+    # between centred and not: the same density with the Jacobian of the effects' scale
+    w = found.forward(0.5 * u)
+    z, jacobian = w.copy(), 0.0
+    for group in partly.groups:
+        own = np.exp(-group.share * (w[group.v] - found.centre[group.v]))
+        z[group.z], jacobian = w[group.z] * own, jacobian + float(np.log(own).sum())
+    value, gradient = partly(w)
+    assert value == pytest.approx(density(z)[0] + jacobian, rel=1e-12)
+    numeric = [(partly(w + h)[0] - partly(w - h)[0]) / 2e-5 for h in 1e-5 * np.eye(w.size)]
+    np.testing.assert_allclose(gradient, numeric, atol=1e-5 * (1 + np.abs(gradient).max()))
+    for name, values in density.expand(z).items():
+        np.testing.assert_array_equal(partly.expand(w)[name], values)
 
 
 @pytest.mark.slow
