@@ -302,7 +302,12 @@ REFUSED: list[tuple[str, dict[str, Any], type[ExpfamError], str]] = [
     ("y ~ x", {"x": [None, None, None]}, DataError, "missing values in 3 of 3 rows"),
     ("y ~ Intercept", {"Intercept": [1, 2, 3]}, FormulaError, "the label 'Intercept' to more"),
     ("y ~ C(x)", {"x": np.array(["1", 1.0, 2], object)}, DataError, "type float, int, str"),
-    ('y ~ C(x, Treatment("q"))', {"x": ["a", "b", "a"]}, FormulaError, "not there; the levels are a, b"),
+    (
+        'y ~ C(x, Treatment("q"))',
+        {"x": ["a", "b", "a"]},
+        FormulaError,
+        "not there; the levels are a, b",
+    ),
     ('y ~ C(x, levels=["a"])', {"x": ["a", "b", "a"]}, DataError, r"levels \(a\): row 1: b"),
     ("y ~ {x[:2]}", {"x": [1.0, 2, 3]}, FormulaError, r"each of the 3 rows.*\(2,\)"),
     ("y ~ {2}", {}, FormulaError, "one number for each of the 3 rows"),
@@ -446,7 +451,12 @@ def test_arrays_with_missing_rows() -> None:
         ([1, 2, 3], np.ones((3, 2)), {"labels": ["a"]}, "1 names, but X has 2 columns"),
         ([1, 2, 3], np.ones((3, 2)), {"labels": ["a", "a"]}, "label 'a' is given to more"),
         ([1, 2, 3], np.ones((3, 2)), {"labels": "ab"}, "not the text 'ab'"),
-        ([1, 2, 3], np.ones((3, 2)), {"roles": {"weights": "w"}}, "the data have no columns: pass an array"),
+        (
+            [1, 2, 3],
+            np.ones((3, 2)),
+            {"roles": {"weights": "w"}},
+            "the data have no columns: pass an array",
+        ),
         (DATA["y"].iloc[::-1], FEW, {}, "other row labels"),
     ],
 )
