@@ -139,7 +139,7 @@ def by_kernels(
     # slowly that two threads take longer than one.
     settings = {"cores": 1} | settings
     near = _NEAR_OF_GROUPS if problem.frame.effects else {}
-    if nearly_normal(standard(), density.n_dim, **near):
+    if settings.get("exact_normal_trajectory") or nearly_normal(standard(), density.n_dim, **near):
         settings = _ROTATIONS | settings
     return _run_nutpie(compiled, applied, settings)
 

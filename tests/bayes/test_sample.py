@@ -300,7 +300,7 @@ def test_priors_of_several_kinds_on_the_compiled_graph() -> None:
         own.labels[3]: Prior("HalfNormal", sigma=0.1),
         own.labels[4]: Prior("StudentT", nu=5, mu=0, sigma=2),
     }
-    tree = sample(own, priors=priors, draws=500, tune=500, random_seed=5, progressbar=False)
+    tree = sample(own, priors=priors, draws=2000, tune=500, random_seed=5, progressbar=False)
     assert tree.attrs["road"] == "PyMC graph"
     assert list(tree["posterior"].data_vars) == ["beta"]
     assert float(tree["posterior"]["beta"].sel(coef=own.labels[3]).min()) > 0

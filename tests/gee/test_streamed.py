@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 
 import numpy as np
@@ -98,7 +99,8 @@ def same(table, path, formula, options, *arguments, **keywords):
         assert tree["fit_stats"]["converged"] == 1
         del tree["fit_stats"]["last_step"]  # rounding errors
     agree(*trees)
-    assert trees[0].attrs["warnings"] == trees[1].attrs["warnings"]
+    notes = [re.sub(r" \(row [^)]*\)", "", tree.attrs["warnings"]) for tree in trees]
+    assert notes[0] == notes[1]  # batches do not count rows that were dropped one by one
     assert "times" not in trees[0].attrs or trees[0].attrs["times"] == trees[1].attrs["times"]
     for name in ("fit", "fit_stats", "posterior"):
         assert set(trees[0][name].coords) == set(trees[1][name].coords)
