@@ -21,15 +21,15 @@ The gradient beside two products with X, one thread, smallest of 200 times, load
 negative binomial with a free shape 2.8 and 0.8 (X itself is held column by column and in blocks
 that stay in cache, which the two products with the whole of it are not). Under a load of 7, where
 caches are shared, at 10⁴: 2.4, 1.6, 2.4, 0.5 and 3.0.
-Nothing else running, the machine at a third of its best speed; effective draws per second of ours
-over those of Bambi's default sampler on two cores, in total and of sampling alone (our seconds and
-effective draws): plain 10.6 and 8.5 (8.3 s, 10,532), correlated 37 and 38 (8.7 s, 12,260), small
-5.1 and 4.7 (3.3 s, 9,808), Poisson 9.0 and 6.3, gamma 10.7 and 9.8, negative binomial 19.6 and
-21.4, normal 20.0 and 17.2. Over rstanarm, compiled ahead: plain 8.8 and 8.9, small 2.4 and 1.2
-(theirs 4.8 s). Random intercepts over hand-written PyMC with nutpie: 4.4 and 3.0 (ours 32.3 s,
-5,323 effective draws; theirs 40.6 s, 1,514); with rotations in place of leapfrog steps 12.9 and
-9.5, but they diverged on smaller data. From data to the first draw 1.2 s in the first process and
-in later ones (Bambi 22 s).
+Nothing else running, the machine at a third to a half of its best speed; effective draws per second
+of ours over those of Bambi's default sampler on two cores, in total and of sampling alone (our
+seconds and effective draws): plain 13.2 and 10.9 (7.3 s, 10,532), correlated 48 and 52 (8.0 s,
+12,260). Random intercepts over hand-written PyMC with nutpie: 11.1 and 9.4 (ours 13.3 s, 6,119
+effective draws; theirs 36.4 s, 1,514); over rstanarm, compiled ahead: 33 and 34 (theirs 165 s,
+1,769). Earlier the same day, before sums of logarithms were made by products: small 5.1 and 4.7
+(3.3 s, 9,808), Poisson 9.0 and 6.3, gamma 10.7 and 9.8, negative binomial 19.6 and 21.4, normal
+20.0 and 17.2; over rstanarm plain 8.8 and 8.9, small 2.4 and 1.2 (theirs 4.8 s). From data to the
+first draw 1.2 s in the first process and in later ones (Bambi 22 s).
 Chains of ours run one after another: with two threads small took 6.1 s instead of 2.5 and plain 21
 to 24 s instead of 14 to 15, at twice the gradients of today. Badly scaled designs are unmeasured
 beside the peers, which take more than five minutes.
