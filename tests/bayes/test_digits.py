@@ -11,6 +11,8 @@ from expfam_glm.bayes.priors import apply
 from expfam_glm.bayes.start import near_mode
 from expfam_glm.errors import SamplingError
 
+pytestmark = pytest.mark.slow  # every family's kernels are lowered
+
 X = np.arange(10.0)
 ROADS = [
     lambda model: model.sample(progressbar=False, random_seed=1),

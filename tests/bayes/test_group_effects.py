@@ -253,6 +253,7 @@ def test_density_of_correlations(q: int) -> None:
     assert float(lkj_logpdf(corr)) == pytest.approx(float(of_factor) - jacobian, rel=DENSITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", FORMULAS["crossed"]])
 def test_whitened_coordinates(formula: str) -> None:
     columns = data() | {"h": np.tile(np.arange(5), 6)}

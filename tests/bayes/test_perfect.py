@@ -13,6 +13,8 @@ from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import apply
 from expfam_glm.errors import SamplingError, SamplingWarning
 
+pytestmark = pytest.mark.slow  # every family's kernels are lowered
+
 X = np.arange(10.0)
 FAMILIES = ["normal", "gamma", "inverse_gaussian"]
 

@@ -218,6 +218,7 @@ def test_power_by_maximum_likelihood():
     assert found == pytest.approx(V[0, 1] / np.sqrt(V[0, 0] * V[1, 1]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_at_the_gamma_boundary():
     model = eg.GLM("time ~ log(u)", eg.load_data("clotting"), family="tweedie")
     with pytest.warns(FitWarning, match="power → 2, where it becomes 'gamma'"):
