@@ -31,9 +31,9 @@ effective draws; theirs 36.4 s, 1,514); over rstanarm, compiled ahead: 33 and 34
 20.0 and 17.2; over rstanarm plain 8.8 and 8.9, small 2.4 and 1.2 (theirs 4.8 s). From data to the
 first draw 1.2 s in the first process and in later ones (Bambi 22 s).
 Chains of ours run one after another: with two threads small took 6.1 s instead of 2.5 and plain 21
-to 24 s instead of 14 to 15, at twice the gradients of today. Badly scaled: ours 7.0 s, 10,532 effective draws;
-Bambi had not ended after 245 s, and as ArviZ's effective size is at most 14,400 for 4,000 draws, ours
-are at least 25 times as many a second.
+to 24 s instead of 14 to 15, at twice the gradients of today. Badly scaled: ours 7.0 s, 10,532
+effective draws; Bambi had not ended after 245 s, and as ArviZ's effective size is at most 14,400
+for 4,000 draws, ours are at least 25 times as many a second.
 """
 
 from __future__ import annotations
