@@ -46,21 +46,25 @@ class PartlyCentred:
 
     def expand(self, w: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters at w by name."""
-        z = w.copy()
-        for group in self.groups:
-            z[group.z] *= np.exp(group.share * (group.first - w[group.v]))
-        return self.density.expand(z)
+        return self.density.expand(self._back(w)[0])
 
-    def __call__(self, w: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient; −∞ outside the domain of η."""
+    def _back(self, w: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], float]:
+        """z, by what it is w in each group, and the logarithm of the Jacobian."""
         z, factors, jacobian = w.copy(), [], 0.0
-        with np.errstate(over="ignore"):  # the density is −∞ there
+        with np.errstate(over="ignore", invalid="ignore"):  # the density is −∞ there
             for group in self.groups:
                 away = group.first - float(w[group.v])
                 factors.append(np.exp(group.share * away))
                 z[group.z] *= factors[-1]
                 jacobian += group.all_shares * away
+        return z, factors, jacobian
+
+    def __call__(self, w: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient; −∞ outside the domain of η."""
+        z, factors, jacobian = self._back(w)
         value, gradient = self.density(z)
+        if value == -np.inf:
+            return value, gradient
         for group, factor in zip(self.groups, factors, strict=True):
             own = gradient[group.z]
             gradient[group.v] -= np.dot(group.share * z[group.z], own) + group.all_shares

@@ -20,7 +20,7 @@ def check_digits(problem: Problem, start: Start) -> None:
     Raises
     ------
     SamplingError
-        If ε Σ f |r (yθ − b(θ))| is above 0.3, and the sum is not one about the least squares.
+        If ε Σ f |r (yθ − b(θ))| is above `_LOST`, and the sum is not one about the least squares.
     """
     family = problem.family.fix(**start.shapes)
     image = problem.link.image(family.mean_space)

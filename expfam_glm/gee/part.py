@@ -146,10 +146,7 @@ class Part:
             mu, slope, variance = kernel(eta, y[part], 1.0)
             with np.errstate(all="ignore"):
                 root = np.sqrt(variance if w is None else variance / w[part], out=r[part])
-                if slope is variance and w is None:  # as under a canonical link
-                    d[part] = root
-                else:
-                    np.divide(slope, root, out=d[part])
+                np.divide(slope, root, out=d[part])
                 np.divide(y[part] - mu, root, out=r[part])
                 eta *= d[part]
                 return low, high, float(eta @ eta)

@@ -285,6 +285,11 @@ def test_whitened_coordinates(formula: str) -> None:
     np.testing.assert_allclose(gradient, numeric, atol=1e-5 * (1 + np.abs(gradient).max()))
     for name, values in density.expand(z).items():
         np.testing.assert_array_equal(partly.expand(w)[name], values)
+    for far in (-1e5, 1e5):  # where the factors overflow or vanish
+        beyond = w.copy()
+        beyond[[group.v for group in partly.groups]] = far
+        value, gradient = partly(beyond)
+        assert value == -np.inf and not gradient.any()
 
 
 @pytest.mark.slow

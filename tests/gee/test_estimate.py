@@ -82,7 +82,7 @@ def test_a_weight_of_zero_leaves_the_row_out(seizures):
     data = seizures.assign(keep=keep)
     for correlation in ALL:
         weighted = fit_of(data, correlation, roles={"weights": "keep"})
-        same(weighted, fit_of(data[keep > 0], correlation), tolerance=1e-10)
+        same(weighted, fit_of(data[keep > 0], correlation), tolerance=1e-12)
         assert weighted["constant_data"].sizes["obs_id"] == len(seizures) - 3
 
 
