@@ -381,6 +381,14 @@ def assemble(columns: Sequence[np.ndarray]) -> np.ndarray:
     return X
 
 
+def columnwise(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The same in Fortran's order, in half the time."""
+    X = np.empty((len(columns), len(columns[0])))
+    for row, values in zip(X, columns, strict=True):
+        row[:] = values
+    return X.T
+
+
 def _mask(bad: np.ndarray) -> np.ndarray | None:
     """The mask, or None if it is empty."""
     return bad if bad.any() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.data.design import Frame, from_formula
-from expfam_glm.data.frames import assemble, open_table
+from expfam_glm.data.frames import open_table
+from expfam_glm.data.plan import Plan, is_plain
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.rows import NothingLeft
 from expfam_glm.data.source import complete_rows
@@ -19,6 +21,8 @@ from expfam_glm.errors import DataError
 from expfam_glm.kernels.coded import contiguous
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
+
+_FORMULAIC = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Recipe:
     family: Family
     link: Link
     labels: tuple[str, ...]  # of the columns of X that are wanted
+    plan: Plan | None = None  # what the columns of X are, where that is simple
     whole: tuple[str, ...] = ()  # columns without whose values a row is left out
 
     def problem(self, table: Any, start: int = 0) -> Problem | None:
@@ -43,10 +48,7 @@ class Recipe:
             if not table.num_rows:
                 return None
         try:
-            frame = self._plain(table) or from_formula(
-                self.formula, table, self.roles, self.missing,
-                allow_code=self.allow_code, state=self.state,
-            )  # fmt: skip
+            frame = self._plain(table) or self._formulated(table)
             if any(
                 not np.any(frame.columns[role] > 0) and not np.any(frame.columns[role] < 0)
                 for role in ("weights", "freq_weights", "sampling_weights")
@@ -64,18 +66,6 @@ class Recipe:
         kept = [found.labels.index(label) for label in self.labels]
         return replace(found, matrix=contiguous(found.matrix[:, kept]))
 
-    @cached_property
-    def _simple(self) -> bool:
-        """Whether every column of X is one of the data, or the intercept."""
-        known = dict(self.state["variables"])
-        named = [label for label in self.state["labels"] if label != "Intercept"]
-        plain = all(known.get(name) == "number" for name in [*named, self.state["response"]])
-        return plain and not (self.state["factors"] or self.state["transforms"]) and (
-            [t for t, _ in self.state["terms"]] == [
-                "1" if label == "Intercept" else label for label in self.state["labels"]
-            ]
-        ) and "offset(" not in self.formula  # fmt: skip
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self._packed,)
 
@@ -84,23 +74,27 @@ class Recipe:
         return pickle.dumps([getattr(self, field.name) for field in fields(self)])
 
     def _plain(self, table: Any) -> Frame | None:
-        """The frame of numeric columns without missing values, with nothing to evaluate."""
-        if not self._simple:
+        """The frame of a batch that goes by the plan."""
+        if self.plan is None:
             return None
-        read = open_table(table)
-        labels = self.state["labels"]
-        names = {*labels, self.state["response"], *self.roles.values()} - {"Intercept"}
-        columns = {name: read.column(name) for name in names}
-        if any(c.kind != "number" or c.missing is not None or c.infinite is not None
-               for c in columns.values()):  # fmt: skip
+        read, response = open_table(table), self.plan.response
+        columns = {name: read.column(name) for name in {response, *self.roles.values()}}
+        X = self.plan.matrix(table, read) if all(map(is_plain, columns.values())) else None
+        if X is None:
             return None
-        ones = np.ones(table.num_rows)
-        X = assemble([ones if name == "Intercept" else columns[name].values for name in labels])
         return Frame(
-            columns[self.state["response"]].number(), X, tuple(labels), self.state["response"],
+            columns[response].number(), X, tuple(self.state["labels"]), response,
             self.formula, {role: columns[name].number() for role, name in self.roles.items()},
             "", 0, None, read,
         )  # fmt: skip
+
+    def _formulated(self, table: Any) -> Frame:
+        """The frame as formulaic makes it, which is not made for threads."""
+        with _FORMULAIC:
+            return from_formula(
+                self.formula, table, self.roles, self.missing,
+                allow_code=self.allow_code, state=self.state,
+            )  # fmt: skip
 
 
 @lru_cache(maxsize=16)

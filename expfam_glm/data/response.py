@@ -300,7 +300,7 @@ def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> 
         sampling = sampling / np.average(sampling, weights=f)
         w = sampling if w is None else w * sampling
     found = Problem(
-        family, link, frame, y, contiguous(X), w, f, offset,
+        family, link, frame, y, X if part else contiguous(X), w, f, offset,
         None if everything else used, sampling,
     )  # fmt: skip
     check_magnitudes(found, part=part)

@@ -15,15 +15,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from expfam_glm.data.census import Scan, census
+from expfam_glm.data.census import Scan, census, numbered
 from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import Table
+from expfam_glm.data.plan import plan_of
 from expfam_glm.data.progress import with_bar
 from expfam_glm.data.recipe import Recipe
 from expfam_glm.data.response import Problem, check_magnitudes
 from expfam_glm.data.rows import given_roles
 from expfam_glm.data.source import Source
-from expfam_glm.data.threads import ahead
+from expfam_glm.data.threads import ahead, spread
 from expfam_glm.errors import DataError, show_rows
 from expfam_glm.kernels.coded import contiguous
 from expfam_glm.spec.family import Family
@@ -155,11 +156,19 @@ class _Batching:
     rows: int
 
     def __call__(self, tables: Iterator[Any], start: int) -> Iterator[tuple[Problem, Any]]:
-        for table in with_bar(tables, self.rows, "pass over the rows"):
-            found = self.recipe.problem(table, start)
-            start += table.num_rows
+        for first, table in self.numbered(tables, start):
+            found = self.problem(first, table)
             if found is not None:
-                yield _scaled(found, self.share), table
+                yield found, table
+
+    def numbered(self, tables: Iterator[Any], start: int) -> Iterator[tuple[int, Any]]:
+        """The tables with the numbers of their first rows."""
+        return numbered(with_bar(tables, self.rows, "pass over the rows"), start)
+
+    def problem(self, start: int, table: Any) -> Problem | None:
+        """The problem of one table; None where no row of it is used."""
+        found = self.recipe.problem(table, start)
+        return None if found is None else _scaled(found, self.share)
 
 
 def _sum_over[T](
@@ -170,7 +179,12 @@ def _sum_over[T](
     start: int,
 ) -> T | None:
     """The sum over some tables; None where no row of them is used."""
-    values = (function(*batch) for batch in ahead(batching(tables, start)))
+
+    def one(batch: tuple[int, Any]) -> T | None:
+        problem = batching.problem(*batch)
+        return None if problem is None else function(problem, batch[1])
+
+    values = (v for v in spread(one, batching.numbered(tables, start)) if v is not None)
     first = next(values, None)
     return None if first is None else reduce(add, values, first)
 
@@ -233,9 +247,10 @@ def streamed(
     from expfam_glm.data.scan import pilot
 
     first = pilot(formula, source, given, missing, allow_code)
+    state = json.loads(first.frame.design)
     recipe = Recipe(
-        formula, given, missing, allow_code, json.loads(first.frame.design), first.columns,
-        family, link, first.frame.labels,
+        formula, given, missing, allow_code, state, first.columns, family, link,
+        first.frame.labels, plan_of(state, allow_code),
     )  # fmt: skip
     empty = replace(first.frame, table=Table(source.names, _unread(source)))
     scan = census(source, recipe, empty)
@@ -249,9 +264,11 @@ def _assemble(source: Source, formula: str, recipe: Recipe, like: Streamed, scan
 
     first = pilot(formula, source, recipe.roles, recipe.missing, recipe.allow_code)
     whole = recipe.columns if recipe.missing == "drop" else ()
+    state = json.loads(first.frame.design)
     other = replace(
-        recipe, formula=formula, state=json.loads(first.frame.design), labels=first.frame.labels,
-        columns=tuple(dict.fromkeys([*first.columns, *whole])), whole=whole,
+        recipe, formula=formula, state=state, labels=first.frame.labels,
+        plan=plan_of(state, recipe.allow_code), whole=whole,
+        columns=tuple(dict.fromkeys([*first.columns, *whole])),
     )  # fmt: skip
     frame = replace(first.frame, table=like.frame.table)
     X = scan.sample.X[:, :1] * 0 + 1

@@ -93,6 +93,8 @@ class Part:
         rows = slice(None) if np.all(order[1:] > order[:-1]) else order
         w = None if self.w is None else self.w[rows]
         offset = None if self.offset is None else self.offset[rows]
+        if isinstance(rows, slice) and self.X.flags.f_contiguous:
+            return self.y, self.X.T, w, offset
         X = np.empty(self.X.shape[::-1])
         for start in range(0, len(self.X), _TURNED):  # a piece of both stays in the cache
             part = slice(start, start + _TURNED)

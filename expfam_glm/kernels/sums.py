@@ -49,10 +49,13 @@ def weighted_gram(X: Matrix, W: np.ndarray) -> np.ndarray:
     if isinstance(X, Coded):
         return tally.gram(X, W)
     n, p = X.shape
+    by_columns = X.strides[0] == X.itemsize and not X.flags.c_contiguous
+    if by_columns and W.min(initial=0.0) >= 0:
+        return squares(np.multiply(X.T, np.sqrt(W), out=_scratch((p, n))))
     if p > _NARROW and W.min(initial=0.0) >= 0:
         rooted = np.multiply(X, np.sqrt(W)[:, None], out=_scratch(X.shape))
         return rooted.T @ rooted  # NumPy computes one triangle and copies it
-    if X.flags.f_contiguous:
+    if by_columns:
         scaled = np.multiply(X.T, W, out=_scratch((p, n))).T
     else:
         scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
