@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ class GLM:
     family: Family
     link: Link
     problem: Problem
-    _again: Callable[..., Frame] | None = None  # reads the data anew, where rows may be dropped
+    _again: Callable[..., Any] | None = None  # reads the data anew, where rows may be dropped
 
     def __init__(
         self,
@@ -108,10 +109,10 @@ class GLM:
         roles = _roles(weights, freq_weights, sampling_weights, trials, offset, exposure)
         if is_source(data):
             self._name(family, link)
-            self.problem = streamed(
-                formula, open_source(data), roles, self.family, self.link, missing,
-                allow_code=allow_code,
-            )  # fmt: skip
+            batches = partial(streamed, formula, open_source(data), roles, self.family, self.link,
+                              missing, allow_code=allow_code)  # fmt: skip
+            self.problem = batches()
+            self._again = batches if missing == "drop" else None
             return
         read = partial(from_formula, formula, data, roles, missing,
                        allow_code=allow_code, coded=True)  # fmt: skip
@@ -182,6 +183,8 @@ class GLM:
         from expfam_glm.mle.layout import sources_of
 
         problem = uncompressed(self.problem)
+        if isinstance(problem, Streamed):
+            return self._complete_batches(problem, [*sources_of(problem, groups), time])
         asked = [(source, "groups") for source in sources_of(problem, groups)]
         asked += [] if time is None else [(time, "time")]
         if self._again is None or not any(problem.frame.lacks(*one) for one in asked):
@@ -189,6 +192,14 @@ class GLM:
         fewer = self._again(complete=[source for source, _ in asked])
         found = prepare(fewer, self.family, self.link)
         return compress(found) if isinstance(self.problem, Compressed) else found
+
+    def _complete_batches(self, problem: Streamed, asked: Sequence[Any]) -> Problem:
+        """The same of data that are read in batches."""
+        known = problem.frame.table.names
+        names = [name for name in asked if isinstance(name, str) and name in known]
+        if self._again is None or not problem.lacks(names):
+            return problem
+        return replace(self._again(complete=names), held=problem.held)
 
     def _name(self, family: str | Family, link: str | Link | None) -> None:
         self.family = families.named(family)
@@ -233,7 +244,8 @@ class GLM:
         8
         """
         model = type(self).__new__(type(self))
-        model.family, model.link, model._again = self.family, self.link, self._again
+        model.family, model.link = self.family, self.link
+        model._again = None if isinstance(self.problem, Streamed) else self._again
         rows = collapse(self.problem) if isinstance(self.problem, Streamed) else self.problem
         model.problem = compress(rows)
         return model

@@ -14,7 +14,6 @@ from expfam_glm.data.progress import with_bar
 from expfam_glm.data.recipe import Recipe
 from expfam_glm.data.response import Problem
 from expfam_glm.data.source import Source
-from expfam_glm.data.threads import spread
 from expfam_glm.errors import DataError
 
 # Doubles of X in the part of the rows that is kept in memory for a start.
@@ -99,21 +98,11 @@ def census(source: Source, recipe: Recipe, frame: Frame) -> Scan:
 
 def _count(recipe: Recipe, step: int, total: int, tables: Iterator[Any], start: int) -> _Counted:
     """The census of some tables; `step` is counted from their first row."""
-
-    def one(batch: tuple[int, Any]) -> tuple[Problem | None, int]:
-        return recipe.problem(batch[1], batch[0]), batch[1].num_rows
-
     counted = _Counted()
-    for found, length in spread(one, numbered(with_bar(tables, total, "scan of the rows"), start)):
-        counted = counted.one(found, length, step)
+    for table in with_bar(tables, total, "scan of the rows"):
+        found = recipe.problem(table, start + counted.seen)
+        counted = counted.one(found, table.num_rows, step)
     return counted
-
-
-def numbered(tables: Iterator[Any], start: int) -> Iterator[tuple[int, Any]]:
-    """The tables with the numbers of their first rows."""
-    for table in tables:
-        yield start, table
-        start += table.num_rows
 
 
 def some_rows(problem: Problem, rows: slice | np.ndarray) -> Rows:

@@ -52,7 +52,8 @@ class Plan:
         if numbers is None or any(found is None for found in codes.values()):
             return None
         one = np.ones(table.num_rows)
-        made = [_product(parts, numbers, codes, one) for parts in self.columns]
+        with np.errstate(over="ignore"):
+            made = [_product(parts, numbers, codes, one) for parts in self.columns]
         overflown = any(
             sum(part.level is None for part in parts) > 1 and not all_finite(values)
             for parts, values in zip(self.columns, made, strict=True)

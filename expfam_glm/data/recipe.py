@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -16,13 +15,11 @@ from expfam_glm.data.frames import open_table
 from expfam_glm.data.plan import Plan, is_plain
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.rows import NothingLeft
-from expfam_glm.data.source import complete_rows
+from expfam_glm.data.source import complete_rows, lacks
 from expfam_glm.errors import DataError
 from expfam_glm.kernels.coded import contiguous
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
-
-_FORMULAIC = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Recipe:
     labels: tuple[str, ...]  # of the columns of X that are wanted
     plan: Plan | None = None  # what the columns of X are, where that is simple
     whole: tuple[str, ...] = ()  # columns without whose values a row is left out
+    complete: tuple[str, ...] = ()  # the same of clusters and times, where rows may be dropped
 
     def problem(self, table: Any, start: int = 0) -> Problem | None:
         """The problem of a batch that begins at a row; None where no row of it counts."""
@@ -48,7 +46,10 @@ class Recipe:
             if not table.num_rows:
                 return None
         try:
-            frame = self._plain(table) or self._formulated(table)
+            frame = self._plain(table) or from_formula(
+                self.formula, table, self.roles, self.missing,
+                allow_code=self.allow_code, state=self.state, complete=self.complete,
+            )  # fmt: skip
             if any(
                 not np.any(frame.columns[role] > 0) and not np.any(frame.columns[role] < 0)
                 for role in ("weights", "freq_weights", "sampling_weights")
@@ -75,7 +76,7 @@ class Recipe:
 
     def _plain(self, table: Any) -> Frame | None:
         """The frame of a batch that goes by the plan."""
-        if self.plan is None:
+        if self.plan is None or lacks(table.select(self.complete)):
             return None
         read, response = open_table(table), self.plan.response
         columns = {name: read.column(name) for name in {response, *self.roles.values()}}
@@ -87,14 +88,6 @@ class Recipe:
             self.formula, {role: columns[name].number() for role, name in self.roles.items()},
             "", 0, None, read,
         )  # fmt: skip
-
-    def _formulated(self, table: Any) -> Frame:
-        """The frame as formulaic makes it, which is not made for threads."""
-        with _FORMULAIC:
-            return from_formula(
-                self.formula, table, self.roles, self.missing,
-                allow_code=self.allow_code, state=self.state,
-            )  # fmt: skip
 
 
 @lru_cache(maxsize=16)

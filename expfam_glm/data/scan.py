@@ -42,9 +42,10 @@ class Pilot:
 
 
 def pilot(
-    formula: str, source: Source, roles: Mapping[str, str], missing: str, allow_code: bool
-) -> Pilot:
-    """The design of a formula on a source.
+    formula: str, source: Source, roles: Mapping[str, str], missing: str, allow_code: bool,
+    complete: Sequence[str] = (),
+) -> Pilot:  # fmt: skip
+    """The design of a formula on a source, of whose columns `complete` are needed as well.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def pilot(
     for role, name in roles.items():
         if name not in source.names:
             raise DataError(f"{role} {name!r} is not in the data; {close_to(name, source.names)}")
-    columns = tuple(dict.fromkeys([*names, *roles.values()]))
+    columns = tuple(dict.fromkeys([*names, *roles.values(), *complete]))
     if not names:
         raise FormulaError(f"{formula!r} names no column of the data.")
     for name in columns:

@@ -245,6 +245,11 @@ def complete_rows(table: Any) -> Any:
     return table if kept is None else table.filter(kept)
 
 
+def lacks(table: Any) -> bool:
+    """Whether an Arrow table has a null or NaN."""
+    return bool(complete_rows(table).num_rows < table.num_rows)
+
+
 class reading:
     """Whatever goes wrong in reading, or on a cluster, as one error of ours."""
 

@@ -8,6 +8,7 @@ of the whole.
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from expfam_glm.data.census import Scan, census, numbered
+from expfam_glm.data.census import Scan, census
 from expfam_glm.data.design import Frame
 from expfam_glm.data.frames import Table
 from expfam_glm.data.plan import plan_of
@@ -23,8 +24,8 @@ from expfam_glm.data.progress import with_bar
 from expfam_glm.data.recipe import Recipe
 from expfam_glm.data.response import Problem, check_magnitudes
 from expfam_glm.data.rows import given_roles
-from expfam_glm.data.source import Source
-from expfam_glm.data.threads import ahead, spread
+from expfam_glm.data.source import Source, lacks
+from expfam_glm.data.threads import ahead
 from expfam_glm.errors import DataError, show_rows
 from expfam_glm.kernels.coded import contiguous
 from expfam_glm.spec.family import Family
@@ -95,6 +96,10 @@ class Streamed(Problem):
         offsets = "".join(f" + {text}" for text in _offsets(recipe.formula))
         return _assemble(source, f"{left}~ 1{offsets}", recipe, self, scan)
 
+    def lacks(self, columns: Sequence[str]) -> bool:
+        """Whether a row of the data has no value in one of some columns."""
+        return bool(self.reading[0].total(columns, _lacking, operator.or_))
+
     @property
     def constant_response(self) -> bool:
         """Whether all responses are the same."""
@@ -156,19 +161,11 @@ class _Batching:
     rows: int
 
     def __call__(self, tables: Iterator[Any], start: int) -> Iterator[tuple[Problem, Any]]:
-        for first, table in self.numbered(tables, start):
-            found = self.problem(first, table)
+        for table in with_bar(tables, self.rows, "pass over the rows"):
+            found = self.recipe.problem(table, start)
+            start += table.num_rows
             if found is not None:
-                yield found, table
-
-    def numbered(self, tables: Iterator[Any], start: int) -> Iterator[tuple[int, Any]]:
-        """The tables with the numbers of their first rows."""
-        return numbered(with_bar(tables, self.rows, "pass over the rows"), start)
-
-    def problem(self, start: int, table: Any) -> Problem | None:
-        """The problem of one table; None where no row of it is used."""
-        found = self.recipe.problem(table, start)
-        return None if found is None else _scaled(found, self.share)
+                yield _scaled(found, self.share), table
 
 
 def _sum_over[T](
@@ -179,14 +176,13 @@ def _sum_over[T](
     start: int,
 ) -> T | None:
     """The sum over some tables; None where no row of them is used."""
-
-    def one(batch: tuple[int, Any]) -> T | None:
-        problem = batching.problem(*batch)
-        return None if problem is None else function(problem, batch[1])
-
-    values = (v for v in spread(one, batching.numbered(tables, start)) if v is not None)
+    values = (function(*batch) for batch in ahead(batching(tables, start)))
     first = next(values, None)
     return None if first is None else reduce(add, values, first)
+
+
+def _lacking(tables: Iterator[Any], start: int) -> bool:
+    return any(map(lacks, tables))
 
 
 def need_rows(problem: Problem, what: str) -> None:
@@ -217,6 +213,7 @@ def streamed(
     missing: str = "raise",
     *,
     allow_code: bool = True,
+    complete: Sequence[str] = (),
 ) -> Streamed:
     """The problem of a formula on data that are read in batches.
 
@@ -229,6 +226,8 @@ def streamed(
     family, link
     missing : {"raise", "drop"}
     allow_code : bool
+    complete : sequence of str
+        Further columns, without whose values a row cannot be used: clusters and times.
 
     Raises
     ------
@@ -246,11 +245,11 @@ def streamed(
             )
     from expfam_glm.data.scan import pilot
 
-    first = pilot(formula, source, given, missing, allow_code)
+    first = pilot(formula, source, given, missing, allow_code, complete)
     state = json.loads(first.frame.design)
     recipe = Recipe(
         formula, given, missing, allow_code, state, first.columns, family, link,
-        first.frame.labels, plan_of(state, allow_code),
+        first.frame.labels, plan_of(state, allow_code), complete=tuple(complete),
     )  # fmt: skip
     empty = replace(first.frame, table=Table(source.names, _unread(source)))
     scan = census(source, recipe, empty)

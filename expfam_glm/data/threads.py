@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
@@ -16,7 +15,6 @@ from threadpoolctl import ThreadpoolController
 _MOST = 8
 # Doubles that are worked on from which threads pay; two logical processors are often one core.
 _FEWEST_DOUBLES, _FEWEST_ON_TWO = 1 << 19, 1 << 24
-_MOST_SPREAD = 4  # batches that are held at once
 _own = threading.local()
 
 
@@ -81,35 +79,6 @@ def ahead[Item](items: Iterator[Item]) -> Iterator[Item]:
         while (item := coming.result()) is not end:
             coming = pool.submit(next, items, end)
             yield cast(Item, item)
-
-
-def spread[Item, Result](
-    function: Callable[[Item], Result], items: Iterator[Item]
-) -> Iterator[Result]:
-    """`function` of every item in order, some at once; few items are drawn ahead of their use.
-
-    The first is alone, so that what has to be compiled is compiled once.
-    """
-    if is_alone():
-        yield from map(function, items)
-        return
-
-    def one(item: Item) -> Result:
-        with alone():
-            return function(item)
-
-    count = workers(_MOST_SPREAD)
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        yield one(item)
-        break
-    with one_blas(), ThreadPoolExecutor(count, thread_name_prefix="expfam_glm_spread") as pool:
-        for item in items:
-            waiting.append(pool.submit(one, item))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 @cache

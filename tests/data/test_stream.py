@@ -133,6 +133,28 @@ def test_rows_with_missing_values_are_dropped_on_request(table, tmp_path, monkey
     assert "300 of 900 rows" in trees[1].attrs["warnings"]
 
 
+@pytest.mark.slow
+def test_rows_without_a_cluster_are_dropped_on_request(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BATCH_ROWS", 250)
+    village = [
+        None if k % 9 == 0 or k < 270 else v for k, v in enumerate(table["village"].to_pylist())
+    ]
+    holes = table.set_column(table.column_names.index("village"), "village", pa.array(village))
+    path = tmp_path / "holes.parquet"
+    pq.write_table(holes, path)
+    options = {"cov": ["CR1", "HC1"], "groups": "village"} | TIGHT
+    models = [
+        eg.GLM("count ~ center(x) + C(k)", data, family="poisson", missing="drop")
+        for data in (holes, path)
+    ]
+    trees = [model.fit(**options) for model in models]
+    agree(*trees)
+    assert trees[1].attrs["rows_dropped"] == trees[0].attrs["rows_dropped"] == 340
+    assert trees[1]["fit"]["beta"].size < models[1].fit(**TIGHT)["fit"]["beta"].size  # levels too
+    with pytest.raises(DataError, match=r"groups 'village' has missing values"):
+        eg.GLM("count ~ x", path, family="poisson").fit(cov="CR1", groups="village")
+
+
 def test_collinear_columns_are_named(file, table):
     trees = []
     for data in (table, file):

@@ -191,6 +191,25 @@ def test_rows_with_missing_values_are_dropped_on_request(table, tmp_path, small)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "time"), [("patient", "visit"), ("id", "day")])
+def test_rows_without_a_cluster_or_a_time_are_dropped_on_request(
+    table, tmp_path, small, name, time
+):
+    holes = table
+    for column, every in (("x", 41), (name, 29), (time, 37)):
+        values = holes[column].to_pylist()
+        values[::every] = [None] * len(values[::every])
+        place = holes.column_names.index(column)
+        holes = holes.set_column(place, column, pa.array(values, holes[column].type))
+    path = tmp_path / "holes.parquet"
+    pq.write_table(holes, path)
+    drop = POISSON | {"missing": "drop"}
+    same(holes, path, "count ~ x", drop, name, "ar1", time=time)
+    with pytest.raises(DataError, match=rf"in rows 0 to \d+ .*missing values .*{name!r}"):
+        eg.GLM("count ~ z", path, **POISSON).gee(name, "ar1", time=time)
+
+
+@pytest.mark.slow
 def test_rows_of_weight_zero_have_their_place(table, tmp_path, small):
     w = np.where(np.arange(table.num_rows) % 7 == 2, 0.0, 1.0)
     path = tmp_path / "zero.parquet"
