@@ -24,21 +24,26 @@ The other sections have not been run on a quiet machine.
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import expfam_glm as eg
-from expfam_glm.data.blocks import MemoryBlocks
-from expfam_glm.kernels.sums import weighted_gram
+if "--child" not in sys.argv:  # a child imports what it measures
+    import expfam_glm as eg
+    from expfam_glm.data.blocks import MemoryBlocks
+    from expfam_glm.kernels.sums import weighted_gram
 
 ROUNDS = 3
 # ours, link, glum's
@@ -158,52 +163,166 @@ def compressed(n: int = 1_000_000) -> None:
         print(f"{name:20s}{value:9.3f}")
 
 
-def parquet(n: int = 5_000_000, p: int = 20) -> None:
-    """From a Parquet file to the covariance: ours in batches, glum with the whole in memory."""
+def written(path: Path, n: int, p: int) -> None:
+    """Poisson counts and p − 1 covariates as a Parquet file, by pyarrow's defaults."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    formula = "y ~ " + " + ".join(f"x{j}" for j in range(1, p))
+    rng, writer = np.random.default_rng(4), None
+    beta = rng.normal(size=p) / np.sqrt(p) / 2
+    for start in range(0, n, 200_000):
+        X = rng.normal(size=(min(200_000, n - start), p))
+        X[:, 0] = 1.0
+        columns = {f"x{j}": X[:, j] for j in range(p)} | {"y": rng.poisson(np.exp(X @ beta))}
+        table = pa.table(columns)
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+
+
+def parquet(n: int = 5_000_000, p: int = 20, copies: int = 4) -> None:
+    """From a Parquet file to the covariance, each program in a process of its own.
+
+    Last is ours on a folder of `copies` links to the file, for its peak memory.
+    """
+    elsewhere = os.environ.get("PEERS_PYTHON")  # an interpreter that has dask-ml and PySpark
+    runs = [("ours", sys.executable), ("glum", sys.executable)]
+    runs += [(name, elsewhere) for name in ("dask_ml", "spark") if elsewhere]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.parquet"
-        rng, writer = np.random.default_rng(4), None
-        beta = rng.normal(size=p) / np.sqrt(p) / 2
-        for start in range(0, n, 200_000):
-            X = rng.normal(size=(min(200_000, n - start), p))
-            X[:, 0] = 1.0
-            columns = {f"x{j}": X[:, j] for j in range(p)} | {"y": rng.poisson(np.exp(X @ beta))}
-            table = pa.table(columns)
-            writer = writer or pq.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-        assert writer is not None
-        writer.close()
+        path, many = Path(folder) / "data.parquet", Path(folder) / "many"
+        written(path, n, p)
+        many.mkdir()
+        for number in range(copies):
+            (many / f"{number}.parquet").hardlink_to(path)
+        ours: dict[str, Any] = {}
+        print(f"{n:,} × {p} from a file of {path.stat().st_size / 1e6:.0f} MB")
+        for name, python in [*runs, (f"ours, {copies} times the rows", sys.executable)]:
+            command = [str(python), __file__, "--child", name.split(",")[0]]
+            where = many if "," in name else path
+            done = subprocess.run([*command, str(where), str(p)], capture_output=True, text=True)
+            if done.returncode:
+                print(f"{name:22s} failed: {done.stderr.strip().splitlines()[-1][:120]}")
+                continue
+            found = json.loads(done.stdout.splitlines()[-1])
+            ours = ours or found
+            off = np.max(np.abs(np.subtract(found["beta"], ours["beta"])) / np.array(ours["se"]))
+            print(f"{name:22s}{found['seconds']:9.2f} s ({found['cpu']:6.2f} s of processors), "
+                  f"peak {found['peak']:7.0f} MB, {found['seconds'] / ours['seconds']:5.1f} times "
+                  f"ours, off by {off:.1e}", flush=True)  # fmt: skip
 
-        def read() -> int:
-            dataset = pa.dataset.dataset(path)
-            return sum(batch.num_rows for batch in dataset.to_batches())
 
-        def peer() -> np.ndarray:
-            whole = pq.read_table(path)
-            X = np.column_stack([whole[f"x{j}"].to_numpy() for j in range(p)])
-            return glum(whole["y"].to_numpy().astype(float), X, "poisson")
+def child(name: str, path: str, p: str) -> None:
+    """One program on a file: its seconds, processor seconds, peak memory, β and errors as JSON."""
+    modules = {"ours": "expfam_glm", "dask_ml": "dask_ml.linear_model", "spark": "pyspark.ml"}
+    import_module(modules.get(name, name))
+    names = [f"x{j}" for j in range(int(p))]
+    begun, used = time.perf_counter(), os.times()
+    fitted: Any = {"ours": _ours, "glum": _glum, "dask_ml": _dask_ml, "spark": _spark}[name]
+    beta, se, jvm = fitted(path, names)
+    spent = sum(os.times()[:4]) - sum(used[:4])
+    peak = max(resource.getrusage(who).ru_maxrss / 1024 for who in (0, -1))
+    print(json.dumps({
+        "seconds": time.perf_counter() - begun, "cpu": spent, "peak": max(peak, jvm),
+        "beta": list(beta), "se": list(se),
+    }))  # fmt: skip
 
-        import pyarrow.dataset
 
-        spent, found = {}, {}
-        begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        for name, run in {
-            "one read": read,
-            "ours": lambda: eg.GLM(formula, path, family="poisson").fit(),
-            "glum": peer,
-        }.items():
-            one, result = timed({name: run})
-            spent |= one
-            found |= result
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"{name:12s}{spent[name]:9.3f} s, peak {peak - begun:8.0f} MB above the start")
-        fit = found["ours"]["fit"]
-        off = np.max(np.abs(found["glum"] - fit["beta"].values) / fit["se"].values)
-        print(f"glum/ours {spent['glum'] / spent['ours']:.1f}, off by {off:.1e}")
+def _ours(path: str, names: list[str]) -> Any:
+    import expfam_glm as eg
+
+    fit = eg.GLM(f"y ~ {' + '.join(names[1:])}", path, family="poisson").fit()["fit"]
+    return fit["beta"].values, fit["se"].values, 0.0
+
+
+def _glum(path: str, names: list[str]) -> Any:
+    import pyarrow.parquet as pq
+    from glum import GeneralizedLinearRegressor
+
+    whole = pq.read_table(path)
+    X = np.column_stack([whole[name].to_numpy() for name in names])
+    y = whole["y"].to_numpy().astype(float)
+    model = GeneralizedLinearRegressor(
+        family="poisson", alpha=0, fit_intercept=False, gradient_tol=1e-6
+    )
+    model.fit(X, y)
+    return model.coef_, np.sqrt(np.diag(model.covariance_matrix(X, y))), 0.0
+
+
+def _dask_ml(path: str, names: list[str]) -> Any:
+    """Without standard errors, which it has none of."""
+    import dask.array as da
+    import pyarrow.parquet as pq
+    from dask import delayed
+    from dask_ml.linear_model import PoissonRegression
+
+    def read(group: int) -> np.ndarray:
+        table = pq.ParquetFile(path).read_row_group(group, columns=[*names, "y"])
+        return np.column_stack([column.to_numpy() for column in table.columns])
+
+    known = pq.ParquetFile(path).metadata
+    rows = da.concatenate([
+        da.from_delayed(
+            delayed(read)(k), (known.row_group(k).num_rows, len(names) + 1), dtype=float
+        )
+        for k in range(known.num_row_groups)
+    ])  # fmt: skip
+    model = PoissonRegression(solver="newton", fit_intercept=False, C=1e12, tol=1e-8)
+    model.fit(rows[:, :-1], rows[:, -1])
+    return model.coef_, np.full(len(names), np.nan), 0.0
+
+
+def _spark(path: str, names: list[str]) -> Any:
+    from pyspark.ml.feature import VectorAssembler
+    from pyspark.ml.regression import GeneralizedLinearRegression
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[2]").config("spark.driver.memory", "8g").getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    rows = VectorAssembler(inputCols=names[1:], outputCol="X").transform(session.read.parquet(path))
+    model = GeneralizedLinearRegression(
+        family="poisson", link="log", featuresCol="X", labelCol="y", tol=1e-8
+    ).fit(rows)
+    se = list(model.summary.coefficientStandardErrors)
+    java = session.sparkContext._gateway.proc.pid
+    status = Path(f"/proc/{java}/status").read_text().splitlines()
+    (peak,) = (int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    return [model.intercept, *model.coefficients], [se[-1], *se[:-1]], peak
+
+
+def workers(n: int = 4_000_000, p: int = 20) -> None:
+    """In memory, and on one and two processes of a dask cluster that hold the rows."""
+    import dask.dataframe as dd
+    import pandas as pd
+    from distributed import Client, LocalCluster, wait
+
+    X, eta = design(n, p)
+    y = response("poisson", eta)
+    frame = pd.DataFrame({f"x{j}": X[:, j] for j in range(1, p)} | {"y": y})
+    formula = "y ~ " + " + ".join(list(frame)[:-1])
+
+    def fit(data: Any) -> Any:
+        return eg.GLM(formula, data, family="poisson").fit(tol=1e-11)["fit"]
+
+    spent, found = timed({"memory": lambda: fit(frame)})
+    memory, here = spent["memory"], found["memory"]
+    print(f"{n:,} × {p}, formula to covariance\nin memory   {memory:9.2f} s")
+    for count in (1, 2):
+        with LocalCluster(count, threads_per_worker=1, dashboard_address=None) as cluster:
+            with Client(cluster):
+                parts = dd.from_pandas(frame, npartitions=16).persist()
+                wait(parts)
+                fit(parts)
+                spent, found = timed({"cluster": lambda parts=parts: fit(parts)})
+                there = found["cluster"]
+        off = max(
+            float(np.max(np.abs(there[k].values / here[k].values - 1))) for k in ("beta", "se")
+        )
+        longer = spent["cluster"] / memory
+        print(f"{count} worker(s) {spent['cluster']:8.2f} s, {longer:.2f} times as long, off by "
+              f"{off:.0e}", flush=True)  # fmt: skip
 
 
 def curve(plot: str = "") -> None:
@@ -228,6 +347,9 @@ def curve(plot: str = "") -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")  # the peers' own deprecations
-    sections = {f.__name__: f for f in (memory, compressed, parquet, curve)}
+    sections = {f.__name__: f for f in (memory, compressed, parquet, workers, curve)}
     name, *rest = sys.argv[1:] or ["memory"]
+    if name == "--child":
+        child(*rest)
+        sys.exit()
     sections[name](*(word if name == "curve" else int(float(word)) for word in rest))

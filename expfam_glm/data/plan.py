@@ -45,12 +45,14 @@ class Plan:
         if not all(is_plain(column) for column in columns.values()):
             return None
         numbers = self._numbers(columns, table.num_rows)
-        codes = {
-            code: _codes(table.column(name), levels)
-            for code, (name, levels) in self.factors.items()
-        }
-        if numbers is None or any(found is None for found in codes.values()):
+        if numbers is None:
             return None
+        codes = {}
+        for code, (name, levels) in self.factors.items():
+            found = _codes(table.column(name), levels)
+            if found is None:
+                return None
+            codes[code] = found
         one = np.ones(table.num_rows)
         with np.errstate(over="ignore"):
             made = [_product(parts, numbers, codes, one) for parts in self.columns]
@@ -148,11 +150,11 @@ def _codes(column: Any, levels: tuple[Any, ...]) -> np.ndarray | None:
 
 def _product(
     parts: tuple[Part, ...], numbers: Mapping[str, np.ndarray],
-    codes: Mapping[str, np.ndarray | None], one: np.ndarray,
+    codes: Mapping[str, np.ndarray], one: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """A column of X."""
     values = one
     for code, level in parts:
-        other = numbers[code] if level is None else codes[code] == level
+        other = numbers[code] if level is None else np.equal(codes[code], level)
         values = other if values is one else values * other
     return values

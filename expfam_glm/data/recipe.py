@@ -38,6 +38,7 @@ class Recipe:
     plan: Plan | None = None  # what the columns of X are, where that is simple
     whole: tuple[str, ...] = ()  # columns without whose values a row is left out
     complete: tuple[str, ...] = ()  # the same of clusters and times, where rows may be dropped
+    checked: bool = False  # whether the values were found to be admissible by a scan
 
     def problem(self, table: Any, start: int = 0) -> Problem | None:
         """The problem of a batch that begins at a row; None where no row of it counts."""
@@ -56,7 +57,7 @@ class Recipe:
                 if role in frame.columns
             ):
                 return None
-            found = prepare(frame, self.family, self.link, part=True)
+            found = prepare(frame, self.family, self.link, part=True, checked=self.checked)
         except NothingLeft:
             return None
         except DataError as error:

@@ -234,7 +234,9 @@ def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray
     return outside
 
 
-def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> Problem:
+def prepare(
+    frame: Frame, family: Family, link: Link, *, part: bool = False, checked: bool = False
+) -> Problem:
     """Check the columns of a frame against a family and a link.
 
     Parameters
@@ -245,6 +247,8 @@ def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> 
     link : Link
     part : bool
         Whether there are more rows than these.
+    checked : bool
+        Whether the values of these rows were found to be admissible before.
 
     Returns
     -------
@@ -291,9 +295,10 @@ def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> 
     if not everything:
         y, X = y[used], X[used]
         w, f, offset, sampling = (None if v is None else v[used] for v in (w, f, offset, sampling))
-    outside = _outside(family, y, 1.0 if w is None else w)
-    if np.any(outside):
-        raise DataError(_support_message(frame, family, y, w, outside, used))
+    if not checked:
+        outside = _outside(family, y, 1.0 if w is None else w)
+        if np.any(outside):
+            raise DataError(_support_message(frame, family, y, w, outside, used))
     if y.shape[0] < 1:
         raise DataError("no row is left to fit.")
     if sampling is not None:
@@ -303,7 +308,8 @@ def prepare(frame: Frame, family: Family, link: Link, *, part: bool = False) -> 
         family, link, frame, y, X if part else contiguous(X), w, f, offset,
         None if everything else used, sampling,
     )  # fmt: skip
-    check_magnitudes(found, part=part)
+    if not checked:
+        check_magnitudes(found, part=part)
     return found
 
 

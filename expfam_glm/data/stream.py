@@ -82,7 +82,7 @@ class Streamed(Problem):
 
     def _batching(self, columns: Sequence[str]) -> tuple[Source, tuple[str, ...], _Batching]:
         source, recipe, scan = self.reading
-        recipe = replace(recipe, labels=self.labels, family=self.family)
+        recipe = replace(recipe, labels=self.labels, family=self.family, checked=True)
         wanted = tuple(dict.fromkeys([*recipe.columns, *columns]))
         return source, wanted, _Batching(recipe, scan.n / scan.sampling, scan.seen)
 
