@@ -3,10 +3,11 @@
     python benchmarks/bench_scale.py memory [n] [p]      # six families beside glum
     python benchmarks/bench_scale.py compressed [n]      # NUTS on rows that share 2,000 patterns
     python benchmarks/bench_scale.py parquet [n] [p]     # from file to covariance, and peak memory
+    python benchmarks/bench_scale.py workers [n] [p]     # processes of a dask cluster
     python benchmarks/bench_scale.py curve               # time against n, with a plot if asked for
 
 Every program fits the same data in the same process, in turn, to a tight tolerance, and all compute
-the covariance; glum's call is its fit and `covariance_matrix`. "floor" is what cannot be avoided:
+the covariance (of files each program has a process of its own, for its peak memory); glum's call is its fit and `covariance_matrix`. "floor" is what cannot be avoided:
 one read of X and one XᵀWX by blocks that stay in cache; the column beside it says how many of these
 a fit takes. "off by" is the largest distance of a coefficient from ours in standard errors.
 
@@ -19,7 +20,19 @@ these to half their size**):
     compressed 1000000   rows 0.41 s, compress 0.17 s, cells 0.02 s, 4 × 1,000 draws 2.1 s (nothing
                          else running, 2026-11-22)
 
-The other sections have not been run on a quiet machine.
+Measured on 2026-11-23 on two virtual processors of which others took more than half (load 6 to 9,
+and time stolen by the host), so that processor seconds say more than seconds:
+
+    parquet 5000000 20   ours 45 to 47 s, 22 to 23 s of processors, peak 554 MB; glum, to a gradient
+                         of 1e-6, which leaves 3e-5 standard errors, 44 to 46 s, 18 to 20 s of
+                         processors, peak 4.0 GB. To 1e-8 glum took 201 s. Since then passes no
+                         longer check values anew: twice the rows took 35 s of processors, peak
+                         548 MB. The reach of five times glum is missed by far: five passes decode
+                         the file each time, glum decodes it once
+    workers 1000000 20   in memory 6.4 s; 1 worker 1.7 times, 2 workers 1.02 times as long, where
+                         the formula is evaluated in memory, and the rows are held by the workers
+
+dask-ml and Spark, and the sections that are not named, were not measured.
 """
 
 from __future__ import annotations
