@@ -6,10 +6,11 @@
     python benchmarks/bench_scale.py workers [n] [p]     # processes of a dask cluster
     python benchmarks/bench_scale.py curve               # time against n, with a plot if asked for
 
-Every program fits the same data in the same process, in turn, to a tight tolerance, and all compute
-the covariance (of files each program has a process of its own, for its peak memory); glum's call is its fit and `covariance_matrix`. "floor" is what cannot be avoided:
-one read of X and one XᵀWX by blocks that stay in cache; the column beside it says how many of these
-a fit takes. "off by" is the largest distance of a coefficient from ours in standard errors.
+Every program fits the same data in the same process, in turn, to a tight tolerance (of files each
+has a process of its own, for its peak memory), and all compute the covariance; glum's call is its
+fit and `covariance_matrix`. "floor" is what cannot be avoided: one read of X and one XᵀWX by blocks
+that stay in cache; the column beside it says how many of these a fit takes. "off by" is the largest
+distance of a coefficient from ours in standard errors.
 
 Measured (2 hyperthreads of one core, one BLAS thread, Python 3.13, NumPy 2, glum 3.4; **the machine
 was shared with other work, load 8 to 20, so that only ratios within one run mean anything, and
