@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ _PAIRS = 32  # of opposite points, where a density is held against the normal on
 _SPREAD = 1.0  # of the logarithm of the ratio of the two
 _FAR = 3.0
 _FAR_OFF = 1.7  # of the same logarithm
+_LEAPS = 64  # from draws of N(0, I), by which the acceptance of a step is judged
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,10 @@ def seek_mode(
             break
     else:
         close = max(close, _CLOSE_ENOUGH)
-    curved = root @ (vectors / np.sqrt(values)) if values[0] > 0 else None
+    curved = None
+    if values[0] > 0:  # triangular: the last axis moves the last parameter alone
+        half = root @ (vectors / np.sqrt(values))
+        curved = np.linalg.qr(half.T, mode="r").T
     return Search(z, curved, float(np.linalg.norm(step)), close)
 
 
@@ -116,3 +121,26 @@ def nearly_normal(
     axes = _FAR * np.eye(dimension)
     far = excess(np.concatenate([axes, -axes])) - excess(np.zeros((1, dimension)))
     return bool(np.all(np.abs(far) < far_off))
+
+
+def acceptance(density: Density, dimension: int, angle: float) -> float:
+    """The mean acceptance of one rotation of position and momentum, from draws of N(0, I).
+
+    Half of the force that is not that of N(0, I) acts before the rotation, half after it; under
+    N(0, I) itself every rotation is accepted.
+    """
+    rng = np.random.default_rng(1)
+    accepted = []
+    for u, momentum in rng.normal(size=(_LEAPS, 2, dimension)):
+        before, gradient = density(u)
+        energy = 0.5 * float(momentum @ momentum) - before
+        momentum = momentum + 0.5 * angle * (gradient + u)
+        u, momentum = (
+            math.cos(angle) * u + math.sin(angle) * momentum,
+            math.cos(angle) * momentum - math.sin(angle) * u,
+        )
+        after, gradient = density(u)
+        momentum = momentum + 0.5 * angle * (gradient + u)
+        gain = energy - 0.5 * float(momentum @ momentum) + after
+        accepted.append(math.exp(min(gain, 0.0)) if math.isfinite(gain) else 0.0)
+    return float(np.mean(accepted))

@@ -20,7 +20,7 @@ from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
-from expfam_glm.bayes.mode import nearly_normal
+from expfam_glm.bayes.mode import acceptance, nearly_normal
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import QUICK, variable_of
@@ -37,9 +37,15 @@ _HELPERS = ("z_", "sd_", "root_", "lambda_", "tau_", "slab_")  # behind effects 
 # Steps that are exact for N(0, I): rotations of position and momentum, between which only what is
 # not normal is a force. A step of π would do no more than reflect.
 _ROTATIONS = {"exact_normal_trajectory": True, "max_step_size": 1.3}
+# Where nearly every rotation is accepted, one is a draw: no tree is grown. From draw to draw the
+# correlation is cos 2.2 = -0.6 for means and its square for variances, so that after one gradient
+# both are known at least as well as after the three of a tree.
+_ONE_ROTATION = {"exact_normal_trajectory": True, "max_step_size": 2.2, "maxdepth": 1}
+_ACCEPTED = 0.9
 # With group effects the ratio varies with the number of levels, and on the axis of a log sd with
 # the volume that is left to them: neither made a chain diverge.
 _NEAR_OF_GROUPS = {"spread": 1.4, "far_off": 4.0}
+_NO_TRAJECTORY = {"draws", "tune", "chains", "seed", "progressbar", "cores"}  # settings
 _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 
@@ -139,9 +145,15 @@ def by_kernels(
     # slowly that two threads take longer than one.
     settings = {"cores": 1} | settings
     near = _NEAR_OF_GROUPS if problem.frame.effects else {}
-    if settings.get("exact_normal_trajectory") or nearly_normal(standard(), density.n_dim, **near):
-        settings = _ROTATIONS | settings
-    return _run_nutpie(compiled, applied, settings)
+    steps = _ROTATIONS if settings.get("exact_normal_trajectory") else {}
+    if not steps and nearly_normal(standard(), density.n_dim, **near):
+        left = settings.keys() <= _NO_TRAJECTORY
+        accepted = acceptance(standard(), density.n_dim, _ONE_ROTATION["max_step_size"])
+        steps = _ONE_ROTATION if left and accepted > _ACCEPTED else _ROTATIONS
+    chains = _run_nutpie(compiled, applied, steps | settings)
+    if steps is _ONE_ROTATION:  # by intent, not because a tree was cut off
+        return replace(chains, stats=chains.stats.drop_vars("maxdepth_reached"))
+    return chains
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
