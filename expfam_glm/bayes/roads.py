@@ -20,7 +20,6 @@ from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
-from expfam_glm.bayes.mode import acceptance, nearly_normal
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import QUICK, variable_of
@@ -28,24 +27,13 @@ from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import PHI_SCALES, Applied
 from expfam_glm.bayes.shrunk_density import ShrunkPosterior
 from expfam_glm.bayes.start import Start
+from expfam_glm.bayes.trajectory import ONE_ROTATION, steps_of
 from expfam_glm.bayes.whiten import Dense, Whitening, around_mode, shrunk_start, whitened_groups
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
 
 _TRANSFORMED_SD = 0.1  # of starting points on a log or log-odds scale
 _HELPERS = ("z_", "sd_", "root_", "lambda_", "tau_", "slab_")  # behind effects and horseshoes
-# Steps that are exact for N(0, I): rotations of position and momentum, between which only what is
-# not normal is a force. A step of π would do no more than reflect.
-_ROTATIONS = {"exact_normal_trajectory": True, "max_step_size": 1.3}
-# Where nearly every rotation is accepted, one is a draw: no tree is grown. From draw to draw the
-# correlation is cos 2.2 = -0.6 for means and its square for variances, so that after one gradient
-# both are known at least as well as after the three of a tree.
-_ONE_ROTATION = {"exact_normal_trajectory": True, "max_step_size": 2.2, "maxdepth": 1}
-_ACCEPTED = 0.9
-# With group effects the ratio varies with the number of levels, and on the axis of a log sd with
-# the volume that is left to them: neither made a chain diverge.
-_NEAR_OF_GROUPS = {"spread": 1.4, "far_off": 4.0}
-_NO_TRAJECTORY = {"draws", "tune", "chains", "seed", "progressbar", "cores"}  # settings
 _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 
@@ -144,14 +132,9 @@ def by_kernels(
     # One chain after another: between calls of some 10 µs the interpreter's lock is handed over so
     # slowly that two threads take longer than one.
     settings = {"cores": 1} | settings
-    near = _NEAR_OF_GROUPS if problem.frame.effects else {}
-    steps = _ROTATIONS if settings.get("exact_normal_trajectory") else {}
-    if not steps and nearly_normal(standard(), density.n_dim, **near):
-        left = settings.keys() <= _NO_TRAJECTORY
-        accepted = acceptance(standard(), density.n_dim, _ONE_ROTATION["max_step_size"])
-        steps = _ONE_ROTATION if left and accepted > _ACCEPTED else _ROTATIONS
+    steps = steps_of(standard(), density.n_dim, settings, groups=bool(problem.frame.effects))
     chains = _run_nutpie(compiled, applied, steps | settings)
-    if steps is _ONE_ROTATION:  # by intent, not because a tree was cut off
+    if steps is ONE_ROTATION:  # by intent, not because a tree was cut off
         return replace(chains, stats=chains.stats.drop_vars("maxdepth_reached"))
     return chains
 
