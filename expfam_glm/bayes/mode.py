@@ -1,4 +1,4 @@
-"""The mode of a log-posterior and its curvature there, by gradients; is it nearly normal?"""
+"""The mode of a log-posterior and its curvature there, by gradients."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ _MOST_STEPS = 50
 _CLOSE = 1e-8  # of a last step, in posterior standard deviations
 _CLOSE_ENOUGH = 1e-4  # where rounding lets no step go uphill any more
 _DIFFERENCE = 1e-4  # of the gradient's arguments, in the same unit
-_PAIRS = 32  # of opposite points, where a density is held against the normal one
-_SPREAD = 1.0  # of the logarithm of the ratio of the two
-_FAR = 3.0
-_FAR_OFF = 1.7  # of the same logarithm
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,10 @@ def seek_mode(
             break
     else:
         close = max(close, _CLOSE_ENOUGH)
-    curved = root @ (vectors / np.sqrt(values)) if values[0] > 0 else None
+    curved = None
+    if values[0] > 0:  # triangular: the last axis moves the last parameter alone
+        half = root @ (vectors / np.sqrt(values))
+        curved = np.linalg.qr(half.T, mode="r").T
     return Search(z, curved, float(np.linalg.norm(step)), close)
 
 
@@ -95,24 +94,3 @@ def _curvature(density: Density, z: np.ndarray, root: np.ndarray) -> np.ndarray:
         columns.append(root.T @ (down - up) / (2 * _DIFFERENCE))
     matrix = np.array(columns)
     return 0.5 * (matrix + matrix.T)
-
-
-def nearly_normal(
-    density: Density, dimension: int, spread: float = _SPREAD, far_off: float = _FAR_OFF
-) -> bool:
-    """Whether a density of unit coordinates is close to N(0, I): where that has its mass, and far.
-
-    The logarithm of the ratio of the two must not vary by more than `spread` over draws of N(0, I),
-    nor differ by more than `far_off` from its value at the centre on an axis `_FAR` away.
-    """
-
-    def excess(points: np.ndarray) -> np.ndarray:
-        return np.array([density(u)[0] + 0.5 * float(u @ u) for u in points])
-
-    half = np.random.default_rng(0).normal(size=(_PAIRS, dimension))
-    near = excess(np.concatenate([half, -half]))
-    if not (np.isfinite(near).all() and near.std() < spread):
-        return False
-    axes = _FAR * np.eye(dimension)
-    far = excess(np.concatenate([axes, -axes])) - excess(np.zeros((1, dimension)))
-    return bool(np.all(np.abs(far) < far_off))

@@ -20,7 +20,6 @@ from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.group_density import GroupPosterior, lkj_logpdf
 from expfam_glm.bayes.horseshoe import log_prior as log_prior_of_shrunk
 from expfam_glm.bayes.joint import joint_prior
-from expfam_glm.bayes.mode import nearly_normal
 from expfam_glm.bayes.model import build, pieces_of
 from expfam_glm.bayes.preconditioned import Whitened
 from expfam_glm.bayes.prior import QUICK, variable_of
@@ -28,18 +27,13 @@ from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import PHI_SCALES, Applied
 from expfam_glm.bayes.shrunk_density import ShrunkPosterior
 from expfam_glm.bayes.start import Start
+from expfam_glm.bayes.trajectory import ONE_ROTATION, steps_of
 from expfam_glm.bayes.whiten import Dense, Whitening, around_mode, shrunk_start, whitened_groups
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import SamplingError
 
 _TRANSFORMED_SD = 0.1  # of starting points on a log or log-odds scale
 _HELPERS = ("z_", "sd_", "root_", "lambda_", "tau_", "slab_")  # behind effects and horseshoes
-# Steps that are exact for N(0, I): rotations of position and momentum, between which only what is
-# not normal is a force. A step of π would do no more than reflect.
-_ROTATIONS = {"exact_normal_trajectory": True, "max_step_size": 1.3}
-# With group effects the ratio varies with the number of levels, and on the axis of a log sd with
-# the volume that is left to them: neither made a chain diverge.
-_NEAR_OF_GROUPS = {"spread": 1.4, "far_off": 4.0}
 _TRIALS = 30  # starting points tried for a chain, each closer to the mode
 
 
@@ -138,10 +132,11 @@ def by_kernels(
     # One chain after another: between calls of some 10 µs the interpreter's lock is handed over so
     # slowly that two threads take longer than one.
     settings = {"cores": 1} | settings
-    near = _NEAR_OF_GROUPS if problem.frame.effects else {}
-    if settings.get("exact_normal_trajectory") or nearly_normal(standard(), density.n_dim, **near):
-        settings = _ROTATIONS | settings
-    return _run_nutpie(compiled, applied, settings)
+    steps = steps_of(standard(), density.n_dim, settings, groups=bool(problem.frame.effects))
+    chains = _run_nutpie(compiled, applied, steps | settings)
+    if steps is ONE_ROTATION:  # by intent, not because a tree was cut off
+        return replace(chains, stats=chains.stats.drop_vars("maxdepth_reached"))
+    return chains
 
 
 def by_graph(problem: Problem, applied: Applied, start: Start, settings: dict[str, Any]) -> Chains:
