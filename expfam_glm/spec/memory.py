@@ -97,12 +97,11 @@ def _facts(declaration: str) -> dict[str, Any]:
 
 def _file(declaration: str) -> Path | None:
     """The file of a declaration; None where there is no folder or nothing to tell versions by."""
-    place, stamp = folder(), _stamp()
-    return None if place is None or stamp is None else place / f"{declaration}-{stamp}.json"
+    place = folder()
+    return None if place is None or _STAMP is None else place / f"{declaration}-{_STAMP}.json"
 
 
-@cache
-def _stamp() -> str | None:
+def _stamped() -> str | None:
     """A digest of everything that the facts follow from: the declarations and what derives them."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     if not sources:
@@ -115,6 +114,9 @@ def _stamp() -> str | None:
     for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
+
+
+_STAMP = _stamped()  # as this process was loaded, not as the files may be when a fact is kept
 
 
 def _made_as_usual() -> bool:

@@ -160,10 +160,15 @@ def test_the_stamp_follows_the_text_of_the_declarations(tmp_path, monkeypatch):
     for text in (None, "theta**2 / 2", "theta**2 / 3"):
         if text is not None:
             (tmp_path / "families.py").write_text(text)
-        memory._stamp.cache_clear()
-        stamps.add(memory._stamp())
-    memory._stamp.cache_clear()
+        stamps.add(memory._stamped())
     assert len(stamps) == 3 and None in stamps  # without sources nothing tells versions apart
+
+
+def test_nothing_is_kept_where_versions_cannot_be_told(cache, monkeypatch):
+    monkeypatch.setattr(memory, "_STAMP", None)
+    HOME.keep("digest", "abc")
+    assert HOME.recall("digest") == "abc"
+    assert not cache.exists()
 
 
 def test_single_precision_is_not_passed_on(cache):
