@@ -281,15 +281,21 @@ def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) ->
     known = np.isfinite(beta) & np.isfinite(np.diagonal(V))
     root = square_root(np.asarray(V, dtype=float)[np.ix_(known, known)], cov_type)
     drawn = {name: entry for name, entry in estimate.further.items() if np.isfinite(entry[1])}
-    z = matched_normals(chains * draws, len(root) + len(drawn), random_seed)
-    beta_draws = np.full((chains * draws, beta.size), np.nan)
-    beta_draws[:, known] = beta[known] + z[:, : len(root)] @ root
+    q = len(root)
+    onto = np.eye(q + len(drawn))
+    onto[:q, :q] = root
+    if estimate.correlation is not None and drawn:
+        onto[q:, q:] = square_root(estimate.correlation, "correlation of the parameters")
+    z = matched_normals(chains * draws, len(onto), random_seed, onto)
+    further = z[:, q:]
+    if known.all():
+        beta_draws = z[:, :q] + beta
+    else:
+        beta_draws = np.full((chains * draws, beta.size), np.nan)
+        beta_draws[:, known] = z[:, :q] + beta[known]
     variables: Variables = {
         "beta": (("chain", "draw", "coef"), beta_draws.reshape(chains, draws, beta.size))
     }
-    further = z[:, len(root) :]
-    if estimate.correlation is not None and drawn:
-        further = further @ square_root(estimate.correlation, "correlation of the parameters")
     for column, (name, (value, se, scale)) in zip(further.T, drawn.items(), strict=True):
         values = scale.back(scale.to(value) + se * column)
         variables[name] = (("chain", "draw"), values.reshape(chains, draws))

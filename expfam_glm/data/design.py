@@ -204,7 +204,7 @@ def from_formula(
 
     columns = {role: column.number() for role, column in extra.items()}
     for column, part in ((c, p) for c in needed for p in parsed.response):
-        if part.code == column.name and not part.python:
+        if part.code == column.name and not part.python and not column.is_numeric:
             some = str(max(column.array(), key=str)) if column.kind != "date" else "yes"
             column.number(f"Code it as numbers, such as I({column.name} == {some!r}) for 0 and 1.")
     variables = variables_of(needed)

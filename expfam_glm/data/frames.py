@@ -65,9 +65,14 @@ class Column:
             return self.values
         return np.array([*self.levels, None], dtype=object)[self.values]
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the values are numbers, or truth values that stand for 0 and 1."""
+        return self.kind in ("number", "boolean")
+
     def number(self, advice: str = "") -> np.ndarray:
         """The values as float64, contiguous and without a copy where they already are."""
-        if self.kind not in ("number", "boolean"):
+        if not self.is_numeric:
             shown = show_rows(self.array(), np.arange(len(self.values)) < 3)
             message = f"{self.name!r} must be numeric, but holds {KINDS[self.kind]} ({shown})."
             raise DataError(f"{message} {advice}".rstrip())

@@ -14,6 +14,7 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.compress import cheaply_compressed, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed, need_rows
+from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, one_of, warn
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
@@ -42,6 +43,7 @@ from expfam_glm.tree import Estimate, check_options, likelihood_tree
 INFORMATION = ("expected", "observed")
 
 
+@one_blas()  # with more threads a factor of some hundred columns takes a hundred times as long
 def fit(
     problem: Problem,
     *,

@@ -74,6 +74,8 @@ _INVOLVED = 0.1
 
 def conditioning(factor: Factor, labels: Sequence[str]) -> str:
     """A remark that names nearly collinear columns, weighted as in the fit; "" for none."""
+    if _norm_bound(factor.R) * _norm_bound(factor.unscaled_root) < ILL_CONDITIONED:
+        return ""
     sizes, directions = np.linalg.svd(factor.R)[1:]
     if not sizes[-1] * ILL_CONDITIONED < sizes[0]:
         return ""
@@ -88,6 +90,12 @@ def conditioning(factor: Factor, labels: Sequence[str]) -> str:
         "of their coefficients are lost to rounding. Centre them, use orthogonal terms such as "
         "poly(), or leave one out."
     )
+
+
+def _norm_bound(A: np.ndarray) -> float:
+    """A number that the largest singular value does not exceed."""
+    sizes = np.abs(A)
+    return math.sqrt(sizes.sum(axis=0).max(initial=0.0) * sizes.sum(axis=1).max(initial=0.0))
 
 
 def factor_gram(information: np.ndarray) -> Factor | None:

@@ -8,6 +8,8 @@ from expfam_glm.errors import ArgumentError, ResultError
 
 # An eigenvalue of a covariance in correlation form below -NEGATIVE is not rounding.
 NEGATIVE = 1e-8
+# Draws of each parameter from which their sample covariance is far from singular.
+_MANY = 4
 
 
 def square_root(V: np.ndarray, name: str) -> np.ndarray:
@@ -24,16 +26,17 @@ def square_root(V: np.ndarray, name: str) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(roots, 0))) @ vectors.T * unit
 
 
-def matched_normals(n: int, p: int, random_seed: int) -> np.ndarray:
-    """Standard normal draws (n, p) with sample mean 0 and sample covariance I, to rounding."""
+def matched_normals(n: int, p: int, random_seed: int, onto: np.ndarray) -> np.ndarray:
+    """Draws z·onto (n, q), z (n, p) with sample mean 0 and sample covariance I, to rounding."""
     if n <= p:
         raise ArgumentError(
             f"chains × draws = {n} is too few for {p} parameters: at least {p + 1} draws are "
             "needed to match their mean and covariance."
         )
     z = np.random.default_rng(random_seed).standard_normal((n, p))
-    for _ in range(2):  # the second round removes the rounding error of the first
+    # a second round takes the rounding error of the first, where the covariance is nearly singular
+    for left in range(2 if n < _MANY * p else 1, 0, -1):
         z -= z.mean(axis=0)
-        root = np.linalg.cholesky(z.T @ z / (n - 1))
-        z = z @ np.linalg.inv(root).T
+        whitening = np.linalg.inv(np.linalg.cholesky(z.T @ z / (n - 1))).T
+        z = z @ (whitening if left > 1 else whitening @ onto)
     return z

@@ -86,7 +86,7 @@ def population_average(
     """
     check_tree(tree, "population_average", rows=True)
     posterior, data = tree["posterior"].to_dataset(), tree["constant_data"].to_dataset()
-    groups = [str(name)[3:] for name in posterior.data_vars if str(name).startswith("sd_")]
+    groups = [str(name)[2:] for name in data.data_vars if str(name).startswith("Z_")]
     if not groups:
         raise ResultError(
             "the tree has no group effects to average over; write them in the formula, such as "

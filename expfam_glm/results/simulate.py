@@ -47,9 +47,8 @@ def draws_of(tree: xr.DataTree, found: Coefficients, family: Family | None, seed
             "the fit has no covariance, and so no draws: it is perfect, or has as many "
             "coefficients as observations."
         )
-    deviations = matched_normals(chains * draws, found.beta.size, seed) @ square_root(
-        found.V, found.cov_type
-    )
+    root = square_root(found.V, found.cov_type)
+    deviations = matched_normals(chains * draws, found.beta.size, seed, root)
     phi = known
     if "phi" in posterior:
         phi = posterior["phi"].values.ravel()
