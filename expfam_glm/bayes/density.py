@@ -27,8 +27,8 @@ from expfam_glm.bayes.row_sums import RowSums
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.response import Problem
 from expfam_glm.spec.domain import Domain
-from expfam_glm.spec.expression import derivative
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import derivative
 from expfam_glm.spec.lower import lower
 from expfam_glm.spec.scale import Scale
 from expfam_glm.spec.separate import separate

@@ -26,8 +26,9 @@ from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_
 from expfam_glm.bayes.draws import FamilyDraw
 from expfam_glm.bayes.scalars import scalar_graph
 from expfam_glm.spec.complex_gamma import ComplexGamma
+from expfam_glm.spec.domain import probe_points
 from expfam_glm.spec.integral import Integral
-from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
+from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse
 
 _VERSION = 7  # of the code of `_numba_inverse`: compiled functions of other versions are not reused
 

@@ -16,7 +16,8 @@ from pytensor.link.jax.dispatch import jax_funcify
 
 from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.spec.complex_gamma import ComplexGamma
-from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse, probe_points
+from expfam_glm.spec.domain import probe_points
+from expfam_glm.spec.inverse import APPROACH, MAX_STEPS, SETTLED, SMOOTH, Inverse
 
 
 @jax_funcify.register(Inverse)

@@ -18,7 +18,7 @@ from pytensor.link.numba.dispatch.basic import (
 
 from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.bayes.scalars import SHARED, parts_of, scalar_graph
-from expfam_glm.spec.expression import substitute
+from expfam_glm.spec.graph import substitute
 
 _VERSION = 5  # of the code below: compiled functions of other versions are not reused
 _BLOCK = 1 << 15  # numbers of X at a time, so that a block stays in a cache

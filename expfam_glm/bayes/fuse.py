@@ -29,8 +29,9 @@ from pytensor.tensor.math import Dot, Sum
 from expfam_glm.bayes.fused_sum import RowSum
 from expfam_glm.bayes.membership import holds, in_support, possible_parameters
 from expfam_glm.bayes.scalars import parts_of
-from expfam_glm.spec.expression import Expression, derivative, scalar, substitute
+from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import derivative, scalar, substitute
 from expfam_glm.spec.simplify import simplify
 
 

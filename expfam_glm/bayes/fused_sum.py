@@ -17,7 +17,8 @@ from pytensor.gradient import DisconnectedType, grad, grad_undefined
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
-from expfam_glm.spec.expression import Expression, substitute
+from expfam_glm.spec.expression import Expression
+from expfam_glm.spec.graph import substitute
 from expfam_glm.spec.lower import lower
 
 _BLOCK = 1 << 17  # numbers of X at a time, so that a block stays in a cache

@@ -21,8 +21,8 @@ from expfam_glm.errors import ArgumentError, RankError
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.rank import aliased
-from expfam_glm.spec.expression import derivative, substitute
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import derivative, substitute
 from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.lower import lower

@@ -18,7 +18,7 @@ from pytensor.scalar.basic import Add, Mul, Neg, Pow, Second, Sqr, Sub, TrueDiv
 
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.errors import DeclarationError
-from expfam_glm.spec.expression import derivative, scalar, substitute
+from expfam_glm.spec.graph import derivative, scalar, substitute
 from expfam_glm.spec.lower import lower
 from expfam_glm.spec.simplify import simplify
 
@@ -53,7 +53,7 @@ def _lowered(variable: Variable, symbols: list[Variable], bend: bool) -> Kernel 
         outputs = simplify([derivative(slope, x)] if bend else [value, slope], variables)
         kernel = lower(variables, outputs, rows=(x,))
         straight = bend and x not in ancestors(outputs) and _is_polynomial(value, x)
-        kernel.straight = straight  # type: ignore[attr-defined]
+        kernel.straight = straight
         return kernel
     except (DeclarationError, NotImplementedError):
         # ours for what NumPy cannot compute; PyMC's and PyTensor's for a distribution without a

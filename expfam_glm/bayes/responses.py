@@ -9,8 +9,8 @@ import numpy as np
 
 from expfam_glm.data.blocks import MemoryBlocks
 from expfam_glm.data.compress import distinct
-from expfam_glm.spec.expression import derivative, scalar
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import derivative, scalar
 from expfam_glm.spec.lower import lower
 from expfam_glm.spec.simplify import simplify
 

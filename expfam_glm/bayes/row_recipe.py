@@ -10,8 +10,8 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.tensor.elemwise import Elemwise
 
-from expfam_glm.spec.expression import derivative, substitute
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import derivative, substitute
 from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.lower import lower

@@ -12,7 +12,7 @@ from pytensor.graph.traversal import graph_inputs, toposort
 from pytensor.scalar import math as psm
 from pytensor.tensor.elemwise import Elemwise
 
-from expfam_glm.spec.expression import digest_of, scalar
+from expfam_glm.spec.graph import digest_of, scalar
 
 
 def _sigmoid(x: Any) -> Any:

@@ -9,8 +9,9 @@ import numpy as np
 
 from expfam_glm.errors import ArgumentError, need
 from expfam_glm.spec import links
-from expfam_glm.spec.expression import Expression, scalar
+from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import scalar
 from expfam_glm.spec.integral import Integral
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.simplify import simplify

@@ -5,17 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import pytensor.tensor as pt
-
-from expfam_glm.spec.expression import substitute
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
-from expfam_glm.spec.lower import lower
-from expfam_glm.spec.simplify import simplify
+from expfam_glm.spec.program import Program, recalled
 
-RowKernel = Any  # what `lower` returns: (η, y, r, *shapes) → tuple of arrays
+RowKernel = Any  # what `recalled` returns: (η, y, r, *shapes) → tuple of arrays
 
 
 @lru_cache(maxsize=512)
@@ -39,8 +33,11 @@ def row_kernel(
         Takes η and y as (n,) float64 arrays and r = w/a(φ) as an array or a number; never writes
         to them. A result that does not depend on a row may come back as a number.
     """
-    rows = row_model(family, link)
-    known = {rows.r: pt.constant(np.float64(1.0))} if unit else {}
-    graphs = [substitute(getattr(rows, name), known) for name in outputs]
-    graphs = simplify(graphs, rows.variables)
-    return lower(rows.variables, graphs, rows=(rows.eta, rows.y))
+
+    def write() -> Program:
+        from expfam_glm.spec.likelihood import row_program
+
+        return row_program(family, link, outputs, unit)
+
+    fact = f"rows of {', '.join(outputs)}" + (" at r = 1" if unit else "")
+    return recalled(family.home_under(link), fact, write)

@@ -12,10 +12,8 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ConvergenceError, is_number, one_of
 from expfam_glm.mle.fitness import Fitness, saturated_total
-from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.lower import lower
-from expfam_glm.spec.simplify import simplify
+from expfam_glm.spec.program import Function, Program, recalled
 
 METHODS = ("pearson", "deviance", "ml")
 _MOST_STEPS = 100
@@ -23,7 +21,7 @@ _MOST_STEPS = 100
 
 def invert_dispersion(family: Family, value: float) -> float:
     """φ with a(φ) = value."""
-    if family.a.output is family.a.variables[0]:
+    if family.a.is_identity:
         return value
     from expfam_glm.spec.domain import Positive
     from expfam_glm.spec.inverse import Inverse
@@ -163,11 +161,12 @@ def log_scale_slopes(
 
 
 @lru_cache(maxsize=64)
-def _saturated_slopes(family: Family) -> Callable[..., tuple[np.ndarray, ...]]:
+def _saturated_slopes(family: Family) -> Function:
     """The kernel (y, a) → s, ∂s/∂log a, ∂²s/∂(log a)²."""
-    s = family.saturated
-    a = s.variables[1]
-    first = Expression(s.variables, a * s.derivative("a").output)
-    second = Expression(s.variables, a * first.derivative("a").output)
-    graphs = simplify([s.output, first.output, second.output], s.variables)
-    return lower(s.variables, graphs, rows=s.variables[:1])
+
+    def write() -> Program:
+        from expfam_glm.spec.derive import saturated_slopes
+
+        return saturated_slopes(family)
+
+    return recalled(family.home, "slopes of the saturated density", write)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -12,9 +10,7 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.coded import dense
 from expfam_glm.kernels.row import row_kernel
-from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.lower import lower
 
 # Fewer rows than this are not worth a tally of their distinct values.
 _TALLY_FROM = 256
@@ -49,7 +45,9 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
     candidates = np.flatnonzero((level != 0) & np.all(head == level, axis=0))
 
     def responses(block: Block) -> np.ndarray:
-        top = 0.0 if closed else block.total(_lowered(family.conjugate)(block.y)[0], weighted=True)
+        top = (
+            0.0 if closed else block.total(family.conjugate.function(1)(block.y)[0], weighted=True)
+        )
         return np.array([top, saturated_total(family, block, a) if known else np.nan])
 
     nothing = np.zeros(2)
@@ -108,7 +106,7 @@ def level_deviance(problem: Problem, mean: float, fit: Fitness) -> float:
 
 def saturated_total(family: Family, block: Block, a: float) -> float:
     """Σ f s(y, a/w) with s(y, a) = b*(y)/a + c(y, a)."""
-    return block.total(_lowered(family.saturated)(block.y, a / block.w)[0])
+    return block.total(family.saturated.function(1)(block.y, a / block.w)[0])
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,3 @@ def tally_of(family: Family, block: Block) -> Tally | None:
     if high - low >= block.y.size / 4 or not bool(family.support.contains([low, high]).all()):
         return None
     return Tally(int(low), np.bincount((block.y - low).astype(np.intp), weights=block.f))
-
-
-@lru_cache(maxsize=128)
-def _lowered(expression: Expression) -> Callable[..., tuple[np.ndarray, ...]]:
-    return lower(expression.variables, [expression.output], rows=expression.variables[:1])

@@ -16,10 +16,8 @@ from expfam_glm.errors import ArgumentError, ResultError, is_number, one_of
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import Factor
-from expfam_glm.spec.expression import Expression, scalar, substitute
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.lower import lower
-from expfam_glm.spec.simplify import simplify
+from expfam_glm.spec.program import Program, recalled
 
 ADJUSTMENTS = ("firth", "jeffreys")
 # h″ of two responses that differ by more, relative: the dispersion is not in a factor of its own.
@@ -138,7 +136,7 @@ class Adjustment:
         """
         first, second = _curvatures(problem.family)(problem.y, r)
         once, again = _curvatures(problem.family)(np.roll(problem.y, 1), r)
-        if problem.family.a.output is not problem.family.a.variables[0] or not (
+        if not problem.family.a.is_identity or not (
             np.allclose(first, once, rtol=_PROPER) and np.allclose(second, again, rtol=_PROPER)
         ):
             raise ArgumentError(
@@ -158,13 +156,13 @@ type Penalty = Ridge | Conjugate | Adjustment
 @lru_cache(maxsize=64)
 def _curvatures(family: Family) -> RowKernel:
     """(y, r) → h″(r), h‴(r) of the saturated log-density at a = 1/r."""
-    s = family.saturated
-    r = scalar("r")
-    turned = Expression([s.variables[0], r], substitute(s.output, {s.variables[1]: 1 / r}))
-    second = turned.derivative("r").derivative("r")
-    outputs = [second.output, second.derivative("r").output]
-    variables = turned.variables
-    return lower(variables, simplify(outputs, variables), rows=variables[:1])
+
+    def write() -> Program:
+        from expfam_glm.spec.derive import curvatures
+
+        return curvatures(family)
+
+    return recalled(family.home, "curvatures of the saturated density", write)
 
 
 def recalled_penalty(attrs: Mapping[Any, Any]) -> Penalty | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +15,10 @@ from expfam_glm.kernels.sums import weighted_gram
 from expfam_glm.mle.linear import factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased
-from expfam_glm.spec.expression import derivative, substitute
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
-from expfam_glm.spec.lower import lower
+from expfam_glm.spec.program import Function, Program, recalled
 from expfam_glm.spec.scale import Scale
-from expfam_glm.spec.simplify import simplify
 
 _LONGEST = 2.0  # a step in u
 _MOST_HALVINGS = 30
@@ -220,23 +216,13 @@ class ShapeProfile:
 
 
 @lru_cache(maxsize=64)
-def row_derivatives(
-    family: Family, link: Link, free: bool
-) -> Callable[..., tuple[np.ndarray, ...]]:
+def row_derivatives(family: Family, link: Link, free: bool) -> Function:
     """(η, y, r, *shapes) → −ℓ_ηη; ℓ_ηv; ℓ; ℓ_v; ℓ_vv′ for v in the shapes and, if free, log a."""
-    rows = row_model(family, link)
-    loglik, score, weight = simplify(
-        [rows.loglik, rows.score, rows.observed_weight], rows.variables
-    )
 
-    def by(graph: Any, name: str) -> Any:
-        if name == "log a":  # r = w/a
-            return -rows.r * derivative(graph, rows.r)
-        return derivative(graph, rows.shapes[name])
+    def write() -> Program:
+        from expfam_glm.spec.likelihood import shape_program
 
-    names = [*family.shape, *(["log a"] if free else [])]
-    first = [by(loglik, name) for name in names]
-    second = [by(first[i], names[j]) for i in range(len(names)) for j in range(i + 1)]
-    mixed = [by(score, name) for name in names]
-    graphs = [substitute(v, {}) for v in (weight, *mixed, loglik, *first, *second)]
-    return lower(rows.variables, graphs, rows=(rows.eta, rows.y))
+        return shape_program(family, link, free)
+
+    fact = "derivatives in the shapes" + (" and log a" if free else "")
+    return recalled(family.home_under(link), fact, write)

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from expfam_glm.numerics.moments import Moments, moments
+from expfam_glm.spec.domain import probe_points
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.inverse import probe_points
 
 PRECISIONS = (2.0, 3.0)  # weights at which c(y, a) has to hold as well
 FREE_DISPERSIONS = (1.0, 0.5)  # at which a density with φ free is tried

@@ -12,9 +12,9 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import toposort
 
 from expfam_glm.errors import DataError, DeclarationError
-from expfam_glm.spec.expression import scalar, substitute
 from expfam_glm.spec.families import is_built_in
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import scalar, substitute
 from expfam_glm.spec.lower import lower
 
 LOG_TAIL = -38.0  # e⁻³⁸ is below the rounding error of a probability

@@ -10,7 +10,6 @@ from expfam_glm.errors import DataError, show_rows
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.link import Link
-from expfam_glm.spec.simplify import simplify
 
 
 def mean_of(link: Link, eta: np.ndarray) -> np.ndarray:
@@ -34,9 +33,14 @@ def bend_of(link: Link, eta: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _derivative(function: Expression) -> Expression:
     """The derivative of a function of η, compiled once."""
-    raw = function.derivative(function.names[0])
-    (stable,) = simplify([raw.output], raw.variables)
-    return Expression(raw.variables, stable)
+
+    def make() -> Expression:
+        from expfam_glm.spec.simplify import simplify
+
+        raw = function.derivative(function.names[0])
+        return Expression(raw.variables, simplify([raw.output], raw.variables)[0])
+
+    return Expression.late(function.names, make, function.home and function.home.part("slope"))
 
 
 def check_domain(eta: np.ndarray, link: Link, space: Domain) -> None:

@@ -135,6 +135,23 @@ def inner_point(domain: Domain) -> float:
     return high - 1.0 if np.isfinite(high) else 0.0
 
 
+def probe_points(domain: Domain) -> np.ndarray:
+    """Increasing points that reach towards both ends of a domain, dense in its middle."""
+    low, high = domain.low, domain.high
+    tiny, huge = np.arange(-1020, -60, 20.0), np.arange(60, 1021, 20.0)
+    reach = 2.0 ** np.concatenate([tiny, np.arange(-60, 60), huge])
+    if np.isinf(low) and np.isinf(high):
+        near = 2.0 ** np.concatenate([np.arange(-10, 60), huge])
+        return np.concatenate([-near[::-1], [0.0], near])
+    if np.isinf(high):
+        return np.unique(low + reach)[1:]
+    if np.isinf(low):
+        return np.unique(high - reach)[:-1]
+    inward = (high - low) * 2.0 ** np.concatenate([tiny, np.arange(-60, -1)])
+    points = np.unique(np.concatenate([low + inward, [(low + high) / 2], high - inward]))
+    return points[(points > low) & (points < high)]
+
+
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
     """The bounds as numbers, None as infinity."""
     for bound in (low, high):

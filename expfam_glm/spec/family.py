@@ -9,15 +9,14 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from pytensor.graph.basic import Variable
 
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.spec import links
 from expfam_glm.spec.derived import Derived
 from expfam_glm.spec.domain import Domain, Real
-from expfam_glm.spec.expression import Expression
-from expfam_glm.spec.inverse import inverse_of
+from expfam_glm.spec.expression import Expression, is_symbolic
 from expfam_glm.spec.link import Link
+from expfam_glm.spec.memory import Home
 from expfam_glm.spec.verify import check_parameters, real_arrays, verify
 
 # Names of the model, of the result tree and of arguments that stand beside the shapes.
@@ -115,6 +114,7 @@ class Family(Derived):
         conjugate: Callable[..., Any] | Expression | None = None,
         _fixed: Mapping[str, float] | None = None,
         _verified: bool = False,
+        _home: Home | None = None,
     ) -> None:
         where = f"family {name!r}"
         if not (isinstance(name, str) and name.strip()):
@@ -158,30 +158,40 @@ class Family(Derived):
         put(self, "support", support)
         put(self, "theta_domain", theta_domain)
         put(self, "phi", None if phi is None else float(phi))
-        names = list(shape)
-        put(self, "b", Expression.trace(b, ["theta"], names, f"{where}: b"))
-        traced = None if c is None else Expression.trace(c, ["y", "a"], names, f"{where}: c")
-        put(self, "c", traced)
-        dispersion = (lambda phi: phi) if a is None else a
-        put(self, "a", Expression.trace(dispersion, ["phi"], [], f"{where}: a"))
+        put(self, "home", _home)
         put(self, "_cache", {})
+        put(self, "b", self._trace("b", b, "theta"))
+        put(self, "c", None if c is None else self._trace("c", c, "y", "a"))
+        dispersion = Expression.trace(
+            (lambda phi: phi) if a is None else a, ["phi"], [], f"{where}: a",
+            _home and _home.part("a"),
+        )  # fmt: skip
+        put(self, "a", dispersion)
         if theta is None:
+            from expfam_glm.spec.inverse import inverse_of
+
             put(self, "theta", inverse_of(self.mean_function, theta_domain, "mu"))
         else:
-            put(self, "theta", Expression.trace(theta, ["mu"], names, f"{where}: theta"))
+            put(self, "theta", self._trace("theta", theta, "mu"))
         for label, form, arguments in (
-            ("deviance", deviance, ["y", "mu"]),
-            ("conjugate", conjugate, ["y"]),
+            ("deviance", deviance, ("y", "mu")),
+            ("conjugate", conjugate, ("y",)),
         ):
-            closed = None
-            if form is not None:
-                closed = Expression.trace(form, arguments, names, f"{where}: {label}")
+            closed = None if form is None else self._trace(label, form, *arguments)
             put(self, f"closed_{label}", closed)
         if not _verified:
             verify(self)
         put(self, "link", links.named(link) if link is not None else self.canonical_link)
         if not (_verified or self.fixed):
             self._refuse_namesake()
+
+    def _trace(
+        self, part: str, function: Callable[..., Any] | Expression, *arguments: str
+    ) -> Expression:
+        """One of the declared functions, of these arguments and the shapes."""
+        home = self.home and self.home.part(part)
+        where = f"family {self.name!r}: {part}"
+        return Expression.trace(function, arguments, list(self.shape), where, home)
 
     def _refuse_namesake(self) -> None:
         from expfam_glm.spec.families import refuse_namesake
@@ -202,7 +212,7 @@ class Family(Derived):
         if not self.shape:
             candidates += list(links.built_in())
         for link in candidates:
-            if self.theta_of_eta(link)[1]:
+            if self.is_canonical(link):
                 return link
         return Link(
             f"{self.name}_canonical",
@@ -258,7 +268,7 @@ class Family(Derived):
         >>> round(float(eg.families.binomial.logpdf(3 / 10, mu=0.4, weights=10)), 6)
         -1.53716
         """
-        symbolic = any(isinstance(v, Variable) for v in (y, mu, phi, weights, *shape.values()))
+        symbolic = is_symbolic(y, mu, phi, weights, *shape.values())
         if self.is_quasi:
             self.base_measure(y, phi)  # refused
         if symbolic:
@@ -497,7 +507,7 @@ class Family(Derived):
         DataError
             If a number in y lies outside the closed mean space.
         """
-        if not any(isinstance(v, Variable) for v in (y, mu)):
+        if not is_symbolic(y, mu):
             y = np.asarray(y, float)
             space = self.mean_space
             bad = ~((y >= space.low) & (y <= space.high))

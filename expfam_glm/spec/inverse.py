@@ -15,7 +15,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
-from expfam_glm.spec.domain import Domain
+from expfam_glm.spec.domain import Domain, probe_points
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.lower import lower
 from expfam_glm.spec.simplify import simplify
@@ -24,23 +24,6 @@ MAX_STEPS = 80
 SMOOTH = 1e-2  # of a rise must be done half way, or seen at one of the points that follow
 APPROACH = (0.9, 0.99, 0.999)  # parts of a stretch; a jump has no height between 0 and 1
 SETTLED = 1e-9  # a Newton step so short (relative) has doubled its digits to all of them
-
-
-def probe_points(domain: Domain) -> np.ndarray:
-    """Increasing points that reach towards both ends of a domain, dense in its middle."""
-    low, high = domain.low, domain.high
-    tiny, huge = np.arange(-1020, -60, 20.0), np.arange(60, 1021, 20.0)
-    reach = 2.0 ** np.concatenate([tiny, np.arange(-60, 60), huge])
-    if np.isinf(low) and np.isinf(high):
-        near = 2.0 ** np.concatenate([np.arange(-10, 60), huge])
-        return np.concatenate([-near[::-1], [0.0], near])
-    if np.isinf(high):
-        return np.unique(low + reach)[1:]
-    if np.isinf(low):
-        return np.unique(high - reach)[:-1]
-    inward = (high - low) * 2.0 ** np.concatenate([tiny, np.arange(-60, -1)])
-    points = np.unique(np.concatenate([low + inward, [(low + high) / 2], high - inward]))
-    return points[(points > low) & (points < high)]
 
 
 class Inverse(Op):

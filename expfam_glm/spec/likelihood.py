@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from expfam_glm.spec.expression import derivative, scalar
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import derivative, scalar, substitute
 from expfam_glm.spec.link import Link
+from expfam_glm.spec.lower import written
+from expfam_glm.spec.program import Program
+from expfam_glm.spec.simplify import simplify
 
 
 class RowModel:
@@ -108,3 +113,32 @@ class RowModel:
 def row_model(family: Family, link: Link) -> RowModel:
     """The row model of a family under a link, derived once."""
     return RowModel(family, link)
+
+
+def row_program(family: Family, link: Link, outputs: Sequence[str], unit: bool) -> Program:
+    """(η, y, r, *shapes) → some quantities of a row, with r = 1 known if `unit`."""
+    rows = row_model(family, link)
+    known = {rows.r: pt.constant(np.float64(1.0))} if unit else {}
+    graphs = [substitute(getattr(rows, name), known) for name in outputs]
+    graphs = simplify(graphs, rows.variables)
+    return written(rows.variables, graphs, (rows.eta, rows.y))
+
+
+def shape_program(family: Family, link: Link, free: bool) -> Program:
+    """(η, y, r, *shapes) → −ℓ_ηη; ℓ_ηv; ℓ; ℓ_v; ℓ_vv′ for v in the shapes and, if free, log a."""
+    rows = row_model(family, link)
+    loglik, score, weight = simplify(
+        [rows.loglik, rows.score, rows.observed_weight], rows.variables
+    )
+
+    def by(graph: Variable, name: str) -> Variable:
+        if name == "log a":  # r = w/a
+            return -rows.r * derivative(graph, rows.r)
+        return derivative(graph, rows.shapes[name])
+
+    names = [*family.shape, *(["log a"] if free else [])]
+    first = [by(loglik, name) for name in names]
+    second = [by(first[i], names[j]) for i in range(len(names)) for j in range(i + 1)]
+    mixed = [by(score, name) for name in names]
+    graphs = [substitute(v, {}) for v in (weight, *mixed, loglik, *first, *second)]
+    return written(rows.variables, graphs, (rows.eta, rows.y))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.errors import DeclarationError
-from expfam_glm.spec.domain import Domain, Real
+from expfam_glm.spec.domain import Domain, Real, probe_points
 from expfam_glm.spec.expression import Expression
-from expfam_glm.spec.inverse import inverse_of, probe_points
+from expfam_glm.spec.memory import Home
 
 # Beyond this a limit of g at the edge of the mean space counts as infinite (tan π/2 is 1.6e16).
 _INFINITE = 1e15
@@ -57,13 +57,14 @@ class Link:
     0.3
     """
 
-    __slots__ = ("codomain", "domain", "inverse", "link", "name")
+    __slots__ = ("codomain", "domain", "home", "inverse", "link", "name")
 
     name: str
     link: Expression
     inverse: Expression
     domain: Domain
     codomain: Domain | None
+    home: Home | None
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class Link:
         *,
         domain: Domain = Real,
         codomain: Domain | None = None,
+        _home: Home | None = None,
     ) -> None:
         if not isinstance(domain, Domain):
             raise DeclarationError(
@@ -80,19 +82,27 @@ class Link:
                 f"got {domain!r}.",
                 "link",
             )
-        g = Expression.trace(link, ["mu"], [], f"the link {name!r}")
         put = object.__setattr__
         put(self, "name", name)
-        put(self, "link", g)
         put(self, "domain", domain)
         put(self, "codomain", codomain)
+        put(self, "home", _home)
+        g = self._trace("link", link, "mu", f"the link {name!r}")
+        put(self, "link", g)
         if inverse is None:
-            traced = inverse_of(g, domain, "eta")
+            from expfam_glm.spec.inverse import inverse_of
+
+            back = inverse_of(g, domain, "eta")
         else:
-            traced = Expression.trace(inverse, ["eta"], [], f"the inverse of the link {name!r}")
-        put(self, "inverse", traced)
-        if not isinstance(link, Expression):  # else it was verified before
+            back = self._trace("inverse", inverse, "eta", f"the inverse of the link {name!r}")
+        put(self, "inverse", back)
+        if not (isinstance(link, Expression) or _home):  # else it was verified before
             _verify(self, given=inverse is not None)
+
+    def _trace(
+        self, part: str, function: Callable[..., Any] | Expression, argument: str, where: str
+    ) -> Expression:
+        return Expression.trace(function, [argument], [], where, self.home and self.home.part(part))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Link is a value and cannot be changed; declare another one.")

@@ -7,51 +7,68 @@ import numbers
 import re
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 
 from expfam_glm.errors import ArgumentError, one_of
-from expfam_glm.spec.domain import Positive, UnitInterval
+from expfam_glm.spec.domain import Domain, Positive, Real, UnitInterval
 from expfam_glm.spec.link import Link
+from expfam_glm.spec.memory import Home
+from expfam_glm.spec.symbols import pt
 
 _ROOT2 = math.sqrt(2.0)
 
+
+def _built_in(
+    name: str, link: Callable[..., Any], inverse: Callable[..., Any], domain: Domain = Real
+) -> Link:
+    """A link that the tests verify, with its facts remembered from process to process."""
+    return Link(name, link, inverse, domain=domain, _home=Home(f"link-{name}"))
+
+
 _DECLARED: dict[str, Callable[[], Link]] = {
-    "identity": lambda: Link("identity", lambda mu: mu, lambda eta: eta),
-    "log": lambda: Link("log", pt.log, pt.exp, domain=Positive),
-    "logit": lambda: Link(
-        "logit", lambda mu: pt.log(mu) - pt.log1p(-mu), pt.sigmoid, domain=UnitInterval
+    "identity": lambda: _built_in("identity", lambda mu: mu, lambda eta: eta),
+    "log": lambda: _built_in(
+        "log", lambda mu: pt.log(mu), lambda eta: pt.exp(eta), domain=Positive
     ),
-    "probit": lambda: Link(
+    "logit": lambda: _built_in(
+        "logit",
+        lambda mu: pt.log(mu) - pt.log1p(-mu),
+        lambda eta: pt.sigmoid(eta),
+        domain=UnitInterval,
+    ),
+    "probit": lambda: _built_in(
         "probit",
         lambda mu: -_ROOT2 * pt.erfcinv(2 * mu),
         lambda eta: 0.5 * pt.erfc(-eta / _ROOT2),
         domain=UnitInterval,
     ),
-    "cloglog": lambda: Link(
+    "cloglog": lambda: _built_in(
         "cloglog",
         lambda mu: pt.log(-pt.log1p(-mu)),
         lambda eta: -pt.expm1(-pt.exp(eta)),
         domain=UnitInterval,
     ),
-    "loglog": lambda: Link(
+    "loglog": lambda: _built_in(
         "loglog",
         lambda mu: -pt.log(-pt.log(mu)),
         lambda eta: pt.exp(-pt.exp(-eta)),
         domain=UnitInterval,
     ),
-    "cauchit": lambda: Link(
+    "cauchit": lambda: _built_in(
         "cauchit",
         lambda mu: -1 / pt.tan(math.pi * mu),
         lambda eta: pt.arctan2(1.0, -eta) / math.pi,
         domain=UnitInterval,
     ),
-    "inverse": lambda: Link("inverse", lambda mu: 1 / mu, lambda eta: 1 / eta, domain=Positive),
-    "inverse_squared": lambda: Link(
+    "inverse": lambda: _built_in(
+        "inverse", lambda mu: 1 / mu, lambda eta: 1 / eta, domain=Positive
+    ),
+    "inverse_squared": lambda: _built_in(
         "inverse_squared", lambda mu: 1 / mu**2, lambda eta: 1 / pt.sqrt(eta), domain=Positive
     ),
-    "sqrt": lambda: Link("sqrt", pt.sqrt, lambda eta: eta**2, domain=Positive),
+    "sqrt": lambda: _built_in("sqrt", lambda mu: pt.sqrt(mu), lambda eta: eta**2, domain=Positive),
 }
 
 

@@ -18,6 +18,7 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.errors import DeclarationError
+from expfam_glm.spec.program import Function, Program
 
 # Operations with a NumPy function of the same meaning that can write into a given buffer.
 _UFUNCS = {
@@ -89,7 +90,7 @@ def _is_minus_one(v: Variable) -> bool:
 
 def lower(
     inputs: Sequence[Variable], outputs: Sequence[Variable], rows: Sequence[Variable] = ()
-) -> Callable[..., tuple[Any, ...]]:
+) -> Function:
     """A NumPy function of `inputs` that returns the tuple of `outputs`.
 
     Parameters
@@ -102,20 +103,23 @@ def lower(
     Returns
     -------
     callable
-        Takes arrays (or numbers) in the order of `inputs`. Its attribute `buffers` says how many
-        arrays of the common length it can be lent as `out=`; it then writes everything there,
-        results included, and these last until the next call. On fresh memory the same calls can
-        take several times longer. Its attribute `bare` is the same function with these arrays as
-        further arguments, for callers that silence NumPy themselves.
+        As `Program.load` describes it.
 
     Raises
     ------
     DeclarationError
         If an operation has no NumPy or SciPy counterpart.
     """
+    return written(inputs, outputs, rows).load()
+
+
+def written(
+    inputs: Sequence[Variable], outputs: Sequence[Variable], rows: Sequence[Variable] = ()
+) -> Program:
+    """The text of that function."""
     names: dict[Variable, str] = {v: f"x{k}" for k, v in enumerate(inputs)}
     full = set(rows)
-    scope: dict[str, Any] = {"np": np}
+    solvers: dict[str, Callable[..., Any]] = {}
     seen: dict[tuple[str, ...], Variable] = {}
     alias: dict[Variable, Variable] = {}
     negated: dict[Variable, Variable] = {}  # −x: x
@@ -197,27 +201,13 @@ def lower(
             else:
                 buffer, count = f"w{count}", count + 1
         if getattr(op, "elementwise", False):
-            scope[f"solve{k}"] = op.evaluate
+            solvers[f"solve{k}"] = op.evaluate
             call = f"solve{k}({', '.join(map(text, arguments))})"
         else:
             call = _call(op, [text(v) for v in arguments], buffer)
-        if "special." in call and "special" not in scope:
-            from scipy import special
-
-            scope["special"] = special
         lines.append(f"    t{k} = {call}")
         free += dead
     lent = [f"w{k}" for k in range(count)]
     header = f"def lowered({', '.join([*(f'x{k}' for k in range(len(inputs))), *lent])}):"
     footer = f"    return ({', '.join(text(v) for v in results)},)"
-    source = "\n".join([header, *lines, footer])
-    exec(compile(source, "<lowered graph>", "exec"), scope)
-    function = scope["lowered"]
-    fresh = (None,) * count
-
-    def quiet(*arrays: Any, out: Sequence[np.ndarray] | None = None) -> tuple[Any, ...]:
-        with np.errstate(all="ignore"):
-            return function(*arrays, *(out or fresh))
-
-    quiet.source, quiet.buffers, quiet.bare = source, count, function  # type: ignore[attr-defined]
-    return quiet
+    return Program("\n".join([header, *lines, footer]), count, solvers)

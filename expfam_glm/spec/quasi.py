@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.errors import DeclarationError
-from expfam_glm.spec.domain import Domain, Positive
+from expfam_glm.spec.domain import Domain, Positive, probe_points
 from expfam_glm.spec.expression import Expression
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.integral import Integral
-from expfam_glm.spec.inverse import Inverse, probe_points
+from expfam_glm.spec.inverse import Inverse
 from expfam_glm.spec.link import Link
 
 # Variance functions are looked at for means up to here.

@@ -24,8 +24,8 @@ from pytensor.graph.traversal import ancestors
 from pytensor.scalar import math as psm
 from pytensor.tensor.elemwise import Elemwise
 
-from expfam_glm.spec.expression import derivative, digest_of, substitute
 from expfam_glm.spec.family import Family
+from expfam_glm.spec.graph import derivative, digest_of, substitute
 from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.simplify import is_a, simplify

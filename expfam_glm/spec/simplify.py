@@ -21,7 +21,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.scalar import math as psm
 from pytensor.tensor.elemwise import Elemwise
 
-from expfam_glm.spec.expression import digest_of, substitute
+from expfam_glm.spec.graph import digest_of, substitute
 
 
 def is_a(v: Variable, kind: type) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.spec.derived import Derived
-from expfam_glm.spec.inverse import Inverse, probe_points
+from expfam_glm.spec.domain import probe_points
 
 _FAR = 30.0  # beyond ±30 exponentials of θ lose their digits without any fault of a declaration
 _POLE = 1e6  # b′/b where b goes to infinity at a finite θ; an overflow comes with a small one
@@ -84,7 +84,7 @@ def middle_points(family: Derived) -> np.ndarray:
 def closed_theta(family: Derived) -> bool:
     """Whether θ(μ) was declared, and not found by inverting b′."""
     owner = family.theta.output.owner
-    return owner is None or not isinstance(owner.op, Inverse)
+    return owner is None or not getattr(owner.op, "inverts", False)
 
 
 def _finite(family: Derived) -> None:

@@ -10,7 +10,8 @@ import pytest
 from scipy import special
 
 from expfam_glm.spec.complex_gamma import ComplexGamma, log_abs_gamma
-from expfam_glm.spec.expression import Expression, derivative, scalar
+from expfam_glm.spec.expression import Expression
+from expfam_glm.spec.graph import derivative, scalar
 from tests.tolerances import ROUNDING
 
 U = np.array([1e-6, 1e-3, 0.1, 0.5, 1.0, 1.7, 2.0, 7.5, 10.0, 33.0, 1e3, 1e6])

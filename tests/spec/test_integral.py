@@ -9,7 +9,8 @@ import pytensor.tensor as pt
 import pytest
 
 from expfam_glm.spec.domain import Interval, Positive, Real, UnitInterval
-from expfam_glm.spec.expression import Expression, derivative, scalar
+from expfam_glm.spec.expression import Expression
+from expfam_glm.spec.graph import derivative, scalar
 from expfam_glm.spec.integral import Integral
 from tests.tolerances import ROUNDING
 

@@ -129,7 +129,7 @@ def test_bad_variance_functions_are_refused(variance, keywords, words):
 
 
 def test_the_name_alone_does_not_do():
-    for word in ("quasi", families.quasi):
+    for word in ("quasi", eg.families.quasi):
         with pytest.raises(ArgumentError, match=re.escape("families.quasi(variance=…)")):
             families.named(word)
     with pytest.raises(ArgumentError, match="declares no density"):
