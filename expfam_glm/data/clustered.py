@@ -180,7 +180,7 @@ def _sorted(values: Any, before: Any, way: str) -> bool:
 def _copied(source: Source, column: str, columns: Sequence[str], folder: Path) -> tuple[Path, ...]:
     """The files of a copy, each with all rows of its clusters side by side."""
     named = list(dict.fromkeys(columns))
-    first = next(source.tables(named))
+    first = source.first(named)
     wanted = int(first.nbytes / first.num_rows * source.count)
     free = shutil.disk_usage(folder).free
     if free < _MARGIN * wanted:

@@ -140,7 +140,8 @@ def open_table(data: Any) -> Table:
         )
     names, nameless = _split_names(frame.columns)
     index = data.index if frame.implementation.is_pandas() else None
-    return Table(names, frame.get_column, len(frame), index, nameless)
+    native = frame.to_native().column if frame.implementation.is_pyarrow() else frame.get_column
+    return Table(names, native, len(frame), index, nameless)
 
 
 def _split_names(names: Iterable[Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
@@ -222,6 +223,10 @@ def read(raw: Any, name: str) -> Column:
         raw = pandas.Series(raw)
     if pyarrow is not None and isinstance(raw, pyarrow.Array):
         raw = pyarrow.chunked_array([raw])
+    if pyarrow is not None and isinstance(raw, pyarrow.ChunkedArray) and not raw.null_count:
+        kind = raw.type  # without a wrapper: batches are many
+        if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind):
+            return _number(raw.to_numpy(), name)
     if _is_sparse(raw):
         raise DataError(
             f"{name!r} is sparse, and a column is dense; give .toarray().ravel() of it."

@@ -151,9 +151,8 @@ class _Look:
         self.kinds = {name: source.kind(name) for name in columns}
         self.columns = columns
         self.row: dict[str, Any] = {}
-        for table in source.tables(columns):
+        if (table := source.first(columns)) is not None:
             self._first_row(table)
-            break
         self.found = _Found({name: _Levels({}, frozenset()) for name in factors},
                             {name: _Sums() for name in centred.values()})  # fmt: skip
         if factors or centred:

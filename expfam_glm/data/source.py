@@ -49,6 +49,10 @@ class Source(ABC):
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
         """The named columns as pyarrow tables, batch by batch; none of them is empty."""
 
+    def first(self, columns: Sequence[str]) -> Any:
+        """The first of these tables; None where there is no row."""
+        return next(iter(self.tables(columns)), None)
+
     @abstractmethod
     def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
         """What workers take one by one, and how it becomes tables there; no part: read it here."""
@@ -100,13 +104,20 @@ class Files(Source):
         return self.dataset.schema.field(column).type
 
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
+        # with threads dozens of batches would wait: one is decoded ahead of its use
+        return self._tables(columns, use_threads=False, batch_readahead=_AHEAD)
+
+    def first(self, columns: Sequence[str]) -> Any:
+        # without threads a scan that is left off first decodes all that is left
+        return next(self._tables(columns, use_threads=True, batch_readahead=0), None)
+
+    def _tables(self, columns: Sequence[str], **how: Any) -> Iterator[Any]:
         import pyarrow as pa
 
         with reading(self.name, lambda: self._unlike(columns)):
             batches = self.dataset.to_batches(
-                columns=list(columns), batch_size=BATCH_ROWS,
-                batch_readahead=_AHEAD, fragment_readahead=1, **self._lean,
-                use_threads=False,  # or dozens of batches wait: one is decoded ahead of its use
+                columns=list(columns), batch_size=BATCH_ROWS, fragment_readahead=1,
+                **self._lean, **how,
             )  # fmt: skip
             for batch in batches:
                 if batch.num_rows:
