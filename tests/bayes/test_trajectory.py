@@ -10,11 +10,12 @@ import arviz as az
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit
 
 from expfam_glm import GLM
 from expfam_glm.bayes import roads, trajectory
 from expfam_glm.bayes.sample import sample
-from expfam_glm.bayes.trajectory import acceptance, nearly_normal
+from expfam_glm.bayes.trajectory import acceptance, accepts_rotations, nearly_normal
 from expfam_glm.data.response import Problem
 from tests.problems import problem
 
@@ -59,13 +60,27 @@ def test_what_is_nearly_normal(one: Callable[[float], tuple[float, float]], verd
 
 
 def test_rotations_of_a_normal_density_are_all_accepted_and_others_by_their_energy() -> None:
-    assert acceptance(independent(lambda u: (3.0 - 0.5 * u * u, -u)), 4, 2.2) == pytest.approx(1.0)
-    wide, narrow = (
-        acceptance(independent(lambda u, sd=sd: (-0.5 * (u / sd) ** 2, -u / sd**2)), 4, 2.2)
+    points = np.random.default_rng(3).normal(size=(50, 4))
+    normal = independent(lambda u: (3.0 - 0.5 * u * u, -u))
+    assert acceptance(normal, points, 2.2) == pytest.approx(1.0)
+    narrow, wide = (
+        acceptance(independent(lambda u, sd=sd: (-0.5 * (u / sd) ** 2, -u / sd**2)), points, 2.2)
         for sd in (1.1, 1.5)
     )
-    assert narrow < wide < 1.0
-    assert acceptance(independent(lambda u: (-np.inf if u else 0.0, 0.0)), 2, 2.2) == 0.0
+    assert wide < narrow < 1.0
+    assert acceptance(independent(lambda u: (-np.inf if u else 0.0, 0.0)), points, 2.2) == 0.0
+
+
+def test_a_tail_in_which_rotations_stick_is_found_on_its_axis() -> None:
+    def heavy(u: np.ndarray) -> tuple[float, np.ndarray]:  # two of four successes on one axis
+        value, slope = -0.5 * float(u[1:] @ u[1:]), -u
+        slope[0] = 2 - 4 * expit(u[0])
+        return value + 2 * u[0] - 4 * float(np.logaddexp(0, u[0])), slope
+
+    points = np.random.default_rng(3).normal(size=(500, 5))
+    assert acceptance(heavy, points, 2.2) > 0.9 and not accepts_rotations(heavy, 5, 2.2)
+    assert not nearly_normal(heavy, 5)
+    assert accepts_rotations(independent(log_gamma(3000.0)), 5, 2.2)
 
 
 @pytest.mark.slow
@@ -147,4 +162,3 @@ def test_a_tree_grows_where_rotations_are_refused_or_the_sampler_is_told_more(
     with pytest.raises(Asked) as found:
         sample(which(), **given)
     assert found.value.args[0].get("maxdepth") == depth
-    assert found.value.args[0]["exact_normal_trajectory"]
