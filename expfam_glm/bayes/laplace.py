@@ -26,6 +26,7 @@ from expfam_glm.tree import check_options, common_attrs
 
 _MOST_TRIALS = 100  # of draws outside the domain of η
 _FEWEST = 25  # draws: their largest fifth tells the tail of the weights
+_NARROW = 0.1  # of the width with rounded corners: less is the curvature of a corner
 _LARGEST_K = 0.7  # Vehtari et al. (2024)
 
 
@@ -65,7 +66,14 @@ def laplace(
     density = LogPosterior(problem, applied)
     start = near_mode(problem, applied)
     check_digits(problem, start)
-    centre, root = _mode(seek_mode(density, *at_start(density, start)))
+    begun, spread = at_start(density, start)
+    search = seek_mode(density, begun, spread)
+    if start.corners and not np.all(_wide(search, spread)):
+        raise SamplingError(
+            "a Laplace prior has a corner, and the mode of the posterior lies on it: there is no "
+            "normal approximation; use sample()."
+        )
+    centre, root = _mode(search)
     rng = np.random.default_rng(random_seed)
     z, log_weights = _draw(density, centre, root, chains * draws, rng)
     smoothed, k = array_stats.psislw(-log_weights)  # it takes the logarithms of their inverses
@@ -100,6 +108,14 @@ def laplace(
     wanted = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
     rows = uncompressed(problem)
     return posterior_tree(rows, applied, found, {} if quasi else wanted, attrs, random_seed)
+
+
+def _wide(search: Search, spread: np.ndarray) -> np.ndarray:
+    """Whether the curvature at the end of a search leaves each coordinate a usual width."""
+    if search.found is None:
+        return np.zeros(len(spread), bool)
+    own, usual = (np.sum(root**2, axis=1) for root in (search.found[1], spread))
+    return own > _NARROW**2 * usual
 
 
 def _mode(search: Search) -> tuple[np.ndarray, np.ndarray]:

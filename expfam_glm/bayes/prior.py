@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -216,6 +217,18 @@ def recorded_density(record: Any, places: np.ndarray) -> np.ndarray | None:
 def variable_of(prior: Prior | Variable) -> Variable:
     """An unregistered PyMC variable with the distribution of a prior."""
     return prior.variable() if isinstance(prior, Prior) else prior
+
+
+def rounded(prior: Prior | Variable) -> Prior | Variable:
+    """The normal prior of the same mean and variance, where a prior has a corner; else itself.
+
+    Fisher scoring meets no end on a corner, and the curvature there says nothing of the width.
+    """
+    operation = variable_of(prior).owner.op
+    if getattr(operation, "name", "") != "laplace":
+        return prior
+    mu, b = (float(v.eval(mode=QUICK)) for v in operation.dist_params(variable_of(prior).owner))
+    return Prior("Normal", mu=mu, sigma=math.sqrt(2.0) * b)
 
 
 def draw(prior: Prior | Variable, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ import nutpie
 import pymc as pm
 
 from expfam_glm.data.frames import close_to
-from expfam_glm.errors import ArgumentError, need
+from expfam_glm.errors import ArgumentError, need, one_of
 
 # What sample() itself takes, and what of the samplers it needs for itself.
 _OWN = (
@@ -32,6 +32,8 @@ _TAKEN = {
 _MEANT = {"seed": "random_seed", "sampler": "nuts_sampler", "iter": "draws", "warmup": "tune"}
 
 
+_ADAPTATIONS = ("diag", "low_rank")  # of nutpie's that need nothing more
+_DEEPEST = 10  # nutpie's largest depth, where none is given
 OF_JAX = ("numpyro", "blackjax")  # samplers
 _OFTEN = ("target_accept", "maxdepth", "mindepth", "max_energy_error", "check_turning")
 
@@ -91,6 +93,19 @@ def check_settings(nuts_sampler: str, given: Mapping[str, Any]) -> dict[str, Any
             )
     if not (isinstance(accept, Real) and 0 < float(accept) < 1):
         raise ArgumentError(f"target_accept={accept!r} must be a number in (0, 1).")
+    if given.get("adaptation", "diag") not in _ADAPTATIONS:
+        raise one_of("adaptation", given["adaptation"], _ADAPTATIONS)
+    for name in ("max_step_size", "max_energy_error"):
+        value = given.get(name, 1.0)
+        if not (isinstance(value, Real) and float(value) > 0):
+            raise ArgumentError(f"{name}={value!r} must be a positive number: else no chain moves.")
+    if given.get("mindepth", 0) > given.get("maxdepth", _DEEPEST):
+        raise ArgumentError(
+            f"mindepth={given['mindepth']!r} must not exceed maxdepth, "
+            f"{given.get('maxdepth', _DEEPEST)!r}."
+        )
+    if not callable(given.get("progress_callback", print)):
+        raise ArgumentError("progress_callback must be a function.")
     if nuts_sampler in OF_JAX:
         return {"sampler": nuts_sampler, **given}
     return dict(given)

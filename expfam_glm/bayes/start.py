@@ -14,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 
 from expfam_glm.bayes.joint import joint_prior
-from expfam_glm.bayes.prior import Prior, centre_of, has_density, space_of
+from expfam_glm.bayes.prior import Prior, centre_of, has_density, rounded, space_of
 from expfam_glm.bayes.prior_terms import PriorTerms
 from expfam_glm.bayes.priors import Applied
 from expfam_glm.bayes.scaling import weakly_informative
@@ -51,6 +51,7 @@ class Start:
     """Near the mode: β (p,), its covariance's root L with LLᵀ = V, φ, and the sd of log φ.
 
     shapes: values of the free shape parameters; shape_sd: their sd on the working scales.
+    corners: whether a prior has a corner, where the mode may lie; it was rounded here.
     """
 
     beta: np.ndarray
@@ -59,6 +60,7 @@ class Start:
     log_phi_sd: float
     shapes: Mapping[str, float] = field(default_factory=dict)
     shape_sd: Mapping[str, float] = field(default_factory=dict)
+    corners: bool = False
 
 
 def near_mode(problem: Problem, applied: Applied) -> Start:
@@ -110,9 +112,10 @@ class _Search:
         self.free = np.array([space_of(prior) == "real" for prior in given])
         self.held = np.array([0.0 if free else centre_of(prior)
                               for prior, free in zip(given, self.free, strict=True)])  # fmt: skip
-        self.terms = PriorTerms(
-            [p if free else flat for p, free in zip(given, self.free, strict=True)]
-        )
+        wanted = [p if free else flat for p, free in zip(given, self.free, strict=True)]
+        smooth = [rounded(prior) for prior in wanted]
+        self.corners = any(a is not b for a, b in zip(wanted, smooth, strict=True))
+        self.terms = PriorTerms(smooth)
         self.joint = None if applied.joint is None else joint_prior(problem, applied.joint)
         image = problem.link.image(problem.family.mean_space)
         self.low, self.high = image.low, image.high
@@ -146,7 +149,8 @@ class _Search:
         if not (self.edge or far < _FAR):
             self._refuse(beta, far)
         root = _inverse_root(self._sums(beta, phi)[2])
-        return Start(beta, root, phi, float(np.sqrt(2 / max(self.problem.n, 2.0))))
+        spread = float(np.sqrt(2 / max(self.problem.n, 2.0)))
+        return Start(beta, root, phi, spread, corners=self.corners)
 
     def _refuse(self, beta: np.ndarray, far: float) -> NoReturn:
         """The error for a search that came to no mode."""

@@ -80,7 +80,7 @@ def around_mode(density: LogPosterior, start: Start) -> tuple[np.ndarray, np.nda
     """
     begun = at_start(density, start)
     dear = density.n_dim > _MOST_BENT or len(density.scales) + density.free == 0
-    return begun if dear else at_mode(density, *begun, close=_NEAR_MODE) or begun
+    return begun if dear or start.corners else at_mode(density, *begun, close=_NEAR_MODE) or begun
 
 
 def shrunk_start(density: ShrunkPosterior, start: Start) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from scipy.linalg import cholesky, solve_triangular
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.door import check_readable
+from expfam_glm.results.fitted import refuse_group_effects
 
 # What belongs to the draws as they were.
 _OF_DRAWS = ("log_likelihood", "log_prior", "posterior_predictive", "predictions")
@@ -42,8 +43,8 @@ def calibrate(
     Raises
     ------
     ResultError
-        If the tree has no draws of a posterior, or the covariance is that of other coefficients or
-        another family, link or response.
+        If the tree has no draws of a posterior, or coefficients within groups, or if the covariance
+        is that of other coefficients or another family, link or response.
     ArgumentError
         If the covariance is not one: wrong shape, not finite, not positive definite.
 
@@ -79,6 +80,7 @@ def calibrate(
             f"calibrate() recalibrates a posterior; this tree is {tree.attrs.get('kind')!r}. Its "
             "own robust covariance comes from fit(cov=…)."
         )
+    refuse_group_effects(tree, "calibrate", averaged=True)
     posterior = tree["posterior"].to_dataset()
     V, name = _covariance(cov, cov_type, posterior["coef"].values.tolist())
     check_comparable(

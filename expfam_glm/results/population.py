@@ -9,7 +9,15 @@ import xarray as xr
 
 from expfam_glm.errors import ConvergenceError, ResultError
 from expfam_glm.kernels.row import row_kernel
-from expfam_glm.results.fitted import Rows, check_tree, family_of, link_of, need_family, rows_of
+from expfam_glm.results.fitted import (
+    Rows,
+    check_tree,
+    family_of,
+    group_effects,
+    link_of,
+    need_family,
+    rows_of,
+)
 from expfam_glm.spec.domain import Domain
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
@@ -86,7 +94,12 @@ def population_average(
     """
     check_tree(tree, "population_average", rows=True)
     posterior, data = tree["posterior"].to_dataset(), tree["constant_data"].to_dataset()
-    groups = [str(name)[2:] for name in data.data_vars if str(name).startswith("Z_")]
+    if "averaged_over" in tree.attrs:
+        raise ResultError(
+            f"these coefficients are averages over {tree.attrs['averaged_over']!r} already; "
+            "population_average() takes the tree of sample()."
+        )
+    groups = group_effects(tree)
     if not groups:
         raise ResultError(
             "the tree has no group effects to average over; write them in the formula, such as "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,9 +121,15 @@ def test_population_average_of_a_logit_by_quadrature() -> None:
     assert "posterior_within_groups" in eg.population_average(tree).children
 
 
+def test_an_average_is_not_averaged_again() -> None:
+    with pytest.raises(ResultError, match=r"averages over 'g' already"):
+        eg.population_average(eg.population_average(tree_of("log", 0.7)))
+
+
 def test_what_ignores_group_effects_is_refused() -> None:
     tree = tree_of("log", 0.7)
-    posterior_of = [eg.residuals, eg.predict, eg.marginal_effects, eg.loo]
+    calibrate = partial(eg.calibrate, cov=np.eye(2))
+    posterior_of = [eg.residuals, eg.predict, eg.marginal_effects, eg.loo, calibrate]
     for function in posterior_of:
         with pytest.raises(ResultError, match=r"does not know the effects of the groups \(g\)"):
             function(tree)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pymc as pm
 import pytest
+from scipy import stats
 
 import expfam_glm as eg
 from expfam_glm.bayes import start as module
@@ -40,6 +43,33 @@ def test_under_a_normal_prior_it_is_near_the_posterior_mode() -> None:
     covariance = np.linalg.inv(precision)
     assert np.max(np.abs(start.beta - mode) / np.sqrt(np.diagonal(covariance))) < NEAR
     np.testing.assert_allclose(start.root @ start.root.T, covariance, rtol=1e-8)
+
+
+@pytest.mark.parametrize("prior", [Prior("Laplace", mu=0.1, b=0.2), pm.Laplace.dist(0.1, 0.2)])
+def test_a_prior_with_a_corner_starts_as_the_normal_one_of_its_variance(prior: Any) -> None:
+    own = eg.GLM("y ~ 1", {"y": np.repeat([1.0, 0.0], [8, 12])}, family="binomial").problem
+    start = near_mode(own, apply(own, {"Intercept": prior}))
+    normal = Prior("Normal", mu=0.1, sigma=0.2 * np.sqrt(2))
+    other = near_mode(own, apply(own, {"Intercept": normal}))
+    assert start.corners and not other.corners
+    np.testing.assert_array_equal(start.beta, other.beta)
+    np.testing.assert_array_equal(start.root, other.root)
+
+
+@pytest.mark.slow
+def test_a_mode_on_the_corner_of_a_laplace_prior_is_sampled_and_not_approximated() -> None:
+    own = eg.GLM("y ~ 1", {"y": np.repeat([1.0, 0.0], [8, 12])}, family="binomial")
+    priors = {"Intercept": Prior("Laplace", mu=0.0, b=0.1)}
+    grid = np.linspace(-2, 2, 40001)
+    weight = np.exp(8 * grid - 20 * np.logaddexp(0, grid) + stats.laplace.logpdf(grid, 0, 0.1))
+    mean = np.average(grid, weights=weight)
+    sd = np.sqrt(np.average((grid - mean) ** 2, weights=weight))
+    tree = own.sample(draws=3000, random_seed=1, progressbar=False, priors=priors)
+    draws = tree["posterior"]["beta"].values
+    # more than 2,000 effective draws of each: five standard errors
+    assert abs(draws.mean() - mean) < 0.11 * sd and abs(draws.std() / sd - 1) < 0.1
+    with pytest.raises(SamplingError, match="a Laplace prior has a corner"):
+        own.laplace(priors=priors)
 
 
 def test_separated_and_aliased_data_have_a_start_under_priors() -> None:
