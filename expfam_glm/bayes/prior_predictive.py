@@ -22,7 +22,7 @@ from expfam_glm.bayes.prior import QUICK, Prior, draw
 from expfam_glm.bayes.priors import Applied, apply
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import need_rows
-from expfam_glm.errors import ArgumentError, SamplingError
+from expfam_glm.errors import ArgumentError, DataError, SamplingError
 from expfam_glm.tree import Variables, by_row, check_options, common_attrs, coordinates, group
 
 _MOST_TRIALS = 50  # rounds of draws whose η leave the domain of the link
@@ -56,7 +56,15 @@ def prior_predictive(
         prior["phi"] = (each, phi.reshape(chains, draws))
     shapes = {name: draw(own, chains * draws, rng) for name, own in applied.shapes.items()}
     prior |= {name: (each, values.reshape(chains, draws)) for name, values in shapes.items()}
-    y = predictive(problem, beta, phi, rng, effects=effects, **shapes).reshape(chains, draws, -1)
+    try:
+        y = predictive(problem, beta, phi, rng, effects=effects, **shapes)
+    except DataError as error:
+        raise SamplingError(
+            "the priors reach parameters of which no response can be drawn: coefficients up to "
+            f"{np.abs(beta).max():.3g} in size. Give tighter priors, or scale covariates and "
+            f"offset. ({error})"
+        ) from error
+    y = y.reshape(chains, draws, -1)
     constant, named = by_row(problem.constant_data()), dict[str, list[str]]()
     for part in problem.frame.effects:
         prior |= {

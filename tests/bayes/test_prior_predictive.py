@@ -101,3 +101,10 @@ def test_correlations_of_three_effects_are_of_lkj() -> None:
     marginal = stats.beta(LKJ + 0.5, LKJ + 0.5)  # of (1 + corr)/2, Lewandowski et al. (2009)
     for pair in ((1, 0), (2, 0), (2, 1)):
         assert stats.kstest((1 + corr[:, *pair]) / 2, marginal.cdf).pvalue > SUSPICIOUS
+
+
+def test_priors_too_wide_for_any_response_are_told_as_such() -> None:
+    wide = {"age": eg.Prior("Normal", mu=0, sigma=1e3)}
+    model = eg.GLM("seizures ~ age", eg.load_data("seizures"), family="poisson")
+    with pytest.raises(SamplingError, match=r"^the priors reach .* tighter priors"):
+        model.prior_predictive(random_seed=1, priors=wide)
