@@ -103,6 +103,11 @@ def loo(
             "and are left out with their row."
         )
     if "log_likelihood" in tree.children:
+        if any(np.isnan(v.values).any() for v in tree["log_likelihood"].data_vars.values()):
+            raise ResultError(
+                "the stored log_likelihood has NaN, which sample() never writes; pass the tree as "
+                "it was returned, or drop the group log_likelihood to have it computed again."
+            )
         return azs.loo(tree, pointwise=True)
     refuse_group_effects(tree, "loo without stored log_likelihood")
     return _in_blocks(tree, family, link)

@@ -149,6 +149,10 @@ def test_refusals_say_why(poisson: xr.DataTree) -> None:
         eg.loo(eg.calibrate(poisson, model.fit()))
     with pytest.raises(ResultError, match="no density"):
         eg.loo(fitted(family="quasi_poisson"))
+    damaged = poisson.copy(deep=True)
+    damaged["log_likelihood"]["y"].values[0, 0, 0] = np.nan
+    with pytest.raises(ResultError, match="the stored log_likelihood has NaN"):
+        eg.loo(damaged)
 
 
 def test_power_scaling_reads_the_tree(poisson: xr.DataTree) -> None:
