@@ -49,6 +49,8 @@ def sample(
     for name, count in (("draws", draws), ("tune", adaptation), ("chains", chains)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
+    if chains * draws < 2:
+        raise ArgumentError("one draw in all has no spread; ask for more draws or chains.")
     check_flag("log_likelihood", log_likelihood)
     check_flag("posterior_predictive", posterior_predictive)
     if nuts_sampler != "pymc" or not isinstance(progressbar, str):  # PyMC has words for its bars

@@ -29,6 +29,7 @@ from tests.problems import problem
         ("nutpie", {"log_likelihood": "no"}, "log_likelihood='no' must be True or False"),
         ("nutpie", {"posterior_predictive": 1}, "posterior_predictive=1 must be True or False"),
         ("nutpie", {"progressbar": "a"}, "progressbar='a' must be True or False"),
+        ("nutpie", {"draws": 1, "chains": 1}, "one draw in all has no spread"),
         ("nutpie", {"adaptation": "flow"}, "adaptation='flow' is not known"),
         ("nutpie", {"max_step_size": -1.0}, "max_step_size=-1.0 must be a positive number"),
         ("nutpie", {"max_energy_error": float("nan")}, "max_energy_error=nan must be a positive"),
