@@ -9,15 +9,15 @@ columns, so that no two rows are alike and ours cannot go by cells. Times are me
 rounds taken in turn, ratios medians of the ratios round by round; "off by" is the largest distance
 of a coefficient from ours in standard errors.
 
-Measured at n = 10⁶ on two hardware threads of one core at less than half of its usual speed, nothing
-else running, glum 3.4.1 with tabmat 4.2.1, 2026-11-23 (seconds ours, glum; ratio), two runs: factors
-alone, poisson 0.78 and 0.63, 8.6 and 7.6; 11.0 and 11.6, binomial 2.3 (once interrupted) and 0.46,
-12.6 and 4.2; 4.9 and 8.0 (the fit of the compressed model 32 and 28, 21 and 21); with numbers, poisson
-1.8 and 1.5, 8.2 and 8.7; 4.1 and 4.7, binomial 1.2 and 1.8, 5.1 and 7.0; 4.7 and 4.0. On the day before,
-the machine at twice the speed and ours with BLAS on two threads, the ratios were 3.7 and 3.8 alone
-and 2.3 with numbers. With gradient_tol=1e-8 glum's Poisson fit does not end within a minute; at 1e-6
-it came 2e-11 to 2e-7 standard errors near, in an earlier run 3e-5. Memory of both together at most
-0.9 GiB.
+Measured at n = 10⁶ on two hardware threads of one core at less than half of its usual speed,
+nothing else running, glum 3.4.1 with tabmat 4.2.1, 2026-11-23 (seconds ours, glum; ratio), two
+runs: factors alone, poisson 0.78 and 0.63, 8.6 and 7.6; 11.0 and 11.6, binomial 2.3 (once
+interrupted) and 0.46, 12.6 and 4.2; 4.9 and 8.0 (the fit of the compressed model 32 and 28, 21 and
+21); with numbers, poisson 1.8 and 1.5, 8.2 and 8.7; 4.1 and 4.7, binomial 1.2 and 1.8, 5.1 and 7.0;
+4.7 and 4.0. On the day before, the machine at twice the speed and ours with BLAS on two threads,
+the ratios were 3.7 and 3.8 alone and 2.3 with numbers. With gradient_tol=1e-8 glum's Poisson fit
+does not end within a minute; at 1e-6 it came 2e-11 to 2e-7 standard errors near, in an earlier run
+3e-5. Memory of both together at most 0.9 GiB.
 """
 
 from __future__ import annotations
