@@ -25,13 +25,15 @@ Measured on 2026-11-23 on two virtual processors of which others took more than 
 and time stolen by the host), so that processor seconds say more than seconds:
 
     parquet 5000000 20   ours 45 to 47 s, 22 to 23 s of processors, peak 554 MB; glum, to a gradient
-                         of 1e-6, which leaves 3e-5 standard errors, 44 to 46 s, 18 to 20 s of
-                         processors, peak 4.0 GB. To 1e-8 glum took 201 s. Since then passes no
-                         longer check values anew: twice the rows took 35 s of processors, peak
-                         548 MB. The reach of five times glum is missed by far: five passes decode
-                         the file each time, glum decodes it once
+                         of 1e-6 (the intercepts then differ by some 3e-5 standard errors), 44 to
+                         46 s, 18 to 20 s of processors, peak 4.0 GB; to 1e-8 it took 201 s. Five
+                         times glum is missed by far: five passes decode the file each time, glum
+                         decodes it once. Later changes, not measured at this size: passes check no
+                         values anew (10⁷ rows: 35 s of processors, peak 548 MB), the look at the
+                         first rows decodes no more than these, columns are read without wrappers
     workers 1000000 20   in memory 6.4 s; 1 worker 1.7 times, 2 workers 1.02 times as long, where
-                         the formula is evaluated in memory, and the rows are held by the workers
+                         the formula is evaluated in memory, and the rows are held by the workers;
+                         coefficients to 3e-10 (relative) at the default tolerance
 
 dask-ml and Spark, and the sections that are not named, were not measured.
 """
