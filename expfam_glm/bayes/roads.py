@@ -132,9 +132,8 @@ def by_kernels(
     # One chain after another: between calls of some 10 µs the interpreter's lock is handed over so
     # slowly that two threads take longer than one.
     settings = {"cores": 1} | settings
-    steps = {}
-    if not start.corners:
-        steps = steps_of(standard(), density.n_dim, settings, groups=bool(problem.frame.effects))
+    groups = bool(problem.frame.effects)
+    steps = steps_of(standard(), density.n_dim, settings, groups=groups, corners=start.corners)
     chains = _run_nutpie(compiled, applied, steps | settings)
     if steps is ONE_ROTATION:  # by intent, not because a tree was cut off
         return replace(chains, stats=chains.stats.drop_vars("maxdepth_reached"))

@@ -31,12 +31,12 @@ _WORST, _LEAPS_OF_END = 4, 16  # far points from which it is judged too, and lea
 
 
 def steps_of(
-    density: Density, dimension: int, settings: Mapping[str, Any], groups: bool
+    density: Density, dimension: int, settings: Mapping[str, Any], groups: bool, corners: bool
 ) -> dict[str, Any]:
     """Settings of nutpie for a density of unit coordinates, beside those given."""
     if settings.get("exact_normal_trajectory"):
         return ROTATIONS
-    if not nearly_normal(density, dimension, **(_NEAR_OF_GROUPS if groups else {})):
+    if corners or not nearly_normal(density, dimension, **(_NEAR_OF_GROUPS if groups else {})):
         return {}
     single = settings.keys() <= _NO_STEPS and accepts_rotations(
         density, dimension, ONE_ROTATION["max_step_size"]

@@ -162,3 +162,11 @@ def test_a_tree_grows_where_rotations_are_refused_or_the_sampler_is_told_more(
     with pytest.raises(Asked) as found:
         sample(which(), **given)
     assert found.value.args[0].get("maxdepth") == depth
+
+
+def test_rotations_that_are_asked_for_keep_their_longest_step_on_corners_too() -> None:
+    normal = independent(lambda u: (-0.5 * u * u, -u))
+    asked = {"exact_normal_trajectory": True}
+    assert trajectory.steps_of(normal, 2, asked, groups=False, corners=True) == trajectory.ROTATIONS
+    assert trajectory.steps_of(normal, 2, {}, groups=False, corners=True) == {}
+    assert trajectory.steps_of(normal, 2, {}, groups=False, corners=False)["maxdepth"] == 1
