@@ -11,10 +11,7 @@ from scipy.linalg import cholesky, solve_triangular
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.results.comparable import check_comparable
 from expfam_glm.results.door import check_readable
-from expfam_glm.results.fitted import refuse_group_effects
-
-# What belongs to the draws as they were.
-_OF_DRAWS = ("log_likelihood", "log_prior", "posterior_predictive", "predictions")
+from expfam_glm.results.fitted import OF_DRAWS, refuse_group_effects
 
 
 def calibrate(
@@ -97,7 +94,7 @@ def calibrate(
     groups |= {
         key: node.to_dataset()
         for key, node in tree.children.items()
-        if key not in groups and key not in _OF_DRAWS
+        if key not in groups and key not in OF_DRAWS
     }
     result = xr.DataTree(xr.Dataset(attrs=tree.attrs | {"calibrated": name}))
     result.children = {key: xr.DataTree(dataset) for key, dataset in groups.items()}

@@ -23,6 +23,9 @@ from expfam_glm.spec.link import Link
 # Covariances of likelihood fits that rest on the model's own variance.
 MODEL_BASED = ("fisher", "observed")
 
+# Groups of a tree that belong to its draws as the sampler made them.
+OF_DRAWS = ("log_likelihood", "log_prior", "posterior_predictive", "predictions")
+
 
 @dataclass(frozen=True)
 class Coefficients:

@@ -10,6 +10,7 @@ import xarray as xr
 from expfam_glm.errors import ConvergenceError, ResultError
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.results.fitted import (
+    OF_DRAWS,
     Rows,
     check_tree,
     family_of,
@@ -26,8 +27,6 @@ _NODES = 40  # of the Gauss-Hermite rule, exact for polynomials of degree 79 in 
 _ENTRIES = 2**20  # draws × rows at a time
 _MOST_STEPS = 50
 _CLOSE = 1e-10  # a step relative to the coefficients ends the iteration
-# What belongs to the coefficients within groups.
-_OF_DRAWS = ("log_likelihood", "log_prior", "posterior_predictive", "predictions")
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def population_average(
     parts |= {
         key: node.to_dataset()
         for key, node in tree.children.items()
-        if key not in parts and key not in _OF_DRAWS
+        if key not in parts and key not in OF_DRAWS
     }
     result.children = {key: xr.DataTree(dataset) for key, dataset in parts.items()}
     return result
