@@ -226,15 +226,23 @@ def test_errors_of_the_workers_are_ours(client, table, frame):
 
 
 @pytest.mark.slow
-def test_a_client_that_is_closed_ends_the_fit_with_an_error(client, frame):
+def test_a_client_that_is_closed_ends_the_fit_with_an_error(client, frame, tmp_path):
+    begun = tmp_path / "begun"
+
     def waiting(rows):
         if len(rows) and os.environ.get("DASK_WAIT"):
+            begun.touch()
             time.sleep(20)
         return rows
 
+    def close():
+        while not begun.exists():
+            time.sleep(0.05)
+        client.close()
+
     model = eg.GLM("count ~ x", frame.map_partitions(waiting, meta=frame._meta), family="poisson")
-    client.run(os.environ.__setitem__, "DASK_WAIT", "1")
-    closing = threading.Timer(2, client.close)
+    client.run(lambda: os.environ.update(DASK_WAIT="1"))
+    closing = threading.Thread(target=close, daemon=True)
     closing.start()
     with pytest.raises(DataError, match=r"cannot be read: .*(Cancelled|Closed)"):
         model.fit(**TIGHT)
