@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -62,15 +63,15 @@ class Tabulated:
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Value and derivative at t."""
-        if np.isnan(self.domain[0]):
+        if math.isnan(self.domain[0]):
             self._tabulate(t)
         low, high = self.domain
         if self.table is None or not low <= t <= high:
             value, slope = self.direct(np.array([t])).tolist()
             return value, slope
-        angle = np.arccos((2 * t - low - high) / (high - low))
-        value, slope = np.cos(self.orders * angle) @ self.table
-        return float(value) + self.lead * t, float(slope) + self.lead
+        angle = math.acos(max(-1.0, min(1.0, (2 * t - low - high) / (high - low))))
+        value, slope = np.dot(np.cos(self.orders * angle), self.table).tolist()
+        return value + self.lead * t, slope + self.lead
 
     def _tabulate(self, centre: float) -> None:
         """Series of rising degree until the last coefficients vanish; none if they do not."""

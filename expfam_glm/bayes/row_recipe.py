@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
@@ -98,11 +99,12 @@ class Recipe:
             terms = [(at[k], len(factors) + i) for i, k in enumerate(own.terms)]
             self.places.append((constant, slope, terms))
             factors += own.terms.values()
-        self.factors: Any = lower(shapes, factors)
+        self.factors: Any = lower(shapes, factors, numbers=True).bare
 
     def plan(self, psi: tuple[Any, ...]) -> Plan:
         """The factors at some shapes: numbers, or arrays of many."""
-        values = [v if getattr(v, "ndim", 0) else float(v) for v in self.factors(*psi)]
+        values = self.factors(*map(np.float64, psi))
+        values = [v if getattr(v, "ndim", 0) else float(v) for v in values]
         found = [
             (values[constant], values[slope], [(k, values[i]) for k, i in terms])
             for constant, slope, terms in self.places

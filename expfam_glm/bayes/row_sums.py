@@ -84,7 +84,9 @@ class RowSums:
 
     def _level(self, plan: Plan) -> np.ndarray:
         """The part of the gradient that is the same for every η."""
-        return plan.level[0] * self.slopes[0] - plan.level[1] * self.slopes[1]
+        first, less = plan.level
+        level = self.slopes[0] if first == 1.0 else first * self.slopes[0]
+        return level - less * self.slopes[1] if less else level
 
     def __call__(
         self, beta: np.ndarray, psi: tuple[float, ...] = (), shift: np.ndarray | None = None
@@ -147,9 +149,11 @@ class RowSums:
         """f·w·∂/∂η of the rows as array times number, less what is the same for every η."""
         theta, cumulant = plan.bends
         if theta and cumulant:
-            np.multiply(rows.by_y, theta, out=spare)
-            spare += -cumulant if rows.plain else np.multiply(rows.by_one, -cumulant, out=other)
-            return np.multiply(spare, part, out=spare), 1.0
+            less = cumulant / theta
+            if not rows.plain:
+                less = np.multiply(rows.by_one, less, out=other)
+            np.subtract(rows.by_y, less, out=spare)
+            return np.multiply(spare, part, out=spare), theta
         if theta:
             return np.multiply(rows.by_y, part, out=spare), theta
         whole = part if rows.plain else np.multiply(rows.by_one, part, out=spare)

@@ -58,9 +58,17 @@ _COMPOSED: dict[str, Callable[..., Any]] = {
 }
 
 
-def _call(op: Any, arguments: list[str], out: str | None) -> str:
-    """One operation as the text of a NumPy or SciPy call."""
+# Those that are written as operators of numbers.
+_OPERATORS = {"Add": " + ", "Mul": " * ", "Sub": " - ", "TrueDiv": " / "}
+
+
+def _call(op: Any, arguments: list[str], out: str | None, numbers: bool) -> str:
+    """One operation as the text of a NumPy or SciPy call, or of an operator."""
     kind = type(op).__name__
+    if numbers and kind in _OPERATORS:
+        return _OPERATORS[kind].join(arguments)
+    if numbers and kind == "Neg":
+        return f"-{arguments[0]}"
     target = f", out={out}" if out else ""
     if kind in ("Add", "Mul"):
         text = arguments[0]
@@ -89,7 +97,10 @@ def _is_minus_one(v: Variable) -> bool:
 
 
 def lower(
-    inputs: Sequence[Variable], outputs: Sequence[Variable], rows: Sequence[Variable] = ()
+    inputs: Sequence[Variable],
+    outputs: Sequence[Variable],
+    rows: Sequence[Variable] = (),
+    numbers: bool = False,
 ) -> Function:
     """A NumPy function of `inputs` that returns the tuple of `outputs`.
 
@@ -99,6 +110,9 @@ def lower(
     rows : sequence of symbolic scalars
         Inputs that are always arrays of one common length: what is computed from them may be
         overwritten in place. The inputs themselves are never written to.
+    numbers : bool
+        Whether to write sums and products as operators, which take a fifth of the time of a call
+        for NumPy's numbers (Python's own raise errors where these give infinity).
 
     Returns
     -------
@@ -110,11 +124,14 @@ def lower(
     DeclarationError
         If an operation has no NumPy or SciPy counterpart.
     """
-    return written(inputs, outputs, rows).load()
+    return written(inputs, outputs, rows, numbers).load()
 
 
 def written(
-    inputs: Sequence[Variable], outputs: Sequence[Variable], rows: Sequence[Variable] = ()
+    inputs: Sequence[Variable],
+    outputs: Sequence[Variable],
+    rows: Sequence[Variable] = (),
+    numbers: bool = False,
 ) -> Program:
     """The text of that function."""
     names: dict[Variable, str] = {v: f"x{k}" for k, v in enumerate(inputs)}
@@ -204,7 +221,7 @@ def written(
             solvers[f"solve{k}"] = op.evaluate
             call = f"solve{k}({', '.join(map(text, arguments))})"
         else:
-            call = _call(op, [text(v) for v in arguments], buffer)
+            call = _call(op, [text(v) for v in arguments], buffer, numbers)
         lines.append(f"    t{k} = {call}")
         free += dead
     lent = [f"w{k}" for k in range(count)]

@@ -205,11 +205,12 @@ def _number(v: Variable) -> float | None:
 
 
 def _reciprocal_of(x: Variable) -> Variable | None:
-    """v where x = 1/v."""
+    """v where x = 1/v, v/c where x = c/v with a number c."""
     if is_a(x, ps.Reciprocal):
         return x.owner.inputs[0]
-    if is_a(x, ps.TrueDiv) and _number(x.owner.inputs[0]) == 1.0:
-        return x.owner.inputs[1]
+    if is_a(x, ps.TrueDiv) and (above := _number(x.owner.inputs[0])):
+        below = x.owner.inputs[1]
+        return below if above == 1.0 else pt.mul(pt.constant(np.float64(1.0 / above)), below)
     return None
 
 
