@@ -20,8 +20,9 @@ T = TypeVar("T")
 # multiplies them by weights twice as fast, which pays for the copy within one pass.
 _COLUMNWISE_DOUBLES, _COLUMNWISE = 1 << 14, 8
 
-# Doubles of X in one block: with its scaled copy it stays in a core's second-level cache.
-_BLOCK_DOUBLES = 1 << 17
+# Doubles of X in one block: what is computed of it stays in cache, and threads that wait for one
+# another between the steps do so rarely.
+_BLOCK_DOUBLES = 1 << 18
 # Rows of a block at least: with fewer the calls take longer than the sums.
 _FEWEST_ROWS = 1024
 # Doubles of X from which blocks are added up in groups, which threads may share.
@@ -47,6 +48,8 @@ class Block(NamedTuple):
         """Σ f·values over the rows, or Σ f·w·values."""
         if isinstance(values, np.ndarray) and values.shape == self.y.shape:
             rows = values  # broadcasting takes longer than a short sum
+        elif self.f is None and not (weighted and np.ndim(self.w)):
+            return float(values) * self.y.size
         else:
             rows = np.broadcast_to(values, self.y.shape)
         if weighted and np.ndim(self.w):

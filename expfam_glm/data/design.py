@@ -9,6 +9,7 @@ loaded only where there is a formula.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from expfam_glm.data.arrays import bad_columns, check_labels, read_matrix
 from expfam_glm.data.bars import GroupEffects, group_codes, split_bars
 from expfam_glm.data.frames import Table, open_table
+from expfam_glm.data.magnitude import square_sum
 from expfam_glm.data.rows import (
     check_lengths,
     fetch,
@@ -59,6 +61,8 @@ class Frame:
         The data given, for further columns.
     effects : tuple of GroupEffects
         The group effects of the formula, on the rows of the design.
+    bounded : bool
+        Whether the sum of the squares of X is known to be finite.
     """
 
     y: np.ndarray
@@ -72,6 +76,7 @@ class Frame:
     kept: np.ndarray | None
     table: Table = field(repr=False)
     effects: tuple[GroupEffects, ...] = ()
+    bounded: bool = False
 
     def column(self, source: Any, role: str) -> np.ndarray:
         """A further column on the rows of the design, such as groups or times.
@@ -310,7 +315,9 @@ def from_arrays(
     rows = len(matrix)
     besides = [fetch(source, "groups or time", table) for source in complete]
     check_lengths([response, *extra.values(), *besides], rows)
-    every = [response, *bad_columns(matrix, names), *extra.values(), *besides]
+    bounded = math.isfinite(square_sum(matrix))
+    bad = [] if bounded else bad_columns(matrix, names)
+    every = [response, *bad, *extra.values(), *besides]
     kept = usable_rows(every, rows, missing)
     response, *others = take([response, *extra.values()], kept)
     if kept is not None:
@@ -327,6 +334,7 @@ def from_arrays(
         n_dropped=rows - len(matrix),
         kept=kept,
         table=table,
+        bounded=bounded,
     )
 
 

@@ -21,6 +21,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from expfam_glm.data.magnitude import square_sum
 from expfam_glm.errors import DataError, show_rows
 
 Kind = Literal["number", "boolean", "text", "factor", "date"]
@@ -376,7 +377,7 @@ def _number(values: np.ndarray, name: str) -> Column:
 def all_finite(values: np.ndarray) -> bool:
     """Whether every value is finite, in one pass without a temporary array where all are."""
     with np.errstate(all="ignore"):
-        total = values.sum(dtype=np.float64)
+        total = square_sum(values) if values.dtype == np.float64 else values.sum(dtype=np.float64)
     return bool(np.isfinite(total)) or bool(np.isfinite(values).all())
 
 

@@ -13,21 +13,30 @@ _TINY = np.finfo(float).tiny  # below, doubles lose their digits
 _HEAD = 1024  # rows that are looked at first
 
 
-def check_columns(X: Matrix, labels: Sequence[str], *, part: bool) -> None:
-    """Refuse columns of X whose squares overflow, or vanish where X is not a part of more rows."""
+def check_columns(X: Matrix, labels: Sequence[str], *, part: bool, bounded: bool) -> None:
+    """Refuse columns of X whose squares overflow, or vanish where X is not a part of more rows.
+
+    `bounded` says that the sum of all squares is known to be finite.
+    """
     with np.errstate(over="ignore", under="ignore"):
-        squares = X.squares.copy() if isinstance(X, Coded) else _of_dense(X)
+        squares = X.squares.copy() if isinstance(X, Coded) else _of_dense(X, bounded)
     for j in map(int, np.flatnonzero(~((squares >= _TINY) & (squares < np.inf)))):
         _check(f"the column {labels[j]}", float(np.abs(X[:, j]).max()), squares[j], part)
 
 
-def _of_dense(X: np.ndarray) -> np.ndarray:
+def _of_dense(X: np.ndarray, bounded: bool) -> np.ndarray:
     """The sum of squares of each column, or of its first rows where it is neither 0 nor ∞."""
     squares = _squares(X[:_HEAD])  # sums only grow, so that mostly these decide
     small = np.flatnonzero(squares < _TINY)
     squares[small] = _squares(X[:, small])
-    flat = X.ravel(order="K")
-    return squares if np.isfinite(flat @ flat) else _squares(X)
+    return squares if bounded or np.isfinite(square_sum(X)) else _squares(X)
+
+
+def square_sum(values: np.ndarray) -> float:
+    """The sum of all squares: a finite one proves that every value is finite."""
+    flat = values.ravel(order="K")
+    with np.errstate(all="ignore"):
+        return float(np.dot(flat, flat))
 
 
 def _squares(X: np.ndarray) -> np.ndarray:

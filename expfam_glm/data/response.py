@@ -315,7 +315,7 @@ def prepare(
 
 def check_magnitudes(problem: Problem, *, part: bool = False) -> None:
     """Refuse columns and responses whose squares are not doubles; `part` of all rows, or all."""
-    check_columns(problem.matrix, problem.labels, part=part)
+    check_columns(problem.matrix, problem.labels, part=part, bounded=problem.frame.bounded)
 
     def variance() -> float:
         family, mean = problem.family, problem.mean

@@ -83,7 +83,10 @@ def ahead[Item](items: Iterator[Item]) -> Iterator[Item]:
 
 @cache
 def _pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="expfam_glm")
+    def serve() -> None:
+        _own.alone = True  # a thread that waited for others of the same pool could wait for ever
+
+    return ThreadPoolExecutor(count, thread_name_prefix="expfam_glm", initializer=serve)
 
 
 @cache

@@ -38,47 +38,44 @@ class Gram(NamedTuple):
         )
 
 
-# A product of so many doubles at a time runs several times faster than one of a whole block.
-_TILE = 1 << 14
-# With more columns than this, half of a symmetric product is saved by the root of the weights.
-_NARROW = 40
+# Products of blocks are those of `np.dot`, which lets other threads run meanwhile; `@` does not.
 
 
-def weighted_gram(X: Matrix, W: np.ndarray) -> np.ndarray:
-    """XᵀWX of a block, symmetric to the last bit."""
+def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
+    """XᵀWX of a block, symmetric to the last bit; W (n,), or a number for all rows."""
     if isinstance(X, Coded):
-        return tally.gram(X, W)
+        return tally.gram(X, np.broadcast_to(W, (len(X),)))
+    if not isinstance(W, np.ndarray) or W.ndim == 0:
+        return float(W) * np.dot(X.T, X)  # NumPy computes one triangle and copies it
     n, p = X.shape
     by_columns = X.strides[0] == X.itemsize and not X.flags.c_contiguous
-    if by_columns and W.min(initial=0.0) >= 0:
-        return squares(np.multiply(X.T, np.sqrt(W), out=_scratch((p, n))))
-    if p > _NARROW and W.min(initial=0.0) >= 0:
-        rooted = np.multiply(X, np.sqrt(W)[:, None], out=_scratch(X.shape))
-        return rooted.T @ rooted  # NumPy computes one triangle and copies it
+    if W.min(initial=0.0) >= 0:
+        root = np.sqrt(W)
+        if by_columns:
+            return squares(np.multiply(X.T, root, out=_scratch((p, n))))
+        rooted = np.multiply(X, root[:, None], out=_scratch(X.shape))
+        return np.dot(rooted.T, rooted)
     if by_columns:
         scaled = np.multiply(X.T, W, out=_scratch((p, n))).T
     else:
         scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
-    rows = _TILE // max(p, 1)  # a null model may have no column
-    tiles = n // rows if p <= _NARROW and X.flags.c_contiguous else 0
-    if tiles < 2:
-        G = X.T @ scaled
-    else:
-        cut, shape = tiles * rows, (tiles, rows, p)
-        each = np.matmul(X[:cut].reshape(shape).transpose(0, 2, 1), scaled[:cut].reshape(shape))
-        G = each.sum(axis=0)
-        G += X[cut:].T @ scaled[cut:]
+    G = np.dot(X.T, scaled)
     return 0.5 * (G + G.T)
 
 
-# Up to this many columns a whole product takes less time than one triangle of it.
-_FEW = 16
+def over_rows(u: np.ndarray, X: Matrix) -> np.ndarray:
+    """uᵀX of a block."""
+    return u @ X if isinstance(X, Coded) else np.dot(u, X)
+
+
+# Up to this many columns and doubles a whole product takes less time than one triangle of it.
+_FEW, _SHORT = 16, 1 << 17
 
 
 def squares(columns: np.ndarray) -> np.ndarray:
     """C Cᵀ of columns that lie side by side (q, rows), symmetric to the last bit."""
-    if len(columns) > _FEW:
-        return columns @ columns.T  # NumPy computes one triangle and copies it
+    if len(columns) > _FEW or columns.size >= _SHORT:
+        return np.dot(columns, columns.T)  # NumPy computes one triangle and copies it
     G = blas.dgemm(1.0, columns.T, columns.T, trans_a=True)
     return 0.5 * (G + G.T)
 

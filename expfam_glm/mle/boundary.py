@@ -8,6 +8,7 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ConvergenceError
 from expfam_glm.kernels.row import row_kernel
+from expfam_glm.kernels.sums import over_rows
 
 # A fitted mean this near to the edge where the response stands is asked for its score.
 _NEAR = 1e-6
@@ -50,7 +51,7 @@ def refuse_boundary(problem: Problem, blocks: Blocks, beta: np.ndarray) -> None:
         with np.errstate(all="ignore"):
             u = u if block.f is None else u * block.f
             near = np.abs(u[at]) @ np.abs(block.X[at])
-        return np.array([u @ block.X, near, np.full(beta.size, outside.sum())])
+        return np.array([over_rows(u, block.X), near, np.full(beta.size, outside.sum())])
 
     def words(block: Block) -> np.ndarray:
         mu, _, _, at = rows(block)

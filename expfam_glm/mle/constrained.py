@@ -150,7 +150,7 @@ def _coordinates(
         offset = offset + problem.offset
     X = np.ascontiguousarray(problem.X @ N)
     labels = tuple(f"free {k}" for k in range(p - q))
-    frame = replace(problem.frame, X=X, labels=labels)
+    frame = replace(problem.frame, X=X, labels=labels, bounded=False)
     return origin, N, replace(problem, matrix=X, offset=offset, frame=frame)
 
 

@@ -10,6 +10,7 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.coded import dense
 from expfam_glm.kernels.row import row_kernel
+from expfam_glm.kernels.sums import over_rows
 from expfam_glm.spec.family import Family
 
 # Fewer rows than this are not worth a tally of their distinct values.
@@ -42,7 +43,8 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
     a = float(family.a(family.phi)) if known else np.nan
     head = dense(problem.sample.matrix[:64])
     level = head[0]
-    candidates = np.flatnonzero((level != 0) & np.all(head == level, axis=0))
+    candidates = np.flatnonzero((level != 0) & np.all(head == level, axis=0)).tolist()
+    varied: set[int] = set()  # of these, by the blocks so far, where they share memory
 
     def responses(block: Block) -> np.ndarray:
         top = (
@@ -58,17 +60,21 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
 
     def one(block: Block) -> tuple[np.ndarray, Tally, np.ndarray]:
         mu, x2, u, V = kernel(block.eta(beta), block.y, 1.0)
-        u = u * block.w if block.f is None else u * block.w * block.f
+        for weights in (block.w, block.f):
+            u = u * weights if isinstance(weights, np.ndarray) else u
         ends = np.array([mu.min(), mu.max()])
         near = sum(
             np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE))
             for e in edges
             if np.abs(ends - e).min() < _NEAR_EDGE
         )
-        varies = [np.any(block.X[:, j] != level[j]) for j in candidates]
+        varied.update(
+            j for j in candidates if j not in varied and np.any(block.X[:, j] != level[j])
+        )
         tally, apart = count(block) if block.scatter is None else (Tally(0, np.zeros(0)), nothing)
         pearson = block.total(x2, weighted=True) + block.within(V)
-        return np.array([pearson, near, *apart, *varies]), tally, u @ block.X
+        varies = [j in varied for j in candidates]
+        return np.array([pearson, near, *apart, *varies]), tally, over_rows(u, block.X)
 
     def add(
         a: tuple[np.ndarray, Tally, np.ndarray], b: tuple[np.ndarray, Tally, np.ndarray]
@@ -96,9 +102,16 @@ def deviance(problem: Problem, blocks: Blocks, beta: np.ndarray) -> float:
     return max(float(blocks.reduce(one, lambda a, b: a + b)), 0.0) + blocks.within_deviance
 
 
-def level_deviance(problem: Problem, mean: float, fit: Fitness) -> float:
-    """D of one mean for all rows, ȳ, from sums that are known: 2{Σ w b*(y) − (θȳ − b(θ)) Σ w}."""
-    family = problem.family
+def level_deviance(problem: Problem, blocks: Blocks, fit: Fitness) -> float:
+    """D of the mean ȳ for all rows, with known sums where it is 2{Σ w b*(y) − (θȳ − b(θ)) Σ w}."""
+    family, mean = problem.family, problem.mean
+    if family.closed_deviance is not None:
+        of_level = family.closed_deviance.function(1)
+
+        def one(block: Block) -> float:
+            return block.total(of_level(block.y, mean)[0], weighted=True)
+
+        return max(blocks.reduce(one, lambda a, b: a + b), 0.0) + blocks.within_deviance
     theta = family.theta(mean)
     explained = (theta * mean - float(family.cumulant(theta))) * problem.total_weight
     return max(2 * (fit.top - explained), 0.0)

@@ -14,7 +14,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ConvergenceError, DataError
 from expfam_glm.kernels.row import RowKernel, row_kernel
-from expfam_glm.kernels.sums import Gram, join, triangle, weighted_gram
+from expfam_glm.kernels.sums import Gram, join, over_rows, triangle, weighted_gram
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT, Factor, factor_gram, factor_triangle
 from expfam_glm.spec.domain import Domain
 
@@ -96,7 +96,7 @@ class Scoring:
             with np.errstate(all="ignore"):  # what is not finite is found in the sum
                 eta = block.eta(beta)
                 (u,) = _rows(kernel(eta, block.y, block.w), eta.shape[0])
-                total = (u if block.f is None else u * block.f) @ block.X
+                total = over_rows(u if block.f is None else u * block.f, block.X)
                 return total, eta.min(), eta.max()
 
         def add(
@@ -205,7 +205,7 @@ class Scoring:
         """
         state = self._start(start, required)
         if start is not None and state.decrement < max(self.tol, near):
-            done = self._finish(state, 0, state)
+            done = self._unconfirmed(state, 0, state)
             return replace(done, confirmed=state.decrement < self.tol)
         first = state
         previous, last_ratio, stalled = np.inf, 0.0, 0
@@ -230,7 +230,7 @@ class Scoring:
             if flat and state.decrement * slow < self.tol:
                 return self._finish(state, iteration, first)
             if state.decrement < near:
-                return replace(self._finish(state, iteration, first), confirmed=False)
+                return self._unconfirmed(state, iteration, first)
             if self._at_rounding(state) or (stalled >= 2 and state.decrement < 1e-4):
                 return self._finish(state, iteration, first)
         raise ConvergenceError(
@@ -257,6 +257,13 @@ class Scoring:
         perfect = self.problem.family.phi is None and self._at_perfection(state)
         beta = state.beta if perfect else state.beta + state.step
         return Solution(beta, state.factor, state.sums, iterations, float(state.decrement), perfect)
+
+    def _unconfirmed(self, state: State, iterations: int, first: State) -> Solution:
+        """`_finish` with the objective after the last step, as a parabola has it."""
+        done = self._finish(state, iterations, first)
+        gain = 0.0 if done.perfect else 0.5 * float(state.sums.score @ state.step)
+        sums = state.sums._replace(objective=state.sums.objective + gain)
+        return replace(done, sums=sums, confirmed=False)
 
     def _at_perfection(self, state: State) -> bool:
         """Whether the residuals are rounding errors of the linear predictor."""
@@ -363,7 +370,7 @@ class Scoring:
                 shift = 0.0 if block.offset is None else block.offset
                 R = triangle(block.X, W, None) if use_qr else weighted_gram(block.X, W)
                 z = W * (level - shift) if constant else W * (eta - shift) + u
-                return R, z @ block.X
+                return R, over_rows(z, block.X)
 
         def add(
             a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
@@ -409,8 +416,7 @@ def _block_gram(
     eta: np.ndarray,
     free: bool,
 ) -> Gram:
-    n = block.y.shape[0]
-    u, W, q = _rows((u, W, q), n)
+    u, q = _rows((u, q), block.y.shape[0])
     if block.f is not None:
         u, W, q = u * block.f, W * block.f, q * block.f
     pearson = 0.0
@@ -419,7 +425,7 @@ def _block_gram(
         if not _PLAIN_SQUARES[0] < pearson < _PLAIN_SQUARES[1]:
             pearson = float((u * (u / W)).sum(where=W > 0))
     return Gram(
-        weighted_gram(block.X, W), u @ block.X,
+        weighted_gram(block.X, W), over_rows(u, block.X),
         float(q.sum()), float(np.abs(q).sum()), pearson,
         float(np.minimum.reduce(eta)), float(np.maximum.reduce(eta)),
     )  # fmt: skip

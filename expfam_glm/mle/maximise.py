@@ -14,6 +14,7 @@ from expfam_glm.data.stream import Streamed
 from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import ExpfamError
 from expfam_glm.kernels.coded import Coded, Matrix
+from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
 from expfam_glm.mle.rank import aliased_in, plainly_aliased
 
@@ -28,6 +29,8 @@ _SUBSAMPLE_TOL = 0.05
 # two of them cost less than one full pass.
 _WORTHWHILE = 0.2
 _MOST_CHORDS = 12
+# A step of this many times √n standard errors takes a hundredth off the deviance of a parabola.
+_PARABOLA = 0.1
 
 
 def maximise(
@@ -65,8 +68,10 @@ def maximise(
         known = start is not None or bool(shapes)
         if known or problem.row_count < _SUBSAMPLE_FROM or isinstance(problem.matrix, Coded):
             return scoring(problem, blocks).solve(start), everything
-        # over so short a way the information changes by less than the tolerance
-        near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
+        if _is_parabola(problem):  # one step leads to its top from anywhere, but for rounding
+            near = _PARABOLA * np.sqrt(problem.row_count)
+        else:  # over so short a way the information changes by less than the tolerance
+            near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
         with one_blas():
             first = _cheap_start(problem, near)
             return scoring(problem, blocks).solve(first, required=False, near=near), everything
@@ -104,6 +109,8 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
     scoring = replace(small, problem=problem, blocks=blocks_of(problem))
     if isinstance(problem, Streamed):  # a pass for the score alone costs as much as a full one
         return solution.beta
+    if _is_parabola(problem):
+        return solution.beta
     share = part.row_count / problem.row_count
     spread = np.sqrt(small.dispersion(solution.sums) * share)
     beta, length = solution.beta, np.inf
@@ -120,6 +127,15 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
         if length * length < near * min(previous, 1.0) or length > _WORTHWHILE * previous:
             break
     return beta
+
+
+def _is_parabola(problem: Problem) -> bool:
+    """Whether the likelihood is a parabola in β: η is θ, and every row has the same weight W."""
+    family, link = problem.family, problem.link
+    if not family.is_canonical(link):
+        return False
+    (W,) = row_kernel(family, link, ("weight",), True)(np.zeros(1), np.ones(1), 1.0)
+    return np.ndim(W) == 0
 
 
 def _thin(rows: np.ndarray) -> np.ndarray:

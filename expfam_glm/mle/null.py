@@ -32,8 +32,7 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
             return np.nan
         return deviance(null, blocks, np.zeros(1))
     if problem.offset is None:
-        mean = problem.mean
-        if problem.family.closed_deviance is None:
-            return level_deviance(problem, mean, fit)
-        return deviance(null, blocks, np.atleast_1d(problem.link(mean)))
+        return level_deviance(
+            problem, blocks if isinstance(problem, Streamed) else blocks_of(problem), fit
+        )
     return find_maximum(null).measures.deviance

@@ -11,7 +11,7 @@ import numpy as np
 from expfam_glm.data.blocks import Block, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ConvergenceError
-from expfam_glm.kernels.sums import weighted_gram
+from expfam_glm.kernels.sums import over_rows, weighted_gram
 from expfam_glm.mle.linear import factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased
@@ -165,7 +165,7 @@ class ShapeProfile:
             W, mixed, sums = rows[0], rows[1 : 1 + m], rows[1 + m :]
             f = 1.0 if block.f is None else block.f
             every = np.broadcast_to
-            cross = [every(v * f, block.y.shape) @ block.X for v in mixed]
+            cross = [over_rows(every(v * f, block.y.shape), block.X) for v in mixed]
             return (
                 np.array([block.total(v) for v in sums]),
                 np.array(cross).T,

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import ancestors
 
 from expfam_glm.spec.derived import Derived
 from expfam_glm.spec.domain import inner_point
 from expfam_glm.spec.expression import Expression
-from expfam_glm.spec.graph import scalar, substitute
+from expfam_glm.spec.graph import derivative, scalar, substitute
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.lower import written
 from expfam_glm.spec.program import Program
 from expfam_glm.spec.simplify import simplify
+from expfam_glm.spec.terms import Table
 
 # Where limits in θ are taken: the nearest first, for yθ to keep its digits, and at y = 0 the
 # farthest; and how much they may still change from one to the next, for each unit of y.
@@ -93,12 +96,23 @@ def saturated(family: Derived) -> Expression:
 
 def saturated_slopes(family: Derived) -> Program:
     """(y, a) → s, ∂s/∂log a, ∂²s/∂(log a)² of the saturated log-density s."""
-    s = family.saturated
-    a = s.variables[1]
-    first = Expression(s.variables, a * s.derivative("a").output)
-    second = Expression(s.variables, a * first.derivative("a").output)
-    graphs = simplify([s.output, first.output, second.output], s.variables)
-    return written(s.variables, graphs, s.variables[:1])
+    y, a = symbols = list(family.saturated.variables)
+    (s,) = simplify([family.saturated.output], symbols)
+    table = Table(y, symbols)
+    whole = table.sum_of(s)
+    parts: list[Variable | None] = [None, y, *table.parts.values()]
+    factors = [whole.constant, whole.slope, *(whole.terms[k] for k in sorted(whole.terms))]
+    if a in ancestors(list(table.parts.values())):  # s is no sum of products k(a)·G(y)
+        parts, factors = [None], [family.saturated.output]
+    graphs = []
+    for order in range(3):
+        if order:
+            factors = [None if k is None else a * derivative(k, a) for k in factors]
+        there = [(k, part) for k, part in zip(factors, parts, strict=True) if k is not None]
+        ks = simplify([k for k, _ in there], symbols)
+        products = [k if v is None else k * v for k, (_, v) in zip(ks, there, strict=True)]
+        graphs.append(reduce(pt.add, products))
+    return written(symbols, simplify(graphs, symbols), [y])
 
 
 def curvatures(family: Derived) -> Program:

@@ -112,13 +112,12 @@ class Derived:
 
     def contains(self, y: Any, r: Any = 1.0) -> np.ndarray:
         """Whether responses lie in the support at the effective precision r = w/a(φ)."""
-        values, precision = np.broadcast_arrays(np.asarray(y, float), np.asarray(r, float))
+        values, precision = np.asarray(y, float), np.asarray(r, float)
         if not self.support.discrete:
-            return self.support.contains(values)
-        inside = np.ones(values.shape, bool)
+            return self.support.contains(np.broadcast_arrays(values, precision)[0])
         count = values * precision
         near = np.round(count)
-        inside &= np.abs(count - near) <= 1e-9 * np.maximum(1.0, np.abs(count))
+        inside = np.asarray(np.abs(count - near) <= 1e-9 * np.maximum(1.0, np.abs(count)))
         for bound, sign in ((self.support.low, 1.0), (self.support.high, -1.0)):
             if np.isfinite(bound):
                 edge = bound * precision

@@ -17,28 +17,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.graph.traversal import ancestors
 from pytensor.scalar import math as psm
 from pytensor.tensor.elemwise import Elemwise
 
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.graph import derivative, digest_of, substitute
+from expfam_glm.spec.graph import derivative, substitute
 from expfam_glm.spec.likelihood import row_model
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.simplify import is_a, simplify
-
-_ONE, _MINUS = pt.constant(np.float64(1.0)), pt.constant(np.float64(-1.0))
-
-
-class Sum(NamedTuple):
-    """constant + slope·η + Σ k·G; None for 0, graphs without η for the other factors."""
-
-    constant: Variable | None
-    slope: Variable | None
-    terms: dict[int, Variable]  # k by the place of G among the parts
+from expfam_glm.spec.terms import Sum, Table, number
 
 
 class Kernel(NamedTuple):
@@ -65,7 +55,7 @@ def separate(family: Family, link: Link) -> Kernel:
     symbols = [eta, *shapes]
     whole = _loosened([rows.theta, family.cumulant(rows.theta, **rows.shapes)], symbols)
     slopes = _loosened([derivative(v, at) for at in (*shapes, eta) for v in whole], symbols)
-    table = _Table(eta, symbols)
+    table = Table(eta, symbols)
     sums = [table.sum_of(v) for v in (*whole, *slopes)]
     curved = None
     if not shapes and not sums[0].terms and not sums[-1].terms and sums[-1].slope is not None:
@@ -74,86 +64,6 @@ def separate(family: Family, link: Link) -> Kernel:
     return Kernel(
         sums[:-2:2], sums[1:-2:2], (sums[-2], sums[-1]), list(table.parts.values()), curved
     )
-
-
-class _Table:
-    """Functions of η by their digests, in the order in which they turn up."""
-
-    def __init__(self, eta: Variable, symbols: Sequence[Variable]) -> None:
-        self.eta, self.symbols = eta, list(symbols)
-        self.parts: dict[str, Variable] = {}
-
-    def moves(self, v: Variable) -> bool:
-        """Whether a graph depends on η."""
-        return self.eta in set(ancestors([v]))
-
-    def sum_of(self, v: Variable) -> Sum:
-        """A graph as constant, slope and products."""
-        constant: Variable | None = None
-        slope: Variable | None = None
-        terms: dict[int, Variable] = {}
-        for k, part in self._terms(v, _ONE):
-            if part is None:
-                constant = _plus(constant, k)
-            elif part is self.eta:
-                slope = _plus(slope, k)
-            else:
-                digest = digest_of(self.symbols, [part])
-                self.parts.setdefault(digest, part)
-                place = list(self.parts).index(digest)
-                terms[place] = _plus(terms.get(place), k)
-        return Sum(constant, slope, terms)
-
-    def _terms(self, v: Variable, k: Variable) -> list[tuple[Variable, Variable | None]]:
-        """k·v as a list of (factor without η, function of η or None for 1)."""
-        if not self.moves(v):
-            return [] if _number(v) == 0.0 else [(_times(k, v), None)]
-        if is_a(v, ps.Add):
-            return [term for part in v.owner.inputs for term in self._terms(part, k)]
-        if is_a(v, ps.Sub):
-            first, second = v.owner.inputs
-            return [*self._terms(first, k), *self._terms(second, _times(k, _MINUS))]
-        if is_a(v, ps.Neg):
-            return self._terms(v.owner.inputs[0], _times(k, _MINUS))
-        if is_a(v, ps.Mul):
-            moving, still = self._apart(v)
-            for part in still:
-                k = _times(k, part)
-            return self._terms(moving[0], k) if len(moving) == 1 else [(k, pt.mul(*moving))]
-        if is_a(v, ps.TrueDiv):
-            above, below = v.owner.inputs
-            moving, still = self._apart(below)
-            for part in still:
-                k = k / part
-            if not moving:
-                return self._terms(above, k)
-            inner = self._terms(above, k)
-            if len(inner) == 1:
-                ((k, part),) = inner
-                return [(k, (_ONE if part is None else part) / _product(moving))]
-            return [(k, above / _product(moving))]
-        return [(k, v)]
-
-    def _apart(self, v: Variable) -> tuple[list[Variable], list[Variable]]:
-        """The factors that depend on η, and the others."""
-        factors = v.owner.inputs if is_a(v, ps.Mul) else [v]
-        return [f for f in factors if self.moves(f)], [f for f in factors if not self.moves(f)]
-
-
-def _product(factors: list[Variable]) -> Variable:
-    return factors[0] if len(factors) == 1 else pt.mul(*factors)
-
-
-def _plus(first: Variable | None, second: Variable) -> Variable:
-    return second if first is None else first + second
-
-
-def _times(k: Variable, factor: Variable) -> Variable:
-    """k·factor, of numbers as a number."""
-    one, other = _number(k), _number(factor)
-    if one is not None and other is not None:
-        return pt.constant(np.float64(one * other))
-    return factor if one == 1.0 else k if other == 1.0 else k * factor
 
 
 def _loosened(outputs: Sequence[Variable], symbols: Sequence[Variable]) -> list[Variable]:
@@ -193,22 +103,18 @@ def _log1p_of(x: Variable) -> Variable | None:
     """u where x = −log1p(u)."""
     if is_a(x, ps.Neg):
         (inner,) = x.owner.inputs
-    elif is_a(x, ps.Mul) and len(x.owner.inputs) == 2 and _number(x.owner.inputs[0]) == -1.0:
+    elif is_a(x, ps.Mul) and len(x.owner.inputs) == 2 and number(x.owner.inputs[0]) == -1.0:
         inner = x.owner.inputs[1]
     else:
         return None
     return inner.owner.inputs[0] if is_a(inner, ps.Log1p) else None
 
 
-def _number(v: Variable) -> float | None:
-    return float(v.data) if isinstance(v, Constant) else None
-
-
 def _reciprocal_of(x: Variable) -> Variable | None:
     """v where x = 1/v, v/c where x = c/v with a number c."""
     if is_a(x, ps.Reciprocal):
         return x.owner.inputs[0]
-    if is_a(x, ps.TrueDiv) and (above := _number(x.owner.inputs[0])):
+    if is_a(x, ps.TrueDiv) and (above := number(x.owner.inputs[0])):
         below = x.owner.inputs[1]
         return below if above == 1.0 else pt.mul(pt.constant(np.float64(1.0 / above)), below)
     return None

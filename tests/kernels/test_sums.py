@@ -1,4 +1,4 @@
-"""Gram products by tiles, by roots and whole are the same sums, held against extended precision."""
+"""Gram products by roots of weights and whole are the same sums, held to extended precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from expfam_glm.kernels import sums
 ROUNDING = 1e-14  # relative to Σ |x W x|, of sums of a few thousand terms
 
 
-@pytest.mark.parametrize("columns", [0, 1, 3, sums._NARROW, sums._NARROW + 1])
+@pytest.mark.parametrize("columns", [0, 1, 3, sums._FEW, sums._FEW + 1, 41])
 @pytest.mark.parametrize("rows", [0, 1, 7, 2_000, 12_345])
 @pytest.mark.parametrize("signs", [False, True])
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -25,3 +25,11 @@ def test_a_gram_product_is_the_sum_of_its_terms(columns, rows, signs, order):
     size = (np.abs(part) * np.abs(W)[:, None]).T @ np.abs(wide)
     assert np.all(np.abs(found[some] - expected) <= ROUNDING * size)
     assert np.array_equal(found, found.T)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_number_is_the_weight_of_every_row(order):
+    X = np.asarray(np.random.default_rng(0).normal(size=(500, 4)), order=order)
+    np.testing.assert_allclose(
+        sums.weighted_gram(X, 0.3), sums.weighted_gram(X, np.full(500, 0.3)), rtol=1e-13, atol=1e-12
+    )

@@ -435,6 +435,23 @@ def test_a_start_from_a_part_of_the_rows_does_not_matter(case, monkeypatch):
     assert asked[0] == 6_000 and len(asked) >= 2  # a part of the part too
 
 
+@pytest.mark.parametrize("noise", [1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_step_to_the_top_of_a_parabola(noise, weighted):
+    rng = np.random.default_rng(2)
+    X = np.column_stack([np.ones(60_000), rng.normal(3, 1, size=(60_000, 4))])
+    y = X @ [5.0, 1.0, -2.0, 0.5, 0.0] + noise * rng.normal(size=60_000)
+    w = rng.uniform(0.5, 2.0, 60_000) if weighted else np.ones(60_000)
+    fit = eg.GLM.from_arrays(y, X, family="normal", weights=w).fit()
+    beta = np.linalg.lstsq(X * np.sqrt(w)[:, None], y * np.sqrt(w))[0]
+    left = float(w @ (y - X @ beta) ** 2)
+    rounding = 2e-14  # of least squares
+    distance = np.abs(fit["fit"]["beta"].values - beta)
+    assert np.all(distance < 1e-7 * fit["fit"]["se"].values + rounding)
+    assert float(fit["fit_stats"]["deviance"]) == pytest.approx(left, rel=1e-9)
+    assert float(fit["fit"]["phi"]) == pytest.approx(left / 59_995, rel=1e-9)
+
+
 def test_a_start_from_a_part_that_is_singular_or_separated(monkeypatch):
     rows = Rows("binomial", n=6_000)
     n = rows.y.size
