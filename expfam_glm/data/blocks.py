@@ -39,9 +39,10 @@ class Block(NamedTuple):
     offset: np.ndarray | None
     scatter: np.ndarray | None = None  # Σ f w (y − ȳ)² of rows that are means
 
-    def eta(self, beta: np.ndarray) -> np.ndarray:
-        """The linear predictor Xβ + offset."""
-        product = self.X @ beta
+    def eta(self, beta: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The linear predictor Xβ + offset, written into an array if one is given."""
+        dense = out is not None and not isinstance(self.X, Coded)
+        product = np.dot(self.X, beta, out=out) if dense else self.X @ beta
         return product if self.offset is None else np.add(product, self.offset, out=product)
 
     def total(self, values: np.ndarray | float, *, weighted: bool = False) -> float:

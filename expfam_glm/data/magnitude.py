@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
+from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import DataError
 from expfam_glm.kernels.coded import Coded, Matrix
 
 _TINY = np.finfo(float).tiny  # below, doubles lose their digits
 _HEAD = 1024  # rows that are looked at first
+# Doubles from which BLAS would take several threads, which go on spinning for a while afterwards.
+_MANY = 1 << 13
 
 
 def check_columns(X: Matrix, labels: Sequence[str], *, part: bool, bounded: bool) -> None:
@@ -35,7 +39,8 @@ def _of_dense(X: np.ndarray, bounded: bool) -> np.ndarray:
 def square_sum(values: np.ndarray) -> float:
     """The sum of all squares: a finite one proves that every value is finite."""
     flat = values.ravel(order="K")
-    with np.errstate(all="ignore"):
+    many = flat.size >= _MANY
+    with np.errstate(all="ignore"), one_blas() if many else nullcontext():
         return float(np.dot(flat, flat))
 
 

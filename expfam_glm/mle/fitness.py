@@ -11,6 +11,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.kernels.coded import dense
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import over_rows
+from expfam_glm.mle.bare import Bare
 from expfam_glm.spec.family import Family
 
 # Fewer rows than this are not worth a tally of their distinct values.
@@ -35,7 +36,7 @@ class Fitness:
 def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float) -> Fitness:
     """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known."""
     family = problem.family
-    kernel = row_kernel(family, problem.link, ("mu", "pearson", "score", "variance"))
+    kernel = Bare(row_kernel(family, problem.link, ("mu", "pearson", "score", "variance")))
     space = family.mean_space
     edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
     known = family.phi is not None and not family.is_quasi
@@ -59,7 +60,8 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
         return (Tally(0, np.zeros(0)), responses(block)) if tally is None else (tally, nothing)
 
     def one(block: Block) -> tuple[np.ndarray, Tally, np.ndarray]:
-        mu, x2, u, V = kernel(block.eta(beta), block.y, 1.0)
+        with np.errstate(all="ignore"):
+            _, (mu, x2, u, V) = kernel.at(block, beta, 1.0)
         for weights in (block.w, block.f):
             u = u * weights if isinstance(weights, np.ndarray) else u
         ends = np.array([mu.min(), mu.max()])

@@ -15,6 +15,7 @@ from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ConvergenceError, DataError
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import Gram, join, over_rows, triangle, weighted_gram
+from expfam_glm.mle.bare import Bare
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT, Factor, factor_gram, factor_triangle
 from expfam_glm.spec.domain import Domain
 
@@ -78,8 +79,7 @@ class Scoring:
 
         def one(block: Block) -> Gram:
             with np.errstate(all="ignore"):  # what is not finite is found in the sums
-                eta = block.eta(beta)
-                u, W, q = kernel(eta, block.y, block.w)
+                eta, (u, W, q) = kernel.at(block, beta, block.w)
                 sums = _block_gram(block, u, W, sign * q, eta, free)
                 if variance is None or block.scatter is None:
                     return sums
@@ -94,8 +94,8 @@ class Scoring:
 
         def one(block: Block) -> tuple[np.ndarray, float, float]:
             with np.errstate(all="ignore"):  # what is not finite is found in the sum
-                eta = block.eta(beta)
-                (u,) = _rows(kernel(eta, block.y, block.w), eta.shape[0])
+                eta, values = kernel.at(block, beta, block.w)
+                (u,) = _rows(values, eta.shape[0])
                 total = over_rows(u if block.f is None else u * block.f, block.X)
                 return total, eta.min(), eta.max()
 
@@ -109,17 +109,15 @@ class Scoring:
         return total if inside and np.all(np.isfinite(total)) else None
 
     @cached_property
-    def _kernel(self) -> RowKernel:
+    def _kernel(self) -> Bare:
         """(η, y, w) → u, W and the terms of the objective."""
         return self._bare("score", "weight", "weighted_deviance" if self._closed else "kernel")
 
-    def _bare(self, *outputs: str) -> RowKernel:
+    def _bare(self, *outputs: str) -> Bare:
         """(η, y, w) → the quantities of rows; NumPy is silenced by the caller."""
         problem = self.problem
         unit = problem.w is None and not isinstance(problem, Streamed)
-        kernel = row_kernel(problem.family, problem.link, outputs, unit)
-        run, rest = kernel.bare, (*self.shapes, *(None,) * kernel.buffers)
-        return lambda eta, y, w: run(eta, y, w, *rest)
+        return Bare(row_kernel(problem.family, problem.link, outputs, unit), self.shapes)
 
     @cached_property
     def _variance(self) -> RowKernel:
