@@ -13,6 +13,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
 from expfam_glm.data.threads import in_order, workers
 from expfam_glm.kernels.coded import Coded, Matrix
+from expfam_glm.kernels.sums import product
 
 T = TypeVar("T")
 
@@ -41,9 +42,9 @@ class Block(NamedTuple):
 
     def eta(self, beta: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The linear predictor Xβ + offset, written into an array if one is given."""
-        dense = out is not None and not isinstance(self.X, Coded)
-        product = np.dot(self.X, beta, out=out) if dense else self.X @ beta
-        return product if self.offset is None else np.add(product, self.offset, out=product)
+        X = self.X
+        eta = X @ beta if isinstance(X, Coded) else product(X, beta, out)
+        return eta if self.offset is None else np.add(eta, self.offset, out=eta)
 
     def total(self, values: np.ndarray | float, *, weighted: bool = False) -> float:
         """Σ f·values over the rows, or Σ f·w·values."""

@@ -108,11 +108,14 @@ class Table:
                 "columns to text."
             )
 
-    def column(self, name: str, role: str = "column") -> Column:
-        """Read one column, or say which names are close to an unknown one."""
+    def column(self, name: str, role: str = "column", *, finite: bool = False) -> Column:
+        """Read one column, or say which names are close to an unknown one.
+
+        `finite` says that its numbers are known to be.
+        """
         if name not in self.names:
             raise DataError(f"{role} {name!r} is not in the data; {close_to(name, self.names)}")
-        return read(self.native(name), name)
+        return read(self.native(name), name, finite=finite)
 
 
 def open_table(data: Any) -> Table:
@@ -213,8 +216,11 @@ def close_to(name: str, names: Iterable[str]) -> str:
     return f"the names are {shown}."
 
 
-def read(raw: Any, name: str) -> Column:
-    """One native column (array, list, or series of any frame library) as a `Column`."""
+def read(raw: Any, name: str, *, finite: bool = False) -> Column:
+    """One native column (array, list, or series of any frame library) as a `Column`.
+
+    Numbers of Arrow that are known to be finite are not looked at again.
+    """
     if isinstance(raw, np.ndarray):
         return _read_array(raw, name)
     if isinstance(raw, list | tuple):
@@ -227,7 +233,8 @@ def read(raw: Any, name: str) -> Column:
     if pyarrow is not None and isinstance(raw, pyarrow.ChunkedArray) and not raw.null_count:
         kind = raw.type  # without a wrapper: batches are many
         if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind):
-            return _number(raw.to_numpy(), name)
+            values = raw.to_numpy()
+            return Column(name, "number", values) if finite else _number(values, name)
     if _is_sparse(raw):
         raise DataError(
             f"{name!r} is sparse, and a column is dense; give .toarray().ravel() of it."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import numpy as np
 
@@ -13,8 +12,10 @@ from expfam_glm.kernels.coded import Coded, Matrix
 
 _TINY = np.finfo(float).tiny  # below, doubles lose their digits
 _HEAD = 1024  # rows that are looked at first
-# Doubles from which BLAS would take several threads, which go on spinning for a while afterwards.
-_MANY = 1 << 13
+# Doubles of which BLAS makes a sum on one thread: others go on spinning for a while afterwards.
+_FEW = 1 << 13
+# From here on it pays to tell it to take one thread.
+_MANY = 1 << 20
 
 
 def check_columns(X: Matrix, labels: Sequence[str], *, part: bool, bounded: bool) -> None:
@@ -39,9 +40,12 @@ def _of_dense(X: np.ndarray, bounded: bool) -> np.ndarray:
 def square_sum(values: np.ndarray) -> float:
     """The sum of all squares: a finite one proves that every value is finite."""
     flat = values.ravel(order="K")
-    many = flat.size >= _MANY
-    with np.errstate(all="ignore"), one_blas() if many else nullcontext():
-        return float(np.dot(flat, flat))
+    with np.errstate(all="ignore"):
+        if flat.size >= _MANY:
+            with one_blas():
+                return float(np.dot(flat, flat))
+        pieces = (flat[k : k + _FEW] for k in range(0, flat.size, _FEW))
+        return sum(float(np.dot(piece, piece)) for piece in pieces)
 
 
 def _squares(X: np.ndarray) -> np.ndarray:

@@ -38,10 +38,13 @@ class Plan:
     kinds: Mapping[str, str]  # of the columns that are read
     state: Any  # of the transforms, packed
 
-    def matrix(self, table: Any, read: Table) -> np.ndarray | None:
-        """X (n, p) of an Arrow table, in the order of columns; None where formulaic must look."""
+    def matrix(self, table: Any, read: Table, finite: bool) -> np.ndarray | None:
+        """X (n, p) of an Arrow table, in the order of columns; None where formulaic must look.
+
+        `finite` says that the numbers of the table are known to be.
+        """
         named = {name for part in self.numbers.values() for name in part.variables}
-        columns = {name: read.column(name) for name in self.kinds if name in named}
+        columns = {name: read.column(name, finite=finite) for name in self.kinds if name in named}
         if not all(is_plain(column) for column in columns.values()):
             return None
         numbers = self._numbers(columns, table.num_rows)

@@ -39,6 +39,7 @@ class Recipe:
     whole: tuple[str, ...] = ()  # columns without whose values a row is left out
     complete: tuple[str, ...] = ()  # the same of clusters and times, where rows may be dropped
     checked: bool = False  # whether the values were found to be admissible by a scan
+    finite: bool = False  # whether it found all numbers to be there and finite
 
     def problem(self, table: Any, start: int = 0) -> Problem | None:
         """The problem of a batch that begins at a row; None where no row of it counts."""
@@ -80,8 +81,9 @@ class Recipe:
         if self.plan is None or lacks(table.select(self.complete)):
             return None
         read, response = open_table(table), self.plan.response
-        columns = {name: read.column(name) for name in {response, *self.roles.values()}}
-        X = self.plan.matrix(table, read) if all(map(is_plain, columns.values())) else None
+        names, finite = {response, *self.roles.values()}, self.finite
+        columns = {name: read.column(name, finite=finite) for name in names}
+        X = self.plan.matrix(table, read, finite) if all(map(is_plain, columns.values())) else None
         if X is None:
             return None
         return Frame(

@@ -82,7 +82,9 @@ class Streamed(Problem):
 
     def _batching(self, columns: Sequence[str]) -> tuple[Source, tuple[str, ...], _Batching]:
         source, recipe, scan = self.reading
-        recipe = replace(recipe, labels=self.labels, family=self.family, checked=True)
+        recipe = replace(
+            recipe, labels=self.labels, family=self.family, checked=True, finite=not scan.dropped
+        )
         wanted = tuple(dict.fromkeys([*recipe.columns, *columns]))
         return source, wanted, _Batching(recipe, scan.n / scan.sampling, scan.seen)
 

@@ -38,7 +38,10 @@ class Gram(NamedTuple):
         )
 
 
-# Products of blocks are those of `np.dot`, which lets other threads run meanwhile; `@` does not.
+def product(A: np.ndarray, B: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """AB: `np.dot` lets other threads run meanwhile, but copies what lies apart in memory."""
+    together = all(v.flags.forc for v in (A, B))
+    return np.dot(A, B, out=out) if together else np.matmul(A, B, out=out)
 
 
 def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
@@ -46,7 +49,7 @@ def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
     if isinstance(X, Coded):
         return tally.gram(X, np.broadcast_to(W, (len(X),)))
     if not isinstance(W, np.ndarray) or W.ndim == 0:
-        return float(W) * np.dot(X.T, X)  # NumPy computes one triangle and copies it
+        return float(W) * product(X.T, X)  # NumPy computes one triangle and copies it
     n, p = X.shape
     by_columns = X.strides[0] == X.itemsize and not X.flags.c_contiguous
     if W.min(initial=0.0) >= 0:
@@ -54,18 +57,18 @@ def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
         if by_columns:
             return squares(np.multiply(X.T, root, out=_scratch((p, n))))
         rooted = np.multiply(X, root[:, None], out=_scratch(X.shape))
-        return np.dot(rooted.T, rooted)
+        return product(rooted.T, rooted)
     if by_columns:
         scaled = np.multiply(X.T, W, out=_scratch((p, n))).T
     else:
         scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
-    G = np.dot(X.T, scaled)
+    G = product(X.T, scaled)
     return 0.5 * (G + G.T)
 
 
 def over_rows(u: np.ndarray, X: Matrix) -> np.ndarray:
     """uᵀX of a block."""
-    return u @ X if isinstance(X, Coded) else np.dot(u, X)
+    return u @ X if isinstance(X, Coded) else product(u, X)
 
 
 # Up to this many columns and doubles a whole product takes less time than one triangle of it.
@@ -75,7 +78,7 @@ _FEW, _SHORT = 16, 1 << 17
 def squares(columns: np.ndarray) -> np.ndarray:
     """C Cᵀ of columns that lie side by side (q, rows), symmetric to the last bit."""
     if len(columns) > _FEW or columns.size >= _SHORT:
-        return np.dot(columns, columns.T)  # NumPy computes one triangle and copies it
+        return product(columns, columns.T)  # NumPy computes one triangle and copies it
     G = blas.dgemm(1.0, columns.T, columns.T, trans_a=True)
     return 0.5 * (G + G.T)
 

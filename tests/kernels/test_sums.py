@@ -33,3 +33,14 @@ def test_a_number_is_the_weight_of_every_row(order):
     np.testing.assert_allclose(
         sums.weighted_gram(X, 0.3), sums.weighted_gram(X, np.full(500, 0.3)), rtol=1e-13, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_products_of_slices_are_those_of_copies(order):
+    rng = np.random.default_rng(1)
+    X = np.asarray(rng.normal(size=(900, 6)), order=order)[100:700, 1:5]
+    u, beta = rng.normal(size=600), rng.normal(size=4)
+    out = np.empty(600)
+    assert sums.product(X, beta, out) is out
+    np.testing.assert_allclose(out, (X * beta).sum(axis=1), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(sums.over_rows(u, X), (X.T * u).sum(axis=1), atol=1e-12)
