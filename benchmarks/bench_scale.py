@@ -230,8 +230,12 @@ def parquet(n: int = 5_000_000, p: int = 20, copies: int = 4) -> None:
 
 def child(name: str, path: str, p: str) -> None:
     """One program on a file: its seconds, processor seconds, peak memory, β and errors as JSON."""
-    modules = {"ours": "expfam_glm", "dask_ml": "dask_ml.linear_model", "spark": "pyspark.ml"}
-    import_module(modules.get(name, name))
+    modules = {  # imports apart: ours come as they are needed
+        "ours": "expfam_glm formulaic pandas xarray pyarrow.dataset scipy.linalg",
+        "dask_ml": "dask_ml.linear_model", "spark": "pyspark.ml", "glum": "glum pyarrow.parquet",
+    }  # fmt: skip
+    for module in modules[name].split():
+        import_module(module)
     names = [f"x{j}" for j in range(int(p))]
     begun, used = time.perf_counter(), os.times()
     fitted: Any = {"ours": _ours, "glum": _glum, "dask_ml": _dask_ml, "spark": _spark}[name]

@@ -96,7 +96,7 @@ def saturated(family: Derived) -> Expression:
 
 def saturated_slopes(family: Derived) -> Program:
     """(y, a) → s, ∂s/∂log a, ∂²s/∂(log a)² of the saturated log-density s."""
-    y, a = symbols = list(family.saturated.variables)
+    y, a, *_ = symbols = list(family.saturated.variables)
     (s,) = simplify([family.saturated.output], symbols)
     table = Table(y, symbols)
     whole = table.sum_of(s)
