@@ -9,15 +9,14 @@ columns, so that no two rows are alike and ours cannot go by cells. Times are me
 rounds taken in turn, ratios medians of the ratios round by round; "off by" is the largest distance
 of a coefficient from ours in standard errors.
 
-Measured at n = 10⁶ on two hardware threads of one core at less than half of its usual speed,
-nothing else running, glum 3.4.1 with tabmat 4.2.1, 2026-11-23 (seconds ours, glum; ratio), two
-runs: factors alone, poisson 0.78 and 0.63, 8.6 and 7.6; 11.0 and 11.6, binomial 2.3 (once
-interrupted) and 0.46, 12.6 and 4.2; 4.9 and 8.0 (the fit of the compressed model 32 and 28, 21 and
-21); with numbers, poisson 1.8 and 1.5, 8.2 and 8.7; 4.1 and 4.7, binomial 1.2 and 1.8, 5.1 and 7.0;
-4.7 and 4.0. On the day before, the machine at twice the speed and ours with BLAS on two threads,
-the ratios were 3.7 and 3.8 alone and 2.3 with numbers. With gradient_tol=1e-8 glum's Poisson fit
-does not end within a minute; at 1e-6 it came 2e-11 to 2e-7 standard errors near, in an earlier run
-3e-5. Memory of both together at most 0.9 GiB.
+Measured at n = 10⁶ on two cores (one thread each) of an AMD EPYC, nothing else running, glum 3.4
+with tabmat 4.2, 2026-11-23 (seconds ours, glum; ratio): factors alone, poisson 0.13, 0.80; 5.6,
+binomial 0.13, 0.73; 5.5 (the fit of the compressed model 0.06 and 0.07; 12.6 and 10.6, half of it
+the tree with its 4,000 draws of 258 coefficients); with numbers, poisson 0.34, 1.14; 3.3,
+binomial 0.31, 1.06; 3.5. On a machine of one core with two threads the same day, at less than half
+of this speed, factors alone were 11.0, 11.6, 4.9 and 8.0 times as fast (compressed 21 to 32). With
+gradient_tol=1e-8 glum's Poisson fit does not end within a minute; at 1e-6 it came 2e-11 to 2e-7
+standard errors near. Memory of both together at most 0.98 GiB.
 """
 
 from __future__ import annotations

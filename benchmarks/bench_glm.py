@@ -8,10 +8,18 @@ information. Times are the median of several runs, taken in turn so that a drift
 speed touches all of them alike; ratios are medians of the ratios round by round. The column
 "off by" is the largest distance of a coefficient from ours in standard errors.
 
-Measured at 10⁶ × 20 on the two hardware threads of a 2.0 GHz core, other programs stopped,
-2026-11-22: 0.60 s for the whole call; 4.1 times as fast as glum with covariance, 2.7 times scikit-
-learn's newton-cholesky and 1.35 times its lbfgs (both without covariance, lbfgs 6.5e-4 standard
-errors away), 13.6 times statsmodels. Alone in its process ours takes 0.35 to 0.55 s.
+Measured on two cores (one thread each) of an AMD EPYC, other programs stopped, glum 3.4 and scikit-
+learn 1.9, 2026-11-23; seconds of the whole call, and how many times as fast as glum with
+covariance, scikit-learn's newton-cholesky and its lbfgs (both without covariance, lbfgs up to
+6.5e-4 standard errors away) and statsmodels:
+
+    10⁶ × 20        0.177 s    5.9    3.4    2.1    32
+    10⁵ × 20        0.024 s    5.0    2.0    1.7    10.5
+    10⁶ × 100       0.68 s     6.9    3.6    1.06   62     (a few commits before the others)
+    2·10⁵ × 300     1.41 s     4.9    2.1    0.34   19     (likewise)
+
+Beside glum alone (`bench_scale.py memory`) the first took 0.154 s and was 9.3 times as fast:
+threads of the other programs go on spinning after their calls.
 """
 
 from __future__ import annotations

@@ -15,25 +15,24 @@ the sampler itself needs. Effective draws are the smallest bulk ESS of a coeffic
 ratio is ours over theirs, in effective draws per second. "off by" is the largest distance of a
 posterior mean from ours, in posterior standard deviations.
 
-Measured on 2026-11-22, two shared cores, so only ratios within one run mean anything.
-The gradient beside two products with X, one thread, smallest of 200 times, load 2 to 3: binomial
-1.6 at n = 10⁴ and 0.7 at 10⁵, Poisson 1.3 and 0.6, gamma 1.8 and 0.6, normal 0.5 and 0.05,
-negative binomial with a free shape 2.8 and 0.8 (X itself is held column by column and in blocks
-that stay in cache, which the two products with the whole of it are not). Under a load of 7, where
-caches are shared, at 10⁴: 2.4, 1.6, 2.4, 0.5 and 3.0.
-Nothing else running, the machine at a third to a half of its best speed; effective draws per second
-of ours over those of Bambi's default sampler on two cores, in total and of sampling alone (our
-seconds and effective draws): plain 13.2 and 10.9 (7.3 s, 10,532), correlated 48 and 52 (8.0 s,
-12,260). Random intercepts over hand-written PyMC with nutpie: 11.1 and 9.4 (ours 13.3 s, 6,119
-effective draws; theirs 36.4 s, 1,514); over rstanarm, compiled ahead: 33 and 34 (theirs 165 s,
-1,769). Earlier the same day, before sums of logarithms were made by products: small 5.1 and 4.7
-(3.3 s, 9,808), Poisson 9.0 and 6.3, gamma 10.7 and 9.8, negative binomial 19.6 and 21.4, normal
-20.0 and 17.2; over rstanarm plain 8.8 and 8.9, small 2.4 and 1.2 (theirs 4.8 s). From data to the
-first draw 1.2 s in the first process and in later ones (Bambi 22 s).
-Chains of ours run one after another: with two threads small took 6.1 s instead of 2.5 and plain 21
-to 24 s instead of 14 to 15, at twice the gradients of today. Badly scaled: ours 7.0 s, 10,532
-effective draws; Bambi had not ended after 245 s, and as ArviZ's effective size is at most 14,400
-for 4,000 draws, ours are at least 25 times as many a second.
+Measured on 2026-11-23 on two cores (one thread each) of an AMD EPYC, nothing else running but where
+said, Python 3.13, PyMC 6.4, nutpie 0.16, Bambi 0.21; effective draws per second of ours over those
+of Bambi's default sampler on two cores, in total and of sampling alone (our seconds and effective
+draws): plain 20.6 and 23.3 (1.4 s, 10,735), correlated 73.6 and 108 (1.4 s, 11,337), small 8.9 and
+8.2 (0.9 s, 12,053), Poisson 18.4 and 14.8, gamma 38.3 and 52.0, negative binomial 33.7 and 57.2,
+normal 15.1 and 16.2. Random intercepts over hand-written PyMC with nutpie 12.4 and 9.3 (ours 5.3 s,
+5,687 effective draws; theirs 17.3 s, 1,514), over rstanarm, compiled ahead, 48.7 and 44.7 (79.6 s,
+1,769). Plain and small over rstanarm, while tests ran on the second core: 17.5 and 18.9, 6.0 and
+1.1. From data to the first draw 1.6 s in the first process and 0.8 s in later ones (Bambi 8 to 12
+s). Badly scaled, on 2026-11-22 on a slower machine: ours 7.0 s, 10,532 effective draws; Bambi had
+not ended after 245 s, and as ArviZ's effective size is at most 14,400 for 4,000 draws, ours are at
+least 25 times as many a second.
+The gradient beside two products with X, one thread, smallest of 200 times: binomial 1.8 at n = 10⁴
+and 1.2 at 10⁵, Poisson 1.6 and 1.0, gamma 1.8, negative binomial with a free shape 2.7 and 1.5
+(with alpha known 2.1 to 2.2 at 10⁴), normal 0.4 and 0.1. Of the 114 µs of the negative binomial the
+two products take 39, exp, log1p and what they add up to 38, some fifty calls the rest.
+Chains of ours run one after another: on 2026-11-22, with two threads, small took 6.1 s instead of
+2.5 and plain 21 to 24 s instead of 14 to 15.
 """
 
 from __future__ import annotations

@@ -12,30 +12,23 @@ fit and `covariance_matrix`. "floor" is what cannot be avoided: one read of X an
 that stay in cache; the column beside it says how many of these a fit takes. "off by" is the largest
 distance of a coefficient from ours in standard errors.
 
-Measured (2 hyperthreads of one core, one BLAS thread, Python 3.13, NumPy 2, glum 3.4; **the machine
-was shared with other work, load 8 to 20, so that only ratios within one run mean anything, and
-these to half their size**):
+Measured on two cores (one thread each) of an AMD EPYC, nothing else running, Python 3.13, NumPy
+2.5, glum 3.4, 2026-11-23:
 
-    memory 300000 20     binomial 2.2 times as fast as glum, 6.3 floors, off by 2e-12
-                         poisson 2.6 times as fast as glum, 3.7 floors, off by 2e-9
-    compressed 1000000   rows 0.41 s, compress 0.17 s, cells 0.02 s, 4 × 1,000 draws 2.1 s (nothing
-                         else running, 2026-11-22)
-
-Measured on 2026-11-23 on two virtual processors of which others took more than half (load 6 to 9,
-and time stolen by the host), so that processor seconds say more than seconds:
-
-    parquet 5000000 20   ours 45 to 47 s, 22 to 23 s of processors, peak 554 MB; glum, to a gradient
-                         of 1e-6 (the intercepts then differ by some 3e-5 standard errors), 44 to
-                         46 s, 18 to 20 s of processors, peak 4.0 GB; to 1e-8 it took 201 s. Five
-                         times glum is missed by far: five passes decode the file each time, glum
-                         decodes it once. Later changes, not measured at this size: passes check no
-                         values anew (10⁷ rows: 35 s of processors, peak 548 MB), the look at the
-                         first rows decodes no more than these, columns are read without wrappers
-    workers 1000000 20   in memory 6.4 s; 1 worker 1.7 times, 2 workers 1.02 times as long, where
-                         the formula is evaluated in memory, and the rows are held by the workers;
-                         coefficients to 3e-10 (relative) at the default tolerance
-
-dask-ml and Spark, and the sections that are not named, were not measured.
+    memory 1000000 20    seconds ours and glum's, how many times as fast, floors:
+                         binomial 0.154, 1.44; 9.3; 6.1    Poisson 0.120, 1.34; 11.2; 4.4
+                         gamma 0.159, 1.38; 8.7; 5.2    inverse Gaussian 0.123, 1.35; 10.9; 4.2
+                         negative binomial 0.162, 1.45; 8.9; 6.0    normal 0.064, 0.44; 6.9; 2.0
+                         A floor took 0.026 to 0.031 s; other runs of that hour gave ratios of 6 to
+                         9 where the machine was disturbed
+    compressed 1000000   rows 0.08 s, compress 0.05 s, cells 0.006 s, 4 × 1,000 draws 0.64 s
+    parquet 5000000 20   ours 2.55 s, 4.5 s of processors, peak 514 MB; glum, to a gradient of 1e-6
+                         (the intercepts then differ by some 3e-5 standard errors), 16.5 s (12.1 s
+                         in another run), 4.0 GB: 6.5 and 4.7 times ours; dask-ml without errors 72
+                         s, 28 times; Spark 46 s, 18 times, 2.8 GB. 2·10⁷ rows: 11.2 s, peak 553 MB
+    workers 4000000 20   in memory 3.1 s; 1 worker 2.8 times, 2 workers 1.8 times as long, where the
+                         formula is evaluated in memory, and the rows are held by the workers;
+                         coefficients and standard errors to 6e-15 (relative)
 """
 
 from __future__ import annotations

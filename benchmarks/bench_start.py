@@ -8,7 +8,9 @@ folders for PyTensor, numba and what the package remembers of its families); the
 the solver alone and the whole call at 1,000 × 5.
 
 Measured on two otherwise idle cores (one thread each) of an AMD EPYC, 2026-11-23, median and best:
-START
+first tree 1.00 and 0.92 s with warm caches, 1.27 and 1.22 s with empty ones (importing pandas alone
+0.44 and 0.40 s); an hour before 0.75 to 0.85 and 0.71 to 0.76 s with warm caches. Import 0.02 s.
+The solver alone 0.33 ms, fit() with its tree 3.5 to 4.0 ms.
 """
 
 from __future__ import annotations

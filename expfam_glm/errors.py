@@ -5,6 +5,7 @@ A message names the variable, shows the offending values and rows, and says what
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -15,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-_PACKAGE = str(Path(__file__).parent)
+# Code between a warning and the user's line: ours, and decorators made of context managers. A
+# prefix must be shorter than the name of the file.
+_BETWEEN = (str(Path(__file__).parent), contextlib.__file__.removesuffix(".py"))
 
 
 class ExpfamError(Exception):
@@ -139,4 +142,4 @@ def check_flag(name: str, given: Any) -> bool:
 
 def warn(text: str, category: type[ExpfamWarning]) -> None:
     """Warn at the line of the user's own code that led here."""
-    warnings.warn(text, category, skip_file_prefixes=(_PACKAGE,))
+    warnings.warn(text, category, skip_file_prefixes=_BETWEEN)

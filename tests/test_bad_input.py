@@ -372,8 +372,9 @@ def test_collinear_columns_are_named_and_nan(name):
 
 def test_more_columns_than_rows():
     design = RNG.normal(size=(4, 6))
-    with pytest.warns(AliasWarning, match="x4, x5 are linear"):
+    with pytest.warns(AliasWarning, match="x4, x5 are linear") as seen:
         tree = model(COUNTS[:4] + 1, design).fit()
+    assert {warning.filename for warning in seen} == {__file__}  # the user's own line
     assert np.isnan(tree["fit"]["beta"].values).tolist() == [False] * 4 + [True] * 2
 
 

@@ -8,6 +8,8 @@ log φ falls faster than e^{(n − r)/2 log φ}. The joint density of (β, log �
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from expfam_glm.bayes.prior_terms import PriorTerms
@@ -17,6 +19,7 @@ from expfam_glm.data.response import Problem
 from expfam_glm.errors import ExpfamError, SamplingError, SamplingWarning, warn
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased
+from expfam_glm.spec.domain import inner_point
 
 _TOL = 1e-13  # or else the last step is longer than what rounding leaves of a perfect fit
 _SMALL = 1e-60  # of φ's scale, where the prior's exponent is looked at
@@ -66,6 +69,10 @@ def check_dispersion(problem: Problem, applied: Applied, *, needs_mode: bool) ->
 
 def _perfect_rank(problem: Problem) -> int | None:
     """The rank of the design where the fit is perfect, else None."""
+    family = problem.family  # residuals that vanish do so under every shape
+    shapes = {name: inner_point(domain) for name, domain in family.shape.items()}
+    if shapes:
+        problem = replace(problem, family=family.fix(**shapes))
     try:
         solution, gone = maximise(problem, tol=_TOL, check_rank=aliased)
     except ExpfamError:

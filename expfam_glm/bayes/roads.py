@@ -272,12 +272,17 @@ def _require(centre: np.ndarray, density: Callable[[np.ndarray], tuple[float, np
 
 def _run_nutpie(compiled: Any, applied: Applied, settings: dict[str, Any]) -> Chains:
     options = dict(settings)
-    tree = nutpie.sample(
-        compiled,
-        save_warmup=False,
-        progress_bar=options.pop("progressbar"),
-        **options,
-    )
+    bar = options.pop("progressbar")
+    try:
+        tree = nutpie.sample(compiled, save_warmup=False, progress_bar=bar, **options)
+    except BaseException as stop:
+        if type(stop).__name__ != "PanicException":  # of Rust, and no Exception
+            raise
+        reason = str(stop).splitlines()[0][:200]
+        raise SamplingError(
+            f"nutpie broke off ({reason}): where the posterior is all but improper or runs over "
+            "many orders of magnitude, narrower priors help."
+        ) from None
     return _chains(tree, applied)
 
 

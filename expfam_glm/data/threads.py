@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, cast
 
@@ -46,11 +46,48 @@ def one_blas() -> Iterator[None]:
         yield
         return
     _own.one_blas = True
+    _limit.enter()
     try:
-        with _blas().limit(limits=1, user_api="blas"):
-            yield
+        yield
     finally:
+        _limit.leave()
         _own.one_blas = False
+
+
+class _Limit:
+    """One thread for BLAS, a setting of the whole process, while any thread asks for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.count, self.held = threading.Lock(), 0, ExitStack()
+
+    def enter(self) -> None:
+        """Set it, for the first that asks."""
+        with self.lock:
+            if self.count == 0:
+                self.held.enter_context(_blas().limit(limits=1, user_api="blas"))
+            self.count += 1
+
+    def leave(self) -> None:
+        """Set it back, after the last."""
+        with self.lock:
+            self.count -= 1
+            if self.count == 0:
+                self.held.close()
+
+
+_limit = _Limit()
+
+
+def _begin_anew() -> None:
+    """In a process forked from this one the threads are gone, and locks may be held for ever."""
+    global _limit
+    _limit = _Limit()
+    _pool.cache_clear()
+    _own.__dict__.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def in_order[Item, Result](

@@ -202,7 +202,7 @@ class Scoring:
             If no admissible start is found, or the rule is not met within the iterations.
         """
         state = self._start(start, required)
-        if start is not None and state.decrement < max(self.tol, near):
+        if start is not None and self._is_short(state, max(self.tol, near)):
             done = self._unconfirmed(state, 0, state)
             return replace(done, confirmed=state.decrement < self.tol)
         first = state
@@ -227,7 +227,7 @@ class Scoring:
             state, last_ratio = new, ratio
             if flat and state.decrement * slow < self.tol:
                 return self._finish(state, iteration, first)
-            if state.decrement < near:
+            if self._is_short(state, near):
                 return self._unconfirmed(state, iteration, first)
             if self._at_rounding(state) or (stalled >= 2 and state.decrement < 1e-4):
                 return self._finish(state, iteration, first)
@@ -236,6 +236,15 @@ class Scoring:
                          f"the decrement still shrinks by a factor {last_ratio:.2g} a step"),
             state,
         )  # fmt: skip
+
+    def _is_short(self, state: State, near: float) -> bool:
+        """Whether the next step is shorter than `near`, and moves the objective by as little.
+
+        At a start far off, the Pearson dispersion may be so large that any step seems short.
+        """
+        moved, size = float(state.sums.score @ state.step), abs(2 * state.sums.objective) + 0.1
+        part = max(self.tol, near * near / self.problem.row_count)
+        return state.decrement < near and moved < part * size
 
     def _at_rounding(self, state: State) -> bool:
         """Whether the step is below the rounding error of η itself."""

@@ -74,7 +74,12 @@ def maximise(
             near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
         with one_blas():
             first = _cheap_start(problem, near)
-            return scoring(problem, blocks).solve(first, required=False, near=near), everything
+            try:
+                return scoring(problem, blocks).solve(first, required=False, near=near), everything
+            except ExpfamError:
+                if first is None:
+                    raise
+                return scoring(problem, blocks).solve(None), everything  # the part misled
     except Doubtful:
         plain = plainly_aliased(problem.matrix)
         if plain.any():  # without them there may be no doubt, and QR has dense rows

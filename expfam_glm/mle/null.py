@@ -9,6 +9,7 @@ import numpy as np
 from expfam_glm.data.blocks import blocks_of
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
+from expfam_glm.errors import ExpfamError
 from expfam_glm.mle.fitness import Fitness, deviance, level_deviance
 from expfam_glm.mle.maximum import find_maximum
 
@@ -16,7 +17,7 @@ from expfam_glm.mle.maximum import find_maximum
 def null_deviance(problem: Problem, fit: Fitness) -> float:
     """The deviance of the model with the intercept (if there is one) and the offset alone.
 
-    NaN where that model has no admissible mean.
+    NaN where that model has no admissible mean, or cannot be fitted.
     """
     n = problem.row_count
     if isinstance(problem, Streamed):
@@ -35,4 +36,7 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
         return level_deviance(
             problem, blocks if isinstance(problem, Streamed) else blocks_of(problem), fit
         )
-    return find_maximum(null).measures.deviance
+    try:
+        return find_maximum(null).measures.deviance
+    except ExpfamError:
+        return np.nan

@@ -98,9 +98,12 @@ def refuse_group_effects(tree: xr.DataTree, function: str, *, averaged: bool = F
     """
     groups = group_effects(tree)
     if groups and not (averaged and "averaged_over" in tree.attrs):
+        over = "population_average(tree) averages over them."
+        if "averaged_over" in tree.attrs:
+            over = "the tree has averaged over them, which gives means only."
         raise ResultError(
             f"{function} does not know the effects of the groups ({', '.join(groups)}) of this "
-            "model; population_average(tree) averages over them."
+            f"model; {over}"
         )
 
 

@@ -9,6 +9,7 @@ from scipy.integrate import quad
 import expfam_glm as eg
 from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.model import check_proper
+from expfam_glm.bayes.perfect import _perfect_rank as perfect_rank
 from expfam_glm.bayes.prior import Prior
 from expfam_glm.bayes.priors import apply
 from expfam_glm.errors import SamplingError, SamplingWarning
@@ -82,3 +83,11 @@ def test_where_phi_is_no_number_there_is_no_density() -> None:
 def test_fits_with_residuals_are_left_alone() -> None:
     own = model(2 + 3 * X + 1e-6 * np.cos(X)).problem
     check_proper(own, apply(own, "default"))
+
+
+def test_free_shapes_are_no_part_of_a_perfect_fit() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.poisson(2.0, 40) * rng.gamma(2.0, 1.0, 40)
+    for values, expected in ((y, None), (np.full(40, 3.0), 2)):
+        data = {"x": rng.normal(size=40), "y": values}
+        assert perfect_rank(eg.GLM("y ~ x", data, family="tweedie").problem) == expected

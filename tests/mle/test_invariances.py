@@ -15,7 +15,7 @@ from scipy import optimize, stats
 
 import expfam_glm as eg
 from expfam_glm.data import blocks, threads
-from expfam_glm.errors import FitWarning
+from expfam_glm.errors import ConvergenceError, FitWarning
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle import maximise
 from expfam_glm.spec import families, links
@@ -465,6 +465,44 @@ def test_a_start_from_a_part_that_is_singular_or_separated(monkeypatch):
     assert_same(rows.fit(), rows.fit(rows.y[ordered], rows.X[ordered], weights=rows.w[ordered]))
     design = np.column_stack([rows.X, early])
     assert_same(rows.fit(X=design), rows.fit(X=design, options={"start": np.zeros(P + 1)}))
+
+
+def test_a_start_from_a_part_that_leads_astray():
+    rng = np.random.default_rng(2)
+    rare = np.zeros(50_000)
+    rare[rng.choice(50_000, 10, replace=False)] = 1  # of whom the part has one or none
+    y = (rng.random(50_000) < 0.3).astype(float)
+    model = eg.GLM.from_arrays(y, np.column_stack([np.ones(50_000), rare]), family="binomial")
+    odds = [y[rare == k].mean() for k in (0, 1)]
+    level, other = (math.log(p / (1 - p)) for p in odds)
+    np.testing.assert_allclose(model.fit()["fit"]["beta"].values, [level, other - level], rtol=1e-8)
+
+
+@pytest.mark.parametrize("case", ["tweedie", "quasi_poisson"])
+def test_a_far_start_is_no_maximum(case):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.ones(100), rng.normal(size=100)])
+    y = rng.poisson(np.exp(X @ [1.0, 0.5])).astype(float)
+    family = eg.families.tweedie(power=1.5) if case == "tweedie" else case
+    model = eg.GLM.from_arrays(y, X, family=family)
+    far = [0.0, 30.0] if case == "tweedie" else [-20.0, 30.0]
+    if case == "tweedie":
+        assert_same(model.fit(tol=TIGHT), model.fit(tol=TIGHT, start=far))
+    else:
+        with pytest.raises(ConvergenceError, match="vanished"):
+            model.fit(start=far)
+
+
+def test_a_null_model_that_cannot_be_fitted_leaves_the_fit():
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=300), rng.poisson(3.0, 300)
+    X = np.column_stack([np.ones(300), z])
+    roles = {"family": "poisson", "link": "identity"}
+    tree = eg.GLM.from_arrays(y, X, offset=3 * z, **roles).fit(start=[3, -3])
+    plain = eg.GLM.from_arrays(y, X, **roles).fit()
+    shifted = plain["fit"]["beta"].values - [0.0, 3.0]
+    np.testing.assert_allclose(tree["fit"]["beta"].values, shifted, rtol=1e-7)
+    assert np.isnan(tree["fit_stats"]["null_deviance"])
 
 
 @pytest.mark.parametrize("case", ["poisson", "binomial-cloglog", "gamma-log", "normal"])
