@@ -24,8 +24,9 @@ normal 15.1 and 16.2. Random intercepts over hand-written PyMC with nutpie 12.4 
 5,687 effective draws; theirs 17.3 s, 1,514), over rstanarm, compiled ahead, 48.7 and 44.7 (79.6 s,
 1,769). Plain and small over rstanarm, while tests ran on the second core: 17.5 and 18.9, 6.0 and
 1.1. From data to the first draw 1.6 s in the first process and 0.8 s in later ones (Bambi 8 to 12
-s). Badly scaled: ours 1.4 s, 10,735 effective draws; Bambi had not ended after 410 s, and as ArviZ's
-effective size is at most 14,400 for 4,000 draws, ours are at least 220 times as many a second.
+s). Badly scaled: ours 1.4 s, 10,735 effective draws; Bambi had not ended after 410 s, and as
+ArviZ's effective size is at most 14,400 for 4,000 draws, ours are at least 220 times as many a
+second.
 The gradient beside two products with X, one thread, smallest of 200 times: binomial 1.8 at n = 10⁴
 and 1.2 at 10⁵, Poisson 1.6 and 1.0, gamma 1.8, negative binomial with a free shape 2.7 and 1.5
 (with alpha known 2.1 to 2.2 at 10⁴), normal 0.4 and 0.1. Of the 114 µs of the negative binomial the
