@@ -19,8 +19,8 @@ Measured on two cores (one thread each) of an AMD EPYC, nothing else running, Py
                          binomial 0.154, 1.44; 9.3; 6.1    Poisson 0.120, 1.34; 11.2; 4.4
                          gamma 0.159, 1.38; 8.7; 5.2    inverse Gaussian 0.123, 1.35; 10.9; 4.2
                          negative binomial 0.162, 1.45; 8.9; 6.0    normal 0.064, 0.44; 6.9; 2.0
-                         A floor took 0.026 to 0.031 s; other runs of that hour gave ratios of 6 to
-                         9 where the machine was disturbed
+                         A floor took 0.026 to 0.031 s; a run half an hour before, of nearly the
+                         same code, gave 6.1, 8.9, 5.4, 7.3, 6.3, 7.3 times
     compressed 1000000   rows 0.08 s, compress 0.05 s, cells 0.006 s, 4 × 1,000 draws 0.64 s
     parquet 5000000 20   ours 2.55 s, 4.5 s of processors, peak 514 MB; glum, to a gradient of 1e-6
                          (the intercepts then differ by some 3e-5 standard errors), 16.5 s (12.1 s

@@ -19,23 +19,20 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
 
     NaN where that model has no admissible mean, or cannot be fitted.
     """
-    n = problem.row_count
+    if fit.has_intercept and problem.offset is None:
+        rows = problem.constant() if isinstance(problem, Streamed) else problem
+        return level_deviance(problem, blocks_of(rows), fit)
     if isinstance(problem, Streamed):
         null: Problem = problem.constant()
     else:
-        frame = replace(problem.frame, X=np.ones((n, 1)), labels=("Intercept",))
+        frame = replace(problem.frame, X=np.ones((problem.row_count, 1)), labels=("Intercept",))
         null = replace(problem, matrix=frame.X, frame=frame)
-    blocks = blocks_of(null)
-    space = problem.link.image(problem.family.mean_space)
     if not fit.has_intercept:
+        space = problem.link.image(problem.family.mean_space)
         offset = np.zeros(1) if problem.sample.offset is None else problem.sample.offset
         if not (space.low < offset.min() and offset.max() < space.high):
             return np.nan
-        return deviance(null, blocks, np.zeros(1))
-    if problem.offset is None:
-        return level_deviance(
-            problem, blocks if isinstance(problem, Streamed) else blocks_of(problem), fit
-        )
+        return deviance(null, blocks_of(null), np.zeros(1))
     try:
         return find_maximum(null).measures.deviance
     except ExpfamError:

@@ -478,19 +478,15 @@ def test_a_start_from_a_part_that_leads_astray():
     np.testing.assert_allclose(model.fit()["fit"]["beta"].values, [level, other - level], rtol=1e-8)
 
 
-@pytest.mark.parametrize("case", ["tweedie", "quasi_poisson"])
-def test_a_far_start_is_no_maximum(case):
+def test_a_far_start_is_no_maximum():
+    """Where the Pearson dispersion is so large that every step is short beside it."""
     rng = np.random.default_rng(0)
     X = np.column_stack([np.ones(100), rng.normal(size=100)])
     y = rng.poisson(np.exp(X @ [1.0, 0.5])).astype(float)
-    family = eg.families.tweedie(power=1.5) if case == "tweedie" else case
-    model = eg.GLM.from_arrays(y, X, family=family)
-    far = [0.0, 30.0] if case == "tweedie" else [-20.0, 30.0]
-    if case == "tweedie":
-        assert_same(model.fit(tol=TIGHT), model.fit(tol=TIGHT, start=far))
-    else:
-        with pytest.raises(ConvergenceError, match="vanished"):
-            model.fit(start=far)
+    model = eg.GLM.from_arrays(y, X, family=eg.families.tweedie(power=1.5))
+    assert_same(model.fit(tol=TIGHT), model.fit(tol=TIGHT, start=[0.0, 30.0]))
+    with pytest.raises(ConvergenceError, match="vanished"):
+        eg.GLM.from_arrays(y, X, family="quasi_poisson").fit(start=[-20.0, 30.0])
 
 
 def test_a_null_model_that_cannot_be_fitted_leaves_the_fit():
