@@ -286,13 +286,12 @@ def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) ->
     onto[:q, :q] = root
     if estimate.correlation is not None and drawn:
         onto[q:, q:] = square_root(estimate.correlation, "correlation of the parameters")
-    z = matched_normals(chains * draws, len(onto), random_seed, onto)
-    further = z[:, q:]
-    if known.all():
-        beta_draws = z[:, :q] + beta
-    else:
+    centre = np.concatenate([beta[known], np.zeros(len(drawn))])
+    found = matched_normals(centre, onto, chains * draws, random_seed)
+    beta_draws, further = found[:, :q], found[:, q:]
+    if not known.all():
         beta_draws = np.full((chains * draws, beta.size), np.nan)
-        beta_draws[:, known] = z[:, :q] + beta[known]
+        beta_draws[:, known] = found[:, :q]
     variables: Variables = {
         "beta": (("chain", "draw", "coef"), beta_draws.reshape(chains, draws, beta.size))
     }

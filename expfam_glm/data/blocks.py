@@ -11,9 +11,9 @@ import numpy as np
 from expfam_glm.data.compress import Compressed
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
-from expfam_glm.data.threads import in_order, workers
 from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.kernels.sums import product
+from expfam_glm.kernels.threads import in_order, workers
 
 T = TypeVar("T")
 

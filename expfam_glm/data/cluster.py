@@ -14,8 +14,8 @@ from functools import lru_cache, reduce
 from itertools import accumulate
 from typing import Any
 
-from expfam_glm.data.threads import alone
 from expfam_glm.errors import need
+from expfam_glm.kernels.threads import alone
 
 type Work[T] = Callable[[Iterator[Any], int], T | None]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_glm.data.response import Problem
+from expfam_glm.data.response import EXACT, Problem
 from expfam_glm.errors import ArgumentError
 from expfam_glm.kernels.coded import Coded
 
@@ -166,9 +166,9 @@ def cheaply_compressed(problem: Problem) -> Problem:
     if isinstance(problem, Compressed) or not isinstance(X, Coded) or problem.frame.effects:
         return problem
     keys = [*X.keys(), *_given(problem.offset, problem.w, problem.sampling)]
-    if len(keys) > 1 or not _countable(keys[0]):
+    if len(keys) > 1 or not _whole(keys[0])[1] < _SPARSEST * problem.row_count:
         return problem
-    found = _numbered(keys[0])
+    found = distinct(keys)
     return _compressed(problem, found) if _pays(found, problem) else problem
 
 
@@ -211,12 +211,7 @@ def _collapse(source: Problem, found: Distinct, means: bool = True) -> Problem:
     f = np.bincount(codes, source.f, first.size).astype(float)
     y, scatter = source.y[first], None
     if means:
-        own = source.y - y[codes]
-        y = y + np.bincount(codes, own if source.f is None else own * source.f) / f
-        squares = (source.y - y[codes]) ** 2
-        for values in _given(source.w, source.f):
-            squares = squares * values
-        scatter = np.bincount(codes, squares)
+        y, scatter = _counted_means(source, codes, f) or _means(source, codes, f, y)
     w, offset, sampling = (
         None if values is None else values[first]
         for values in (source.w, source.offset, source.sampling)
@@ -225,6 +220,33 @@ def _collapse(source: Problem, found: Distinct, means: bool = True) -> Problem:
         source, y=y, matrix=source.matrix[first], w=w, f=f, offset=offset, sampling=sampling,
         scatter=scatter,
     )  # fmt: skip
+
+
+def _counted_means(
+    source: Problem, codes: np.ndarray, f: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and scatter of counts by sums that hold every digit; None where they would not."""
+    y = source.y
+    if not source.family.support.discrete or source.w is not None or source.f is not None:
+        return None
+    largest = max(float(y.max()), -float(y.min()))
+    if not float(f.max()) * float(f.max()) * largest * largest < EXACT or (y != np.floor(y)).any():
+        return None
+    total = np.bincount(codes, y)
+    squares = total if largest <= 1 and y.min() >= 0 else np.bincount(codes, y * y)
+    return total / f, (f * squares - total * total) / f
+
+
+def _means(
+    source: Problem, codes: np.ndarray, f: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scatter by differences from some response of each number."""
+    own = source.y - y[codes]
+    y = y + np.bincount(codes, own if source.f is None else own * source.f) / f
+    squares = (source.y - y[codes]) ** 2
+    for values in _given(source.w, source.f):
+        squares = squares * values
+    return y, np.bincount(codes, squares)
 
 
 def distinct(columns: list[np.ndarray]) -> Distinct:
@@ -236,12 +258,21 @@ def distinct(columns: list[np.ndarray]) -> Distinct:
     """
     import pandas as pd
 
-    if _countable(columns[0]):
-        numbers = _numbered(columns[0])
-        if len(columns) == 1:
-            return numbers
-        columns = [numbers.codes, *columns[1:]]
     n = columns[0].shape[0]
+    together, others = np.zeros(n, np.intp), []
+    count = 1.0
+    for column in columns:
+        codes, size = _whole(column)
+        if count * size < _SPARSEST * n:
+            together, count = codes if count == 1 else together * size + codes, count * size
+        else:
+            others.append(column)
+    if count > 1 or not others:
+        numbers = _numbered(together)
+        if not others:
+            return numbers
+        others = [numbers.codes, *others]
+    columns = others
     matrices = [values.reshape(n, -1) for values in columns]
     hashes = np.zeros(n, np.uint64)
     rng = np.random.default_rng(0)
@@ -261,9 +292,15 @@ def distinct(columns: list[np.ndarray]) -> Distinct:
     return Distinct(_first(codes), codes)
 
 
-def _countable(column: np.ndarray) -> bool:
-    """Whether they are whole numbers of which a table can be made."""
-    return column.dtype == np.intp and column.max(initial=0) < _SPARSEST * len(column)
+def _whole(column: np.ndarray) -> tuple[np.ndarray, float]:
+    """Whole numbers from 0, equal where the values of a column are, and how many; else infinity."""
+    if column.ndim == 1 and column.dtype.kind in "if":
+        low, high = column.min(initial=0), column.max(initial=0)
+        if high - low < _SPARSEST * len(column):
+            codes = (column if low == 0 else column - low).astype(np.intp, copy=False)
+            if column.dtype.kind == "i" or np.array_equal(codes + low, column):
+                return codes, int(high - low) + 1
+    return column, np.inf
 
 
 def _numbered(codes: np.ndarray) -> Distinct:

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import DataError
 from expfam_glm.kernels.coded import Coded, Matrix
+from expfam_glm.kernels.threads import in_order
 
 _TINY = np.finfo(float).tiny  # below, doubles lose their digits
 _HEAD = 1024  # rows that are looked at first
 # Doubles of which BLAS makes a sum on one thread: others go on spinning for a while afterwards.
 _FEW = 1 << 13
-# From here on it pays to tell it to take one thread.
+# From here on, and in pieces of so many, it pays to share the work.
 _MANY = 1 << 20
 
 
@@ -42,10 +42,13 @@ def square_sum(values: np.ndarray) -> float:
     flat = values.ravel(order="K")
     with np.errstate(all="ignore"):
         if flat.size >= _MANY:
-            with one_blas():
-                return float(np.dot(flat, flat))
-        pieces = (flat[k : k + _FEW] for k in range(0, flat.size, _FEW))
-        return sum(float(np.dot(piece, piece)) for piece in pieces)
+            pieces = [flat[k : k + _MANY] for k in range(0, flat.size, _MANY)]
+            return sum(in_order(_square_sum, pieces, flat.size))
+        return sum(_square_sum(flat[k : k + _FEW]) for k in range(0, flat.size, _FEW))
+
+
+def _square_sum(values: np.ndarray) -> float:
+    return float(np.dot(values, values))
 
 
 def _squares(X: np.ndarray) -> np.ndarray:

@@ -226,12 +226,24 @@ def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray
     a = float(family.a(family.phi)) if known else 1.0
     for start in range(0, y.shape[0], _CHUNK):
         rows = slice(start, start + _CHUNK)
-        if known:
-            precision = (w if np.ndim(w) == 0 else w[rows]) / a  # type: ignore[index]
+        precision = (w if np.ndim(w) == 0 else w[rows]) / a if known else 1.0  # type: ignore[index]
+        if _plainly_inside(family, y[rows], precision):
+            outside[rows] = False
+        elif known:
             outside[rows] = ~family.contains(y[rows], precision)
         else:
             outside[rows] = ~family.support.contains(y[rows])
     return outside
+
+
+def _plainly_inside(family: Family, y: np.ndarray, precision: np.ndarray | float) -> bool:
+    """Whether the smallest and the largest response, and of counts whole numbers, decide."""
+    support = family.support
+    if not bool(support.contains([y.min(), y.max()]).all()):
+        return False
+    if not support.discrete:
+        return True
+    return np.ndim(precision) == 0 and precision == 1 and bool((y == np.floor(y)).all())
 
 
 def prepare(

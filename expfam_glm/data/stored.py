@@ -29,11 +29,11 @@ def variables_of(X: Matrix) -> dict[str, np.ndarray]:
     if not isinstance(X, Coded):
         return {"X": X}
     starts = np.cumsum([0, *(len(term.table) for term in X.terms)])
-    levels = np.empty((X.rows, len(X.terms)), np.int32)
+    levels = np.empty((len(X.terms), X.rows), np.int32).T  # a column lies together
     added = np.zeros((starts[-1], X.width))
     numeric, places, constant = X.dense, X.places, X.constant
     for number, term in enumerate(X.terms):
-        levels[:, number] = term.codes + starts[number]
+        np.add(term.codes, starts[number], out=levels[:, number], casting="same_kind")
         own = slice(starts[number], starts[number + 1])
         added[own, term.places] = term.table
         if term.slope is None and constant is not None:

@@ -25,9 +25,9 @@ from expfam_glm.data.recipe import Recipe
 from expfam_glm.data.response import Problem, check_magnitudes
 from expfam_glm.data.rows import given_roles
 from expfam_glm.data.source import Source, lacks
-from expfam_glm.data.threads import ahead
 from expfam_glm.errors import DataError, show_rows
 from expfam_glm.kernels.coded import contiguous
+from expfam_glm.kernels.threads import ahead
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike
 
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
-from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import ConvergenceError, CorrelationError, DataError, ExpfamError
 from expfam_glm.gee.arrangement import Arrangement
 from expfam_glm.gee.equations import Equations
 from expfam_glm.gee.solve import Ruler, Solution, solve
 from expfam_glm.gee.streamed import equations
+from expfam_glm.kernels.threads import one_blas
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.maximum import find_maximum

@@ -235,8 +235,8 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
             found[self.constant] = self.rows
         found[self.places] = np.einsum("ij,ij->j", self.dense, self.dense)
         for term in self.terms:
-            slope = np.ones(self.rows) if term.slope is None else term.slope**2
-            found[term.places] = term.count(slope) @ term.table**2
+            squared = None if term.slope is None else term.slope**2
+            found[term.places] = term.count(squared) @ term.table**2
         return found
 
     def largest(self) -> np.ndarray:

@@ -47,8 +47,8 @@ class Term:
         """Numbers of the rows (n,), times the slope."""
         return values if self.slope is None else values * self.slope
 
-    def count(self, values: np.ndarray) -> np.ndarray:
-        """The sum of numbers of the rows (n,) at each level."""
+    def count(self, values: np.ndarray | None = None) -> np.ndarray:
+        """The sum of numbers of the rows (n,) at each level, or of ones."""
         return np.bincount(self.codes, values, len(self.table))
 
     def values(self, table: np.ndarray) -> np.ndarray:

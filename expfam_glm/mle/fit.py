@@ -14,10 +14,10 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.compress import cheaply_compressed, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed, need_rows
-from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import ArgumentError, ConvergenceError, FitWarning, one_of, warn
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import weighted_gram
+from expfam_glm.kernels.threads import one_blas
 from expfam_glm.mle.covariance import Robust, Sandwich
 from expfam_glm.mle.dispersion import (
     elasticity,

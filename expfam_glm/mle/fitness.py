@@ -65,8 +65,8 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
         for weights in (block.w, block.f):
             u = u * weights if isinstance(weights, np.ndarray) else u
         ends = np.array([mu.min(), mu.max()])
-        near = sum(
-            np.count_nonzero((block.y == e) & (np.abs(mu - e) < _NEAR_EDGE))
+        near = any(
+            np.any(block.y[np.abs(mu - e) < _NEAR_EDGE] == e)
             for e in edges
             if np.abs(ends - e).min() < _NEAR_EDGE
         )

@@ -11,24 +11,26 @@ import numpy as np
 from expfam_glm.data.blocks import MemoryBlocks, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.stream import Streamed
-from expfam_glm.data.threads import one_blas
 from expfam_glm.errors import ExpfamError
 from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.kernels.row import row_kernel
+from expfam_glm.kernels.threads import one_blas
 from expfam_glm.mle.irls import Doubtful, Scoring, Solution
 from expfam_glm.mle.rank import aliased_in, plainly_aliased
+from expfam_glm.mle.secants import Secants
 
 # From this many rows on, a fit to a tenth of the rows gives the start (and so on downwards). It is
 # about three standard errors off.
 _SUBSAMPLE_FROM = 50_000
 _SUBSAMPLE_STEP = 10
 _RUN = 32
-# How near to its own maximum the fit to a subsample goes, in its standard errors.
+# How near to its own maximum the fit to a subsample goes, in its standard errors (each way).
 _SUBSAMPLE_TOL = 0.05
-# Steps with the subsample's information go on while each is shorter than this part of the last:
-# two of them cost less than one full pass.
-_WORTHWHILE = 0.2
-_MOST_CHORDS = 12
+_SUBSAMPLE_NEAR = 0.25
+# Steps on scores alone go on while those that are left cost less than two passes for all sums,
+# which take as long as so many of them: a number, and one for each column.
+_WORTHWHILE = (4.0, 0.1)
+_MOST_STEPS = 20
 # A step of this many times √n standard errors takes a hundredth off the deviance of a parabola.
 _PARABOLA = 0.1
 
@@ -100,15 +102,16 @@ def maximise(
 def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
     """β near the maximum, for few full passes; None where it cannot be had.
 
-    β̂ of a tenth of the rows, led on by steps I⁻¹U with the score of all rows and the information
-    of the tenth, until it is within `near` standard errors: a pass for the score alone costs a
-    third of a full one.
+    β̂ of a tenth of the rows, led on by quasi-Newton steps with the score of all rows, whose first
+    information is that of the tenth, until it is within `near` standard errors: a pass for the
+    score alone costs a third of a full one, or less.
     """
     part = problem.sample if isinstance(problem, Streamed) else problem.each(_thin)
-    start = _cheap_start(part, _SUBSAMPLE_TOL) if part.row_count >= _SUBSAMPLE_FROM else None
+    near_part = _SUBSAMPLE_NEAR * np.sqrt(problem.matrix.shape[1])
+    start = _cheap_start(part, near_part) if part.row_count >= _SUBSAMPLE_FROM else None
     small = Scoring(part, MemoryBlocks(part), tol=_SUBSAMPLE_TOL, max_iterations=25)
     try:
-        solution = small.solve(start, required=False)
+        solution = small.solve(start, required=False, near=near_part)
     except (ExpfamError, Doubtful):
         return None
     scoring = replace(small, problem=problem, blocks=blocks_of(problem))
@@ -118,18 +121,22 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
         return solution.beta
     share = part.row_count / problem.row_count
     spread = np.sqrt(small.dispersion(solution.sums) * share)
+    most = _WORTHWHILE[0] + _WORTHWHILE[1] * problem.matrix.shape[1]
+    secants = Secants(lambda score: solution.factor.solve(score) * share)
     beta, length = solution.beta, np.inf
-    for _ in range(_MOST_CHORDS):
+    for _ in range(_MOST_STEPS):
         score = scoring.score(beta)
         if score is None:
             return None
-        step = solution.factor.solve(score) * share
+        step = secants.step(beta, score)
         previous, length = length, solution.factor.length(step) / spread
-        if length > previous / 2:
+        if not length <= previous / 2:
             break
         beta = beta + step
-        # what is left after this step is about `length` shortened by the ratio of the last two
-        if length * length < near * min(previous, 1.0) or length > _WORTHWHILE * previous:
+        ratio = length / previous
+        if length * ratio < near and length * length < near:
+            break
+        if 0 < ratio and np.log(near / length) / np.log(ratio) > most:
             break
     return beta
 

@@ -48,7 +48,7 @@ def draws_of(tree: xr.DataTree, found: Coefficients, family: Family | None, seed
             "coefficients as observations."
         )
     root = square_root(found.V, found.cov_type)
-    deviations = matched_normals(chains * draws, found.beta.size, seed, root)
+    deviations = matched_normals(np.zeros(found.beta.size), root, chains * draws, seed)
     phi = known
     if "phi" in posterior:
         phi = posterior["phi"].values.ravel()

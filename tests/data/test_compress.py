@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytensor.tensor as pt
 import pytest
 
@@ -234,3 +235,39 @@ def test_distinct_rows_are_proven(monkeypatch):
         found = distinct([X])
         assert found.first.size == expected
         np.testing.assert_array_equal(X[found.first][found.codes], X)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [np.array([2.0, -1.0, 2.0, 0.0, -1.0, -0.0])],
+        [np.array([2.0, -1.0, 2.0, 0.5, -1.0, 2.0])],
+        [np.array([1e17, 1.0, 1e17, 2.0, 1.0, 2.0])],
+        [np.array([3, 1, 3, 0, 1, 1]), np.array([1.0, 0.0, 1.0, 1.0, 0.0, 5.0])],
+        [np.array([3, 1, 3, 0, 1, 1]), np.array([[1.0], [0.1], [1.0], [1.0], [0.1], [5.0]])],
+        [np.array([True, False, True, True, False, True]), np.array([4, 5, 4, 4, 5, 6])],
+        [np.array([9_000_000_000, 1, 9_000_000_000, 2, 1, 3])],
+    ],
+)
+def test_distinct_rows_are_numbered_in_the_order_of_appearance(columns: list[np.ndarray]) -> None:
+    first, codes = distinct(columns)
+    rows = np.column_stack([column.astype(float) for column in columns])
+    expected = np.unique(rows, axis=0)
+    assert len(first) == len(expected)
+    assert np.array_equal(codes[first], np.arange(len(first))) and list(first) == sorted(first)
+    assert np.array_equal(rows, rows[first][codes])
+
+
+@pytest.mark.parametrize("top", [1, 7, 2**20])
+def test_means_of_counts_and_means_of_numbers_agree(top: int) -> None:
+    rng = np.random.default_rng(0)
+    g = rng.integers(0, 20, 2000)
+    y = rng.integers(0, top + 1, 2000).astype(float)
+    counts, numbers = (
+        compress(eg.GLM("y ~ C(g)", {"y": y, "g": g}, family=family).problem)
+        for family in ("poisson", "quasi_poisson")
+    )
+    table = pd.DataFrame({"y": y, "g": g}).groupby("g", sort=False)["y"]
+    for found in (counts, numbers):
+        np.testing.assert_allclose(found.y, table.mean(), rtol=1e-15)
+        np.testing.assert_allclose(found.scatter, table.var(ddof=0) * table.size(), rtol=1e-13)

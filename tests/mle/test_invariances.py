@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 import expfam_glm as eg
-from expfam_glm.data import blocks, threads
+from expfam_glm.data import blocks
 from expfam_glm.errors import ConvergenceError, FitWarning
+from expfam_glm.kernels import threads
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle import maximise
 from expfam_glm.spec import families, links

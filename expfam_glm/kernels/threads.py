@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from threadpoolctl import ThreadpoolController
 
 _MOST = 8
-# Doubles that are worked on from which threads pay; two logical processors are often one core.
+# Doubles that are worked on from which threads pay, and from which two of them do where two logical
+# processors may be one core.
 _FEWEST_DOUBLES, _FEWEST_ON_TWO = 1 << 19, 1 << 24
+# Which logical processors share the core of the first, where the system says so.
+_SIBLINGS = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
 _own = threading.local()
 
 
@@ -92,17 +97,52 @@ if hasattr(os, "register_at_fork"):
 
 def in_order[Item, Result](
     function: Callable[[Item], Result], items: Iterable[Item], doubles: int
-) -> Iterator[Result]:
+) -> list[Result]:
     """`function` of every item in order, on as many threads as pay, each with one BLAS thread."""
     if is_alone():
-        yield from map(function, items)
-        return
+        return list(map(function, items))
     count = workers()
-    with one_blas():
-        if doubles < (_FEWEST_ON_TWO if count <= 2 else _FEWEST_DOUBLES):
-            yield from map(function, items)
-        else:
-            yield from _pool(count).map(function, items)
+    if doubles < (_FEWEST_ON_TWO if count <= 2 and _shared() else _FEWEST_DOUBLES):
+        with one_blas():
+            return [function(item) for item in items]
+    with one_blas(), alone():
+        return _together(function, list(items), count - 1)
+
+
+def _together[Item, Result](
+    function: Callable[[Item], Result], items: list[Item], helpers: int
+) -> list[Result]:
+    """This thread takes items, and so do others of the pool as soon as they are awake."""
+    left = deque(range(len(items)))
+    found: dict[int, Result] = {}
+
+    def work() -> None:
+        while left:
+            try:
+                k = left.popleft()
+            except IndexError:  # another thread took the last
+                return
+            found[k] = function(items[k])
+
+    pool = _pool(helpers)
+    others = [pool.submit(work) for _ in range(min(helpers, len(items) - 1))]
+    try:
+        work()
+    finally:
+        left.clear()
+        for other in others:
+            if not other.cancel():
+                other.result()
+    return [found[k] for k in range(len(items))]
+
+
+@cache
+def _shared() -> bool:
+    """Whether two logical processors may be one core."""
+    try:
+        return not _SIBLINGS.read_text().strip().isdigit()
+    except OSError:
+        return True
 
 
 def ahead[Item](items: Iterator[Item]) -> Iterator[Item]:
