@@ -56,7 +56,7 @@ def hold_dispersion(problem: Problem) -> Problem:
             f"the dispersion of {family.name!r}, at which the quasi-posterior holds it, cannot be "
             "estimated: the fit is perfect. Use more data, or fewer terms."
         )
-    phi, _, _ = estimate(inner, "pearson", fitness, maximum.blocks)
+    phi, _, _ = estimate(inner, "pearson", fitness, maximum.saturated)
     held = Family(
         family.name, family.b, lambda y, a: 0.0 * y, a=family.a, support=family.support,
         theta_domain=family.theta_domain, theta=family.theta, phi=phi, link=family.link,

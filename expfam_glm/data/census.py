@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -63,18 +63,28 @@ class _Counted:
         """With one more batch of so many rows, of which every `step`-th used one is kept."""
         if found is None:
             return self + _Counted(length)
-        ones = np.ones(found.row_count) if found.f is None else found.f
         raw = found.frame.columns.get("sampling_weights")
-        share = ones if raw is None else ones * found.restrict(raw)
-        w = ones if found.precision is None else ones * found.precision
-        w = w if raw is None else w * found.restrict(raw)
+        v = None if raw is None else found.restrict(raw)
         every = slice(int(-self.rows % step), None, step)
         return self + _Counted(
             length, found.row_count,
             found.row_count if found.used is None else found.used.size,
-            (float(ones.sum()), float(w.sum()), float(w @ found.y), float(share.sum())),
+            (
+                _total(found, found.f),
+                _total(found, found.f, found.precision, v),
+                _total(found, found.f, found.precision, v, found.y),
+                _total(found, found.f, v),
+            ),
             float(found.y.min()), float(found.y.max()), (some_rows(found, every),),
         )  # fmt: skip
+
+
+def _total(problem: Problem, *factors: np.ndarray | None) -> float:
+    """The sum over the rows of a product, in which None is one."""
+    given = [values for values in factors if values is not None]
+    if not given:
+        return float(problem.row_count)
+    return float(reduce(np.multiply, given).sum())
 
 
 def census(source: Source, recipe: Recipe, frame: Frame) -> Scan:

@@ -38,6 +38,11 @@ class Plan:
     kinds: Mapping[str, str]  # of the columns that are read
     state: Any  # of the transforms, packed
 
+    @property
+    def shows_all(self) -> bool:
+        """Whether a number that is not finite leaves one in X: a transform could hide it."""
+        return not any(part.python for part in self.numbers.values())
+
     def matrix(self, table: Any, read: Table, finite: bool) -> np.ndarray | None:
         """X (n, p) of an Arrow table, in the order of columns; None where formulaic must look.
 

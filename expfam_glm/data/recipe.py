@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from expfam_glm.data.design import Frame, from_formula
 from expfam_glm.data.frames import open_table
+from expfam_glm.data.magnitude import square_sum
 from expfam_glm.data.plan import Plan, is_plain
 from expfam_glm.data.response import Problem, prepare
 from expfam_glm.data.rows import NothingLeft
@@ -83,13 +85,19 @@ class Recipe:
         read, response = open_table(table), self.plan.response
         names, finite = {response, *self.roles.values()}, self.finite
         columns = {name: read.column(name, finite=finite) for name in names}
-        X = self.plan.matrix(table, read, finite) if all(map(is_plain, columns.values())) else None
+        if not all(map(is_plain, columns.values())):
+            return None
+        # of X itself it is seen at once whether all of its numbers are there and finite
+        X = self.plan.matrix(table, read, finite or self.plan.shows_all)
+        bounded = X is not None and (finite or math.isfinite(square_sum(X)))
+        if X is not None and not bounded:
+            X = self.plan.matrix(table, read, False)
         if X is None:
             return None
         return Frame(
             columns[response].number(), X, tuple(self.state["labels"]), response,
             self.formula, {role: columns[name].number() for role, name in self.roles.items()},
-            "", 0, None, read,
+            "", 0, None, read, bounded=bounded,
         )  # fmt: skip
 
 

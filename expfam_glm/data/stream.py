@@ -163,7 +163,7 @@ class _Batching:
     rows: int
 
     def __call__(self, tables: Iterator[Any], start: int) -> Iterator[tuple[Problem, Any]]:
-        for table in with_bar(tables, self.rows, "pass over the rows"):
+        for table in with_bar(ahead(tables), self.rows, "pass over the rows"):
             found = self.recipe.problem(table, start)
             start += table.num_rows
             if found is not None:
@@ -178,7 +178,7 @@ def _sum_over[T](
     start: int,
 ) -> T | None:
     """The sum over some tables; None where no row of them is used."""
-    values = (function(*batch) for batch in ahead(batching(tables, start)))
+    values = (function(*batch) for batch in batching(tables, start))
     first = next(values, None)
     return None if first is None else reduce(add, values, first)
 

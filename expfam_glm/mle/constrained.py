@@ -16,6 +16,7 @@ from expfam_glm.mle.dispersion import likeliest
 from expfam_glm.mle.fitness import deviance, fitness
 from expfam_glm.mle.irls import Scoring
 from expfam_glm.mle.maximum import find_maximum
+from expfam_glm.mle.saturated import Saturated
 from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
 
 
@@ -177,5 +178,6 @@ def _with_shapes(
         else:
             objective = Scoring(inner, MemoryBlocks(inner), 1e-8, 1).sums(start).objective
             measures = fitness(inner, MemoryBlocks(inner), start, objective)
-        loglik, a = likeliest(inner, measures, phi, MemoryBlocks(inner))
+        saturated = Saturated(inner.family, MemoryBlocks(inner), measures.parts)
+        loglik, a = likeliest(inner, measures, phi, saturated)
     return Constrained(beta, np.nan, loglik, a, found)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from numbers import Real
 
 import numpy as np
 
-from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ConvergenceError, is_number, one_of
-from expfam_glm.mle.fitness import Fitness, saturated_total
+from expfam_glm.mle.fitness import Fitness
+from expfam_glm.mle.saturated import Saturated
 from expfam_glm.spec.family import Family
-from expfam_glm.spec.program import Function, Program, recalled
 
 METHODS = ("pearson", "deviance", "ml")
 _MOST_STEPS = 100
@@ -40,7 +38,7 @@ def given_number(method: str | float) -> float | None:
 
 
 def estimate(
-    problem: Problem, method: str | float, fit: Fitness, blocks: Blocks
+    problem: Problem, method: str | float, fit: Fitness, saturated: Saturated
 ) -> tuple[float, bool, float]:
     """φ̂, whether it was estimated, and the standard error of log φ̂ (NaN unless "ml").
 
@@ -51,7 +49,7 @@ def estimate(
         A number is used as given and not counted as a parameter.
     fit : Fitness
         At β̂.
-    blocks : Blocks
+    saturated : Saturated
 
     Raises
     ------
@@ -80,35 +78,31 @@ def estimate(
         value = fit.deviance / df if df > 0 else np.nan
         return invert_dispersion(family, value), True, np.nan
     if method == "ml":
-        phi, curvature = maximum_likelihood(problem, fit, blocks)
+        phi, curvature = maximum_likelihood(problem, fit, saturated)
         return phi, True, 1 / np.sqrt(curvature) / elasticity(family, phi)
     raise one_of("dispersion", method, METHODS)
 
 
-def log_likelihood(problem: Problem, fit: Fitness, phi: float, blocks: Blocks) -> float:
+def log_likelihood(problem: Problem, fit: Fitness, phi: float, saturated: Saturated) -> float:
     """Σ f log f(y) at β̂ and φ: −D/(2a) + Σ f {b*(y)w/a + c(y, a/w)}."""
     family = problem.family
     a = float(family.a(phi))
     if family.phi is not None:
         return fit.saturated - fit.deviance / (2 * a)
-
-    def one(block: Block) -> float:
-        return saturated_total(family, block, a)
-
-    return blocks.responses.reduce(one, lambda x, y: x + y) - fit.deviance / (2 * a)
+    return float(saturated.slopes(a)[0]) - fit.deviance / (2 * a)
 
 
 def likeliest(
-    problem: Problem, fit: Fitness, phi: float | None, blocks: Blocks
+    problem: Problem, fit: Fitness, phi: float | None, saturated: Saturated
 ) -> tuple[float, float]:
     """The log-likelihood at φ, known, given or where it is highest; and a(φ)."""
     phi = problem.family.phi if phi is None else phi
     if phi is None:
-        phi, _ = maximum_likelihood(problem, fit, blocks)
-    return log_likelihood(problem, fit, phi, blocks), float(problem.family.a(phi))
+        phi, _ = maximum_likelihood(problem, fit, saturated)
+    return log_likelihood(problem, fit, phi, saturated), float(problem.family.a(phi))
 
 
-def maximum_likelihood(problem: Problem, fit: Fitness, blocks: Blocks) -> tuple[float, float]:
+def maximum_likelihood(problem: Problem, fit: Fitness, saturated: Saturated) -> tuple[float, float]:
     """φ̂ by maximum likelihood at β̂, and the observed information of log a(φ̂).
 
     Notes
@@ -117,7 +111,7 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: Blocks) -> tuple[
     Gaussian; steps are halved until the likelihood rises.
     """
     family = problem.family
-    slopes = log_scale_slopes(family, blocks, fit.deviance)
+    slopes = log_scale_slopes(saturated, fit.deviance)
     tau = float(np.log(fit.deviance / problem.n))
     here = slopes(tau)
     for _ in range(_MOST_STEPS):
@@ -140,33 +134,12 @@ def maximum_likelihood(problem: Problem, fit: Fitness, blocks: Blocks) -> tuple[
     return invert_dispersion(family, float(np.exp(tau))), float(-here[2])
 
 
-def log_scale_slopes(
-    family: Family, blocks: Blocks, deviance: float
-) -> Callable[[float], np.ndarray]:
+def log_scale_slopes(saturated: Saturated, deviance: float) -> Callable[[float], np.ndarray]:
     """τ = log a → ℓ, ∂ℓ/∂τ, ∂²ℓ/∂τ² at a β of this deviance."""
-    derivatives = _saturated_slopes(family)
 
     def slopes(tau: float) -> np.ndarray:
         a = np.exp(tau)
-
-        def one(block: Block) -> np.ndarray:
-            rows = derivatives(block.y, a / block.w)
-            return np.array([block.total(v) for v in rows])
-
-        value, first, second = blocks.responses.reduce(one, lambda a, b: a + b)
         half = deviance / (2 * a)
-        return np.array([value - half, first + half, second - half])
+        return saturated.slopes(a) + np.array([-half, half, -half])
 
     return slopes
-
-
-@lru_cache(maxsize=64)
-def _saturated_slopes(family: Family) -> Function:
-    """The kernel (y, a) → s, ∂s/∂log a, ∂²s/∂(log a)²."""
-
-    def write() -> Program:
-        from expfam_glm.spec.derive import saturated_slopes
-
-        return saturated_slopes(family)
-
-    return recalled(family.home, "slopes of the saturated density", write)

@@ -36,6 +36,7 @@ from expfam_glm.mle.penalised import find_penalised
 from expfam_glm.mle.penalty import penalty_of
 from expfam_glm.mle.rank import expand
 from expfam_glm.mle.remarks import check_penalty, dropped_rows, of_sandwich
+from expfam_glm.mle.saturated import Saturated
 from expfam_glm.mle.shape import ShapeEstimates
 from expfam_glm.mle.streamed import StreamedSandwich
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
@@ -109,7 +110,8 @@ def fit(
             "standard errors, which need the variance alone, are not concerned."
         )
         warn(notes[-1], FitWarning)
-    phi, estimated, log_error = _dispersion(inner, dispersion, measures, blocks, solution)
+    saturated = maximum.saturated
+    phi, estimated, log_error = _dispersion(inner, dispersion, measures, saturated, solution)
     if maximum.phi is not None:
         phi, log_error = maximum.phi, np.nan
     factor = solution.factor
@@ -148,7 +150,7 @@ def fit(
         if name != "fisher" and one.df is not None
     }
     parameters: float
-    loglik, parameters, note = _likelihood(inner, measures, phi, estimated, blocks, solution)
+    loglik, parameters, note = _likelihood(inner, measures, phi, estimated, saturated, solution)
     if note:
         notes.append(note)
     if shapes is not None:
@@ -219,12 +221,12 @@ def _dispersion(
     problem: Problem,
     method: str | float,
     measures: Fitness,
-    blocks: Blocks,
+    saturated: Saturated,
     solution: Solution,
 ) -> tuple[float, bool, float]:
     if solution.perfect:
         return 0.0, True, np.nan
-    return estimate(problem, method, measures, blocks)
+    return estimate(problem, method, measures, saturated)
 
 
 def _observed(
@@ -259,7 +261,7 @@ def _likelihood(
     measures: Fitness,
     phi: float,
     estimated: bool,
-    blocks: Blocks,
+    saturated: Saturated,
     solution: Solution,
 ) -> tuple[float, int, str]:
     """ℓ at the maximum-likelihood φ̂, how many further parameters it counts, and a remark."""
@@ -271,8 +273,8 @@ def _likelihood(
     if solution.perfect or (estimated and measures.deviance <= 0):
         return np.nan, 1, "the likelihood of a perfect fit has no maximum in the dispersion."
     if estimated:
-        phi, _ = maximum_likelihood(problem, measures, blocks)
-    return log_likelihood(problem, measures, phi, blocks), int(estimated), ""
+        phi, _ = maximum_likelihood(problem, measures, saturated)
+    return log_likelihood(problem, measures, phi, saturated), int(estimated), ""
 
 
 def _robust(sandwich: Sandwich | StreamedSandwich, name: str, determined: bool) -> Robust:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,16 @@ from expfam_glm.kernels.coded import dense
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import over_rows
 from expfam_glm.mle.bare import Bare
+from expfam_glm.mle.saturated import part_totals, saturated_total
 from expfam_glm.spec.family import Family
 
 # Fewer rows than this are not worth a tally of their distinct values.
 _TALLY_FROM = 256
 # A fitted mean this near to the edge where the response stands asks whether a maximum exists.
 _NEAR_EDGE = 1e-6
+
+
+type Sums = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Fitness:
     near_edge: bool  # some fitted mean has all but reached the edge at which its response stands
     top: float  # Σ w b*(y), of which the deviance is the shortfall
     saturated: float  # Σ f {b*(y)w/a + c(y, a/w)} where φ is known, else NaN
+    parts: np.ndarray  # Σ f G(y) of its parts where φ is free, if these are enough for every φ
+    level: float  # D of the mean ȳ for all rows, where d(y, μ) has a closed form and no offset
     has_intercept: bool  # some column of X is constant and not zero
     score: np.ndarray  # (p,) at β̂ and φ = 1
 
@@ -47,19 +54,22 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
     candidates = np.flatnonzero((level != 0) & np.all(head == level, axis=0)).tolist()
     varied: set[int] = set()  # of these, by the blocks so far, where they share memory
 
+    own_deviance = family.closed_deviance if problem.offset is None else None
+    of_level = None if own_deviance is None else own_deviance.function(1)
+    mean = np.nan if of_level is None else problem.mean
+
     def responses(block: Block) -> np.ndarray:
         top = (
             0.0 if closed else block.total(family.conjugate.function(1)(block.y)[0], weighted=True)
         )
-        return np.array([top, saturated_total(family, block, a) if known else np.nan])
+        saturated = saturated_total(family, block, a) if known else np.nan
+        return np.array([top, saturated, *part_totals(family, block)])
 
-    nothing = np.zeros(2)
-
-    def count(block: Block) -> tuple[Tally, np.ndarray]:
+    def count(block: Block) -> Sums:
         tally = tally_of(family, block)
-        return (Tally(0, np.zeros(0)), responses(block)) if tally is None else (tally, nothing)
+        return (_NONE, responses(block)) if tally is None else (tally, 0.0)
 
-    def one(block: Block) -> tuple[np.ndarray, Tally, np.ndarray]:
+    def one(block: Block) -> Sums:
         with np.errstate(all="ignore"):
             _, (mu, x2, u, V) = kernel.at(block, beta, 1.0)
         for weights in (block.w, block.f):
@@ -73,25 +83,35 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
         varied.update(
             j for j in candidates if j not in varied and np.any(block.X[:, j] != level[j])
         )
-        tally, apart = count(block) if block.scatter is None else (Tally(0, np.zeros(0)), nothing)
+        tally, apart = count(block) if block.scatter is None else (_NONE, 0.0)
         pearson = block.total(x2, weighted=True) + block.within(V)
+        flat = 0.0
+        if of_level is not None:
+            with np.errstate(all="ignore"):
+                flat = block.total(of_level(block.y, mean)[0], weighted=True)
         varies = [j in varied for j in candidates]
-        return np.array([pearson, near, *apart, *varies]), tally, over_rows(u, block.X)
+        own = np.array([pearson, near, flat, *varies])
+        return tally, apart, own, over_rows(u, block.X)
 
-    def add(
-        a: tuple[np.ndarray, Tally, np.ndarray], b: tuple[np.ndarray, Tally, np.ndarray]
-    ) -> tuple[np.ndarray, Tally, np.ndarray]:
-        return a[0] + b[0], a[1] + b[1], a[2] + b[2]
-
-    sums, tally, score = blocks.reduce(one, add)
+    tally, apart, own, score = blocks.reduce(one, _add)
     observed = blocks.responses
     if observed is not blocks:
-        tally, sums[2:4] = observed.reduce(count, lambda a, b: (a[0] + b[0], a[1] + b[1]))
-    sums[2:4] += responses(tally.block()) if tally.counts.size else 0.0
-    pearson, near, top, saturated, *varying = map(float, sums)
+        tally, apart = observed.reduce(count, _add)
+    if tally.counts.size:
+        apart = apart + responses(tally.block())
+    top, saturated, *parts = apart
+    pearson, near, flat, *varying = map(float, own)
     deviance = -2 * objective + blocks.within_deviance if closed else 2 * (top - objective)
-    constant = any(count == 0 for count in varying)
-    return Fitness(max(deviance, 0.0), pearson, bool(near), top, saturated, constant, score)
+    return Fitness(
+        deviance=max(float(deviance), 0.0), pearson=pearson, near_edge=bool(near), top=float(top),
+        saturated=float(saturated), parts=np.array(parts),
+        level=np.nan if of_level is None else max(flat, 0.0) + blocks.within_deviance,
+        has_intercept=any(count == 0 for count in varying), score=score,
+    )  # fmt: skip
+
+
+def _add(a: Sums, b: Sums) -> Sums:
+    return tuple(one + other for one, other in zip(a, b, strict=True))
 
 
 def deviance(problem: Problem, blocks: Blocks, beta: np.ndarray) -> float:
@@ -104,24 +124,14 @@ def deviance(problem: Problem, blocks: Blocks, beta: np.ndarray) -> float:
     return max(float(blocks.reduce(one, lambda a, b: a + b)), 0.0) + blocks.within_deviance
 
 
-def level_deviance(problem: Problem, blocks: Blocks, fit: Fitness) -> float:
-    """D of the mean ȳ for all rows, with known sums where it is 2{Σ w b*(y) − (θȳ − b(θ)) Σ w}."""
+def level_deviance(problem: Problem, fit: Fitness) -> float:
+    """D of the mean ȳ for all rows: 2{Σ w b*(y) − (θȳ − b(θ)) Σ w} where it has no closed form."""
     family, mean = problem.family, problem.mean
     if family.closed_deviance is not None:
-        of_level = family.closed_deviance.function(1)
-
-        def one(block: Block) -> float:
-            return block.total(of_level(block.y, mean)[0], weighted=True)
-
-        return max(blocks.reduce(one, lambda a, b: a + b), 0.0) + blocks.within_deviance
+        return fit.level
     theta = family.theta(mean)
     explained = (theta * mean - float(family.cumulant(theta))) * problem.total_weight
     return max(2 * (fit.top - explained), 0.0)
-
-
-def saturated_total(family: Family, block: Block, a: float) -> float:
-    """Σ f s(y, a/w) with s(y, a) = b*(y)/a + c(y, a)."""
-    return block.total(family.saturated.function(1)(block.y, a / block.w)[0])
 
 
 @dataclass(frozen=True)
@@ -148,6 +158,9 @@ class Tally:
         seen = np.flatnonzero(self.counts)
         y = (self.low + seen).astype(float)
         return Block(y, np.zeros((seen.size, 0)), 1.0, self.counts[seen], None)
+
+
+_NONE = Tally(0, np.zeros(0))
 
 
 def tally_of(family: Family, block: Block) -> Tally | None:

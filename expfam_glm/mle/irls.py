@@ -27,6 +27,8 @@ _VANISHED = 1e-7
 _ROUNDED = 4.0
 # Outside these bounds a sum of u²/W may be made of squares that overflow or have lost digits.
 _PLAIN_SQUARES = (1e-100, 1e100)
+# Steps up to here (in standard errors) are so short that a part of the rows tells what they change.
+_FORESEEN = 0.1
 # No shorter step is tried where rounding hides the likelihood: it then hides the decrement too.
 _SHORTEST_HIDDEN = 2.0**-6
 
@@ -64,6 +66,7 @@ class Scoring:
     max_iterations: int
     use_qr: bool = False
     shapes: tuple[float, ...] = ()  # values of the family's free shape parameters
+    guide: Guide | None = None  # where a pass over the rows takes long
 
     @cached_property
     def space(self) -> Domain:
@@ -174,6 +177,8 @@ class Scoring:
         if isinstance(self.problem, Streamed):
             self.problem.held["beta"] = beta
         decrement = factor.length(step) / math.sqrt(self.dispersion(sums))
+        if self.guide is not None:
+            step = self.guide.bent(beta, step, factor)
         return State(beta, sums, factor, step, decrement)
 
     def admits(self, sums: Gram) -> bool:
@@ -227,7 +232,7 @@ class Scoring:
             state, last_ratio = new, ratio
             if flat and state.decrement * slow < self.tol:
                 return self._finish(state, iteration, first)
-            if self._is_short(state, near):
+            if self._is_short(state, near) or self._is_foreseen(state, ratio):
                 return self._unconfirmed(state, iteration, first)
             if self._at_rounding(state) or (stalled >= 2 and state.decrement < 1e-4):
                 return self._finish(state, iteration, first)
@@ -245,6 +250,17 @@ class Scoring:
         moved, size = float(state.sums.score @ state.step), abs(2 * state.sums.objective) + 0.1
         part = max(self.tol, near * near / self.problem.row_count)
         return state.decrement < near and moved < part * size
+
+    def _is_foreseen(self, state: State, ratio: float) -> bool:
+        """Whether the next step is expected to end within the tolerance, where there is a guide.
+
+        Lengths of steps are squared from one to the next (under a canonical link), or shortened by
+        the same ratio.
+        """
+        if self.guide is None or not state.decrement < _FORESEEN:
+            return False
+        power = 2 if self.problem.family.is_canonical(self.problem.link) else 1
+        return state.decrement * ratio**power < 0.1 * self.tol
 
     def _at_rounding(self, state: State) -> bool:
         """Whether the step is below the rounding error of η itself."""
@@ -269,8 +285,11 @@ class Scoring:
         """`_finish` with the objective after the last step, as a parabola has it."""
         done = self._finish(state, iterations, first)
         gain = 0.0 if done.perfect else 0.5 * float(state.sums.score @ state.step)
-        sums = state.sums._replace(objective=state.sums.objective + gain)
-        return replace(done, sums=sums, confirmed=False)
+        sums, factor = state.sums._replace(objective=state.sums.objective + gain), done.factor
+        if self.guide is not None and not done.perfect:
+            information = sums.information + self.guide.change(state.beta, done.beta)
+            factor = factor_gram(information) or factor
+        return replace(done, factor=factor, sums=sums, confirmed=False)
 
     def _at_perfection(self, state: State) -> bool:
         """Whether the residuals are rounding errors of the linear predictor."""
@@ -405,6 +424,27 @@ class Scoring:
             f"{state.decrement:.3g} standard errors long (tol = {self.tol:g}). Last state: {beta}. "
             "Try another link, give start=, or raise max_iterations; the state is in `.state`."
         )
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What some rows in memory tell of all: how score and information change over a short way."""
+
+    scoring: Scoring
+    share: float  # of the rows
+
+    def bent(self, beta: np.ndarray, step: np.ndarray, factor: Factor) -> np.ndarray:
+        """Newton's step with the term of second order that it leaves out (Chebyshev's method)."""
+        ahead, here, behind = (self.scoring.score(beta + k * step) for k in (1, 0, -1))
+        if ahead is None or here is None or behind is None:
+            return step
+        further = factor.solve((ahead - 2 * here + behind) / (2 * self.share))
+        return step + further if factor.length(further) < 0.5 * factor.length(step) else step
+
+    def change(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Of the information of all rows from one β to another."""
+        there, here = (self.scoring.sums(beta).information for beta in (after, before))
+        return (there - here) / self.share
 
 
 class Doubtful(Exception):

@@ -15,7 +15,7 @@ from expfam_glm.errors import ExpfamError
 from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.threads import one_blas
-from expfam_glm.mle.irls import Doubtful, Scoring, Solution
+from expfam_glm.mle.irls import Doubtful, Guide, Scoring, Solution
 from expfam_glm.mle.rank import aliased_in, plainly_aliased
 from expfam_glm.mle.secants import Secants
 
@@ -75,9 +75,10 @@ def maximise(
         else:  # over so short a way the information changes by less than the tolerance
             near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
         with one_blas():
-            first = _cheap_start(problem, near)
+            first, guide = _cheap_start(problem, near)
+            whole = scoring(problem, blocks, guide=guide)
             try:
-                return scoring(problem, blocks).solve(first, required=False, near=near), everything
+                return whole.solve(first, required=False, near=near), everything
             except ExpfamError:
                 if first is None:
                     raise
@@ -99,8 +100,8 @@ def maximise(
     return scoring(problem, blocks_of(problem), use_qr=True).solve(start), mask
 
 
-def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
-    """β near the maximum, for few full passes; None where it cannot be had.
+def _cheap_start(problem: Problem, near: float) -> tuple[np.ndarray | None, Guide | None]:
+    """β near the maximum, for few full passes, or None; and a guide where these take long.
 
     β̂ of a tenth of the rows, led on by quasi-Newton steps with the score of all rows, whose first
     information is that of the tenth, until it is within `near` standard errors: a pass for the
@@ -108,18 +109,21 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
     """
     part = problem.sample if isinstance(problem, Streamed) else problem.each(_thin)
     near_part = _SUBSAMPLE_NEAR * np.sqrt(problem.matrix.shape[1])
-    start = _cheap_start(part, near_part) if part.row_count >= _SUBSAMPLE_FROM else None
+    start = _cheap_start(part, near_part)[0] if part.row_count >= _SUBSAMPLE_FROM else None
+    parabola = _is_parabola(problem)
+    if parabola and start is not None:
+        return start, None
     small = Scoring(part, MemoryBlocks(part), tol=_SUBSAMPLE_TOL, max_iterations=25)
     try:
         solution = small.solve(start, required=False, near=near_part)
     except (ExpfamError, Doubtful):
-        return None
-    scoring = replace(small, problem=problem, blocks=blocks_of(problem))
-    if isinstance(problem, Streamed):  # a pass for the score alone costs as much as a full one
-        return solution.beta
-    if _is_parabola(problem):
-        return solution.beta
+        return None, None
     share = part.row_count / problem.row_count
+    if parabola:
+        return solution.beta, None
+    if isinstance(problem, Streamed):  # a pass for the score alone costs as much as a full one
+        return solution.beta, Guide(small, share)
+    scoring = replace(small, problem=problem, blocks=blocks_of(problem))
     spread = np.sqrt(small.dispersion(solution.sums) * share)
     most = _WORTHWHILE[0] + _WORTHWHILE[1] * problem.matrix.shape[1]
     secants = Secants(lambda score: solution.factor.solve(score) * share)
@@ -127,7 +131,7 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
     for _ in range(_MOST_STEPS):
         score = scoring.score(beta)
         if score is None:
-            return None
+            return None, None
         step = secants.step(beta, score)
         previous, length = length, solution.factor.length(step) / spread
         if not length <= previous / 2:
@@ -138,7 +142,7 @@ def _cheap_start(problem: Problem, near: float) -> np.ndarray | None:
             break
         if 0 < ratio and np.log(near / length) / np.log(ratio) > most:
             break
-    return beta
+    return beta, None
 
 
 def _is_parabola(problem: Problem) -> bool:

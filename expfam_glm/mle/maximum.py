@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
@@ -24,6 +25,7 @@ from expfam_glm.mle.fitness import Fitness, fitness
 from expfam_glm.mle.irls import Solution
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, aliased_in, warn_aliased
+from expfam_glm.mle.saturated import Saturated
 from expfam_glm.mle.separation import (
     direction_in_batches,
     separating_direction,
@@ -44,6 +46,11 @@ class Maximum:
     notes: tuple[str, ...]
     shapes: ShapeEstimates | None = None  # where the family leaves shapes free
     phi: float | None = None  # where a penalty has its own estimate of it
+
+    @cached_property
+    def saturated(self) -> Saturated:
+        """The saturated log-likelihood of the rows."""
+        return Saturated(self.problem.family, self.blocks, self.measures.parts)
 
 
 def find_maximum(

@@ -20,8 +20,7 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
     NaN where that model has no admissible mean, or cannot be fitted.
     """
     if fit.has_intercept and problem.offset is None:
-        rows = problem.constant() if isinstance(problem, Streamed) else problem
-        return level_deviance(problem, blocks_of(rows), fit)
+        return level_deviance(problem, fit)
     if isinstance(problem, Streamed):
         null: Problem = problem.constant()
     else:

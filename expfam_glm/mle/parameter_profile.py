@@ -18,6 +18,7 @@ from expfam_glm.mle.dispersion import (
 )
 from expfam_glm.mle.fitness import Fitness
 from expfam_glm.mle.profile import SignedRoot
+from expfam_glm.mle.saturated import Saturated
 from expfam_glm.mle.shape import climb
 from expfam_glm.mle.shape_profile import Point, ShapeProfile
 
@@ -84,9 +85,10 @@ class ParameterProfile(SignedRoot):
 
 def dispersion_profile(problem: Problem, fit: Fitness) -> ParameterProfile:
     """The profile of φ where no shape is free: β̂ is the same for every φ."""
-    family, blocks = problem.family, MemoryBlocks(problem)
-    slopes = log_scale_slopes(family, blocks, fit.deviance)
-    phi, curvature = maximum_likelihood(problem, fit, blocks)
+    family = problem.family
+    saturated = Saturated(family, MemoryBlocks(problem), fit.parts)
+    slopes = log_scale_slopes(saturated, fit.deviance)
+    phi, curvature = maximum_likelihood(problem, fit, saturated)
     place = float(np.log(float(family.a(phi))))
 
     def height(u: float) -> float:

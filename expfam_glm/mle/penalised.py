@@ -15,12 +15,13 @@ from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ConvergenceError, one_of
 from expfam_glm.kernels.sums import Gram
 from expfam_glm.mle.dispersion import METHODS, given_number, invert_dispersion, log_scale_slopes
-from expfam_glm.mle.fitness import fitness
+from expfam_glm.mle.fitness import Fitness, fitness
 from expfam_glm.mle.irls import Scoring, Solution, start_space
 from expfam_glm.mle.linear import Factor, factor_gram
 from expfam_glm.mle.maximum import Maximum, checked_start, find_maximum
 from expfam_glm.mle.penalty import Adjustment, Conjugate, Penalty, Ridge
 from expfam_glm.mle.rank import aliased, warn_aliased
+from expfam_glm.mle.saturated import Saturated
 
 _MOST_HALVINGS = 40
 _EPS = np.finfo(float).eps
@@ -179,11 +180,12 @@ class Penalised:
         measures = fitness(self.problem, self._blocks, state.beta, state.sums.objective)
         if self.dispersion == "deviance":
             return measures.deviance / (n - p)
-        return self._likely(measures.deviance, state.a)
+        return self._likely(measures, state.a)
 
-    def _likely(self, deviance: float, first: float) -> float:
+    def _likely(self, measures: Fitness, first: float) -> float:
         """The root of the (adjusted) score of log a, by secants."""
-        slopes = log_scale_slopes(self.problem.family, self._blocks, deviance)
+        saturated = Saturated(self.problem.family, self._blocks, measures.parts)
+        slopes = log_scale_slopes(saturated, measures.deviance)
         w = np.ones(self.problem.row_count) if self.problem.w is None else self.problem.w
 
         def score(tau: float) -> float:

@@ -96,23 +96,58 @@ def saturated(family: Derived) -> Expression:
 
 def saturated_slopes(family: Derived) -> Program:
     """(y, a) → s, ∂s/∂log a, ∂²s/∂(log a)² of the saturated log-density s."""
+    symbols, parts, factors = _products(family)
+    if parts is None:
+        parts, factors = [None], [family.saturated.output]
+    graphs = []
+    for ks in _log_slopes(factors, symbols):
+        products = [k if v is None else k * v for k, v in zip(ks, parts, strict=True)]
+        graphs.append(reduce(pt.add, products))
+    return written(symbols, simplify(graphs, symbols), symbols[:1])
+
+
+def saturated_parts(family: Derived) -> Program | None:
+    """(y) → G₁, G₂, … where s is a sum of products k(a)·G(y), else None."""
+    symbols, parts, _ = _products(family)
+    if parts is None:
+        return None
+    y, _, *shapes = symbols
+    one = pt.constant(np.float64(1.0))
+    return written([y, *shapes], [one if v is None else v for v in parts], [y])
+
+
+def saturated_factors(family: Derived) -> Program:
+    """(a) → the k of each of these parts, then their ∂/∂log a, then their ∂²/∂(log a)²."""
+    symbols, _, factors = _products(family)
+    graphs = [k for ks in _log_slopes(factors, symbols) for k in ks]
+    return written(symbols[1:], graphs)
+
+
+def _products(
+    family: Derived,
+) -> tuple[list[Variable], list[Variable | None] | None, list[Variable]]:
+    """(y, a, shapes), and the saturated log-density s as Σ k(a)·G(y): the G (None for 1) and the k.
+
+    No G where s is no such sum.
+    """
     y, a, *_ = symbols = list(family.saturated.variables)
     (s,) = simplify([family.saturated.output], symbols)
     table = Table(y, symbols)
     whole = table.sum_of(s)
+    if a in ancestors(list(table.parts.values())):
+        return symbols, None, []
     parts: list[Variable | None] = [None, y, *table.parts.values()]
     factors = [whole.constant, whole.slope, *(whole.terms[k] for k in sorted(whole.terms))]
-    if a in ancestors(list(table.parts.values())):  # s is no sum of products k(a)·G(y)
-        parts, factors = [None], [family.saturated.output]
-    graphs = []
-    for order in range(3):
-        if order:
-            factors = [None if k is None else a * derivative(k, a) for k in factors]
-        there = [(k, part) for k, part in zip(factors, parts, strict=True) if k is not None]
-        ks = simplify([k for k, _ in there], symbols)
-        products = [k if v is None else k * v for k, (_, v) in zip(ks, there, strict=True)]
-        graphs.append(reduce(pt.add, products))
-    return written(symbols, simplify(graphs, symbols), [y])
+    there = [(k, part) for k, part in zip(factors, parts, strict=True) if k is not None]
+    return symbols, [part for _, part in there], [k for k, _ in there]
+
+
+def _log_slopes(factors: list[Variable], symbols: list[Variable]) -> list[list[Variable]]:
+    """Functions of a, and their first and second derivatives in log a."""
+    a, orders = symbols[1], [factors]
+    for _ in range(2):
+        orders.append([a * derivative(k, a) for k in orders[-1]])
+    return [simplify(ks, symbols) for ks in orders]
 
 
 def curvatures(family: Derived) -> Program:

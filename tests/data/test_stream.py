@@ -11,7 +11,7 @@ import pytest
 import expfam_glm as eg
 from expfam_glm.bayes.density import LogPosterior
 from expfam_glm.bayes.priors import apply
-from expfam_glm.data import blocks, collapse, progress, source
+from expfam_glm.data import blocks, census, collapse, progress, source, stream
 from expfam_glm.errors import (
     AliasWarning,
     DataError,
@@ -114,6 +114,46 @@ def test_a_subsample_begins_the_fit_of_many_rows(file, table, monkeypatch):
 
     monkeypatch.setattr(maximise, "_SUBSAMPLE_FROM", 100)
     agree(*(eg.GLM("count ~ x + z", d, family="poisson").fit(**TIGHT) for d in (table, file)))
+
+
+@pytest.mark.parametrize(
+    ("family", "link", "passes"),
+    [("poisson", "log", 4), ("poisson", "identity", 6), ("binomial", "logit", 4),
+     ("binomial", "cloglog", 6), ("gamma", "log", 6), ("normal", "identity", 2)],
+)  # fmt: skip
+def test_few_passes_lead_to_the_maximum_and_its_information(
+    tmp_path, monkeypatch, family, link, passes
+):
+    rng = np.random.default_rng(3)
+    n = 60_000
+    x, z = rng.normal(size=n), rng.random(n)
+    mu = 1.0 + 0.3 * z if link == "identity" else np.exp(0.2 + 0.5 * x - z)
+    y = {
+        "poisson": lambda: rng.poisson(mu), "gamma": lambda: rng.gamma(2, mu / 2),
+        "normal": lambda: mu + x + rng.normal(size=n),
+        "binomial": lambda: rng.random(n) < mu / (1 + mu),
+    }[family]()  # fmt: skip
+    table = pa.table({"x": x, "z": z, "y": np.asarray(y, float)})
+    pq.write_table(table, tmp_path / "data.parquet")
+    monkeypatch.setattr(census, "_SAMPLE_ROWS", 4000)
+    formula = "y ~ z" if link == "identity" and family == "poisson" else "y ~ x + z"
+    model = eg.GLM(formula, tmp_path / "data.parquet", family=family, link=link)
+    total, seen = stream.Streamed.total, []
+    monkeypatch.setattr(
+        stream.Streamed, "total", lambda *a, **k: (seen.append(1), total(*a, **k))[1]
+    )
+    tree = model.fit(draws=20, chains=1)
+    assert tree["fit_stats"]["decrement"] < 1e-8
+    assert len(seen) <= passes
+    start = tree["fit"]["beta"].values
+    exact = eg.GLM(formula, table, family=family, link=link).fit(start=start, tol=1e-13)
+    se = exact["fit"]["se"].values
+    assert np.abs(start - exact["fit"]["beta"].values).max() < 1e-8 * se.min()
+    np.testing.assert_allclose(tree["fit"]["se"], se, rtol=3e-8)
+    for name in ("deviance", "loglik", "pearson_chi2"):
+        np.testing.assert_allclose(
+            float(tree["fit_stats"][name]), float(exact["fit_stats"][name]), rtol=1e-11
+        )
 
 
 def test_rows_with_missing_values_are_dropped_on_request(table, tmp_path, monkeypatch):

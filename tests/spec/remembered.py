@@ -11,8 +11,8 @@ import numpy as np
 
 from expfam_glm.errors import DeclarationError
 from expfam_glm.kernels.row import row_kernel
-from expfam_glm.mle.dispersion import _saturated_slopes
 from expfam_glm.mle.penalty import _curvatures
+from expfam_glm.mle.saturated import _factors, _parts, _slopes
 from expfam_glm.mle.shape_profile import row_derivatives
 from expfam_glm.results.mean import bend_of, slope_of
 from expfam_glm.spec import families, links
@@ -53,7 +53,10 @@ def of_family(family: Family) -> dict[str, str]:
         rest = tuple(shapes.values())
         found["density"] = digest(family.logpdf(y, mu, 1.0, **shapes))
         found["saturated"] = digest(*family.saturated.function(1)(y, 0.5, *rest))
-        found["slopes"] = digest(*_saturated_slopes(family)(y, 0.5, *rest))
+        found["slopes"] = digest(*_slopes(family)(y, 0.5, *rest))
+        parts = _parts(family)
+        if parts is not None:
+            found["parts"] = digest(*parts(y, *rest), *_factors(family)(0.5, *rest))
         if not family.shape:
             found["curvatures"] = digest(*_curvatures(family)(y, 2.0))
     return found
