@@ -22,9 +22,10 @@ import pandas as pd
 import xarray as xr
 from xarray.indexes import PandasIndex
 
+from expfam_glm.asymptotic import NormalDraws, is_lazy
 from expfam_glm.data.stored import DIMENSIONS
 from expfam_glm.errors import ArgumentError, ResultError
-from expfam_glm.numerics.normal_draws import matched_normals, square_root
+from expfam_glm.numerics.normal_draws import square_root
 from expfam_glm.numerics.wald import default_ci_prob, wald_interval, wald_p_value
 from expfam_glm.spec.domain import Positive
 from expfam_glm.spec.scale import Scale
@@ -287,17 +288,10 @@ def _posterior(estimate: Estimate, chains: int, draws: int, random_seed: int) ->
     if estimate.correlation is not None and drawn:
         onto[q:, q:] = square_root(estimate.correlation, "correlation of the parameters")
     centre = np.concatenate([beta[known], np.zeros(len(drawn))])
-    found = matched_normals(centre, onto, chains * draws, random_seed)
-    beta_draws, further = found[:, :q], found[:, q:]
-    if not known.all():
-        beta_draws = np.full((chains * draws, beta.size), np.nan)
-        beta_draws[:, known] = found[:, :q]
-    variables: Variables = {
-        "beta": (("chain", "draw", "coef"), beta_draws.reshape(chains, draws, beta.size))
-    }
-    for column, (name, (value, se, scale)) in zip(further.T, drawn.items(), strict=True):
-        values = scale.back(scale.to(value) + se * column)
-        variables[name] = (("chain", "draw"), values.reshape(chains, draws))
+    found = NormalDraws(centre, onto, chains, draws, random_seed)
+    variables: Variables = {"beta": (("chain", "draw", "coef"), found.vector(known))}
+    for place, (name, entry) in enumerate(drawn.items(), start=q):
+        variables[name] = (("chain", "draw"), found.scalar(place, *entry))
     return variables
 
 
@@ -340,6 +334,8 @@ def group(variables: Variables, coords: xr.Coordinates, **attrs: str | float) ->
 
 def _stored(dims: tuple[str, ...], values: Any, attrs: Any = None) -> xr.Variable:
     """A variable of the values; numbers and text skip the search for other libraries' arrays."""
+    if is_lazy(values):
+        return xr.Variable(dims, values, attrs, fastpath=True)
     array = np.asarray(values)
     return xr.Variable(dims, array, attrs, fastpath=array.dtype.kind in "biufcU")
 

@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (  # low to high; names of one tuple stand
     ("kernels",),
     ("numerics",),
     ("data",),
+    ("asymptotic",),
     ("tree",),
     ("mle", "gee"),
     ("bayes",),

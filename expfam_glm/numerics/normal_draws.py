@@ -36,6 +36,15 @@ def square_root(V: np.ndarray, name: str) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(roots, 0))) @ vectors.T * unit
 
 
+def check_count(n: int, p: int) -> None:
+    """Refuse so few draws of p parameters that they cannot have the wanted covariance."""
+    if n <= p:
+        raise ArgumentError(
+            f"chains × draws = {n} is too few for {p} parameters: at least {p + 1} draws are "
+            "needed to match their mean and covariance."
+        )
+
+
 def _sum(parts: Sequence[np.ndarray]) -> np.ndarray:
     return reduce(np.add, parts)
 
@@ -46,11 +55,7 @@ def matched_normals(centre: np.ndarray, root: np.ndarray, n: int, random_seed: i
     R is `root` (p, p).
     """
     p = centre.size
-    if n <= p:
-        raise ArgumentError(
-            f"chains × draws = {n} is too few for {p} parameters: at least {p + 1} draws are "
-            "needed to match their mean and covariance."
-        )
+    check_count(n, p)
     parts = [slice(start, min(start + _PART, n)) for start in range(0, n, _PART)]
     seeds = np.random.SeedSequence(random_seed).spawn(len(parts))
     z = np.empty((n, p))
