@@ -102,7 +102,7 @@ def in_order[Item, Result](
     if is_alone():
         return list(map(function, items))
     count = workers()
-    if doubles < (_FEWEST_ON_TWO if count <= 2 and _shared() else _FEWEST_DOUBLES):
+    if count == 1 or doubles < (_FEWEST_ON_TWO if count == 2 and _shared() else _FEWEST_DOUBLES):
         with one_blas():
             return [function(item) for item in items]
     with one_blas(), alone():

@@ -40,6 +40,11 @@ def test_work_is_shared_and_comes_back_in_order(monkeypatch):
     assert found == list(range(6))
 
 
+def test_a_single_processor_works_alone(monkeypatch):
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 1)
+    assert threads.in_order(lambda k: 2 * k, range(4), 1 << 40) == [0, 2, 4, 6]
+
+
 @pytest.mark.parametrize("bad", [0, 3, 5])
 def test_what_fails_in_a_thread_is_raised_where_the_work_was_asked_for(monkeypatch, bad):
     monkeypatch.setattr(threads, "workers", lambda most=3: 3)
