@@ -55,6 +55,7 @@ if "--child" not in sys.argv:  # a child imports what it measures
     from expfam_glm.kernels.sums import weighted_gram
 
 ROUNDS = 3
+PAUSE = 0.3  # seconds before each call, in which the threads of the one before it come to rest
 # ours, link, glum's
 FAMILIES = {
     "binomial": ("logit", "binomial"),
@@ -107,6 +108,7 @@ def timed(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[st
     results = {}
     for _ in range(ROUNDS):
         for name, run in runs.items():
+            time.sleep(PAUSE)
             begun = time.perf_counter()
             results[name] = run()
             times[name].append(time.perf_counter() - begun)
@@ -193,7 +195,8 @@ def written(path: Path, n: int, p: int) -> None:
 def parquet(n: int = 5_000_000, p: int = 20, copies: int = 4) -> None:
     """From a Parquet file to the covariance, each program in a process of its own.
 
-    Last is ours on a folder of `copies` links to the file, for its peak memory.
+    Ours and glum run twice, in turn, and the faster run counts, as the first may find the file on
+    the disk alone. Last is ours on a folder of `copies` links to the file, for its peak memory.
     """
     elsewhere = os.environ.get("PEERS_PYTHON")  # an interpreter that has dask-ml and PySpark
     runs = [("ours", sys.executable), ("glum", sys.executable)]
@@ -204,9 +207,10 @@ def parquet(n: int = 5_000_000, p: int = 20, copies: int = 4) -> None:
         many.mkdir()
         for number in range(copies):
             (many / f"{number}.parquet").hardlink_to(path)
-        ours: dict[str, Any] = {}
         print(f"{n:,} × {p} from a file of {path.stat().st_size / 1e6:.0f} MB")
-        for name, python in [*runs, (f"ours, {copies} times the rows", sys.executable)]:
+        runs += [*runs[:2], (f"ours, {copies} times the rows", sys.executable)]
+        best: dict[str, dict[str, Any]] = {}
+        for name, python in runs:
             command = [str(python), __file__, "--child", name.split(",")[0]]
             where = many if "," in name else path
             done = subprocess.run([*command, str(where), str(p)], capture_output=True, text=True)
@@ -214,7 +218,10 @@ def parquet(n: int = 5_000_000, p: int = 20, copies: int = 4) -> None:
                 print(f"{name:22s} failed: {done.stderr.strip().splitlines()[-1][:120]}")
                 continue
             found = json.loads(done.stdout.splitlines()[-1])
-            ours = ours or found
+            if name not in best or found["seconds"] < best[name]["seconds"]:
+                best[name] = found
+        ours = best["ours"]
+        for name, found in best.items():
             off = np.max(np.abs(np.subtract(found["beta"], ours["beta"])) / np.array(ours["se"]))
             print(f"{name:22s}{found['seconds']:9.2f} s ({found['cpu']:6.2f} s of processors), "
                   f"peak {found['peak']:7.0f} MB, {found['seconds'] / ours['seconds']:5.1f} times "

@@ -27,9 +27,9 @@ _RUN = 32
 # How near to its own maximum the fit to a subsample goes, in its standard errors (each way).
 _SUBSAMPLE_TOL = 0.05
 _SUBSAMPLE_NEAR = 0.25
-# Steps on scores alone go on while those that are left cost less than two passes for all sums,
-# which take as long as so many of them: a number, and one for each column.
-_WORTHWHILE = (4.0, 0.1)
+# Of a design of levels, all sums take as long as so many scores, and the tenth is to have so many
+# rows for each column.
+_CODED_SUMS, _CODED_ROWS = 4.0, 100
 _MOST_STEPS = 20
 # A step of this many times √n standard errors takes a hundredth off the deviance of a parabola.
 _PARABOLA = 0.1
@@ -68,7 +68,7 @@ def maximise(
     blocks = blocks_of(problem)
     try:
         known = start is not None or bool(shapes)
-        if known or problem.row_count < _SUBSAMPLE_FROM or isinstance(problem.matrix, Coded):
+        if known or problem.row_count < _fewest_rows(problem.matrix):
             return scoring(problem, blocks).solve(start), everything
         if _is_parabola(problem):  # one step leads to its top from anywhere, but for rounding
             near = _PARABOLA * np.sqrt(problem.row_count)
@@ -109,7 +109,9 @@ def _cheap_start(problem: Problem, near: float) -> tuple[np.ndarray | None, Guid
     """
     part = problem.sample if isinstance(problem, Streamed) else problem.each(_thin)
     near_part = _SUBSAMPLE_NEAR * np.sqrt(problem.matrix.shape[1])
-    start = _cheap_start(part, near_part)[0] if part.row_count >= _SUBSAMPLE_FROM else None
+    start = (
+        _cheap_start(part, near_part)[0] if part.row_count >= _fewest_rows(part.matrix) else None
+    )
     parabola = _is_parabola(problem)
     if parabola and start is not None:
         return start, None
@@ -125,7 +127,7 @@ def _cheap_start(problem: Problem, near: float) -> tuple[np.ndarray | None, Guid
         return solution.beta, Guide(small, share)
     scoring = replace(small, problem=problem, blocks=blocks_of(problem))
     spread = np.sqrt(small.dispersion(solution.sums) * share)
-    most = _WORTHWHILE[0] + _WORTHWHILE[1] * problem.matrix.shape[1]
+    most = 2 * _scores_of_sums(problem.matrix)  # two passes for all sums would take as long
     secants = Secants(lambda score: solution.factor.solve(score) * share)
     beta, length = solution.beta, np.inf
     for _ in range(_MOST_STEPS):
@@ -143,6 +145,18 @@ def _cheap_start(problem: Problem, near: float) -> tuple[np.ndarray | None, Guid
         if 0 < ratio and np.log(near / length) / np.log(ratio) > most:
             break
     return beta, None
+
+
+def _fewest_rows(X: Matrix) -> int:
+    """From how many rows on a fit to a tenth of them pays."""
+    if isinstance(X, Coded):
+        return max(_SUBSAMPLE_FROM, _SUBSAMPLE_STEP * _CODED_ROWS * X.shape[1])
+    return _SUBSAMPLE_FROM
+
+
+def _scores_of_sums(X: Matrix) -> float:
+    """As many passes for the score alone take as long as one for all sums."""
+    return _CODED_SUMS if isinstance(X, Coded) else 2.0 + X.shape[1] / 20
 
 
 def _is_parabola(problem: Problem) -> bool:

@@ -13,7 +13,7 @@ import expfam_glm as eg
 from expfam_glm.data import by_level
 from expfam_glm.data import compress as compressing
 from expfam_glm.kernels.coded import Coded
-from expfam_glm.mle import coordinates, rank
+from expfam_glm.mle import coordinates, maximise, rank
 from expfam_glm.results.fitted import stored_design
 from tests.tolerances import BETA_IN_SE, DEFAULT, RELATIVE
 
@@ -285,3 +285,20 @@ def test_clear_combinations_of_factors_are_set_apart_without_qr(monkeypatch):
     monkeypatch.setattr(rank, "_CLEAR", 2.0)
     assert not rank.plainly_aliased(levels.problem.matrix).any()
     assert not rank.plainly_aliased(dense.problem.X).any()
+
+
+@pytest.mark.parametrize("rare", [False, True], ids=["common levels", "a level of few rows"])
+def test_a_part_of_the_rows_begins_the_fit_of_many_levels(rare, monkeypatch):
+    monkeypatch.setattr(maximise, "_SUBSAMPLE_FROM", 4000)
+    monkeypatch.setattr(maximise, "_CODED_ROWS", 10)
+    given = data(12_000)
+    if rare:  # they are not among the tenth, which has no maximum then
+        given.loc[100:110, "b"] = "rare"
+    dense, levels = both(monkeypatch, "count ~ a + b + C(c) + x", given, family="poisson")
+    starts = []
+    cheap = maximise._cheap_start
+    monkeypatch.setattr(
+        maximise, "_cheap_start", lambda *a: (starts.append(cheap(*a)), starts[-1])[1]
+    )
+    agree(dense.fit(tol=LIMIT, **QUICK), levels.fit(tol=LIMIT, **QUICK))
+    assert len(starts) == 2 and all((start is None) == rare for start, _ in starts)
