@@ -35,7 +35,6 @@ import pandas as pd
 import expfam_glm as eg
 
 ROUNDS = 3
-PAUSE = 0.3  # seconds before each call, in which the threads of the one before it come to rest
 LEVELS = {"a": 10, "b": 50, "c": 200}
 
 
@@ -76,7 +75,6 @@ CASES = [
 
 
 def seconds(run: Callable[..., Any], *given: object) -> tuple[float, Any]:
-    time.sleep(PAUSE)
     begun = time.perf_counter()
     result = run(*given)
     return time.perf_counter() - begun, result

@@ -35,7 +35,6 @@ import numpy as np
 import expfam_glm as eg
 
 ROUNDS = 5
-PAUSE = 0.3  # seconds before each call, in which the threads of the one before it come to rest
 
 
 def data(n: int, p: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +104,6 @@ def main(n: int = 1_000_000, p: int = 20) -> None:
     betas = {}
     for _ in range(ROUNDS):
         for name, run in everyone.items():
-            time.sleep(PAUSE)
             spent, betas[name] = seconds(run, y, X)
             times[name].append(spent)
     mine, *others = everyone

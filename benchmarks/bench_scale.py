@@ -55,7 +55,6 @@ if "--child" not in sys.argv:  # a child imports what it measures
     from expfam_glm.kernels.sums import weighted_gram
 
 ROUNDS = 3
-PAUSE = 0.3  # seconds before each call, in which the threads of the one before it come to rest
 # ours, link, glum's
 FAMILIES = {
     "binomial": ("logit", "binomial"),
@@ -108,7 +107,6 @@ def timed(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[st
     results = {}
     for _ in range(ROUNDS):
         for name, run in runs.items():
-            time.sleep(PAUSE)
             begun = time.perf_counter()
             results[name] = run()
             times[name].append(time.perf_counter() - begun)
