@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import numpy as np
 
 from expfam_glm.data import source as sources
 from expfam_glm.data.progress import with_bar
-from expfam_glm.data.source import Source
+from expfam_glm.data.source import Parts, Source
 from expfam_glm.errors import DataError
 
 # Runs of rows of one cluster that are remembered; where they are more, and not sorted, the rows are
@@ -46,6 +49,7 @@ class Clustered(Source):
     origin: Source
     name: str
     column: str  # whose values tell the clusters apart
+    known: dict[tuple[int, ...], list[int]] = field(default_factory=dict, kw_only=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,34 +59,84 @@ class Clustered(Source):
     def count(self) -> int:
         return self.origin.count
 
-    @property
-    def lengths(self) -> list[int]:
-        return []
-
     def kind(self, column: str) -> Any:
         return self.origin.kind(column)
 
-    def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
-        return [], iter
+    def parts(self, columns: Sequence[str]) -> Parts:
+        parts = self.origin.parts(columns)
+        if self.column not in columns or not parts.pieces:  # nobody asks for clusters, or workers
+            return parts
+        pieces, lengths = [], []
+        ends = [0, *accumulate(parts.lengths)]
+        cuts = [0, *self._cuts(tuple(ends[1:-1])), ends[-1]]
+        for start, stop in pairwise(cuts):
+            if start == stop:  # a cluster goes on over the whole part
+                continue
+            first, last = bisect_right(ends, start) - 1, bisect_left(ends, stop) - 1
+            whole = list(parts.pieces[first : last + 1])
+            if last > first:
+                whole[-1] = self.origin.head(whole[-1], stop - ends[last])
+            pieces.append((whole, start - ends[first], stop - start))
+            lengths.append(stop - start)
+        return Parts(pieces, lengths, partial(_tables_of, tables=parts.tables, column=self.column))
+
+    def _cuts(self, edges: tuple[int, ...]) -> list[int]:
+        """The first row from each of some rows on at which a cluster begins, or the end."""
+        if edges not in self.known:
+            cuts: list[int] = []
+            last, start = None, 0
+            for table in self.origin.tables([self.column]):
+                marks = marks_of(table.column(self.column))
+                begins = start + _begins(marks, last)
+                last, start = marks[-1], start + marks.size
+                while len(cuts) < len(edges) and begins.size and edges[len(cuts)] <= begins[-1]:
+                    place = np.searchsorted(begins, edges[len(cuts)])
+                    cuts.append(int(begins[place]))
+            self.known[edges] = [*cuts, *[start] * (len(edges) - len(cuts))]
+        return self.known[edges]
 
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
-        if self.column not in columns:  # nobody asks for clusters
-            yield from self.origin.tables(columns)
-            return
-        waiting: list[Any] = []  # the last cluster so far
-        last = None
-        for table in self.origin.tables(columns):
-            marks = marks_of(table.column(self.column))
-            begins = _begins(marks, last)
-            last = marks[-1]
-            if begins.size:
-                cut = int(begins[-1])
-                if waiting or cut:
-                    yield _joined([*waiting, table.slice(0, cut)])
-                waiting = [table.slice(cut)]
-            else:
-                waiting.append(table)
-        yield _joined(waiting)
+        tables = self.origin.tables(columns)
+        # nobody asks for clusters where their column is not read
+        return in_whole(tables, self.column) if self.column in columns else tables
+
+
+def in_whole(tables: Iterable[Any], column: str) -> Iterator[Any]:
+    """The rows of some tables in tables of whole clusters, whose rows stand side by side."""
+    waiting: list[Any] = []  # the last cluster so far
+    last = None
+    for table in tables:
+        marks = marks_of(table.column(column))
+        begins = _begins(marks, last)
+        last = marks[-1]
+        if begins.size:
+            cut = int(begins[-1])
+            if waiting or cut:
+                yield _joined([*waiting, table.slice(0, cut)])
+            waiting = [table.slice(cut)]
+        else:
+            waiting.append(table)
+    yield _joined(waiting)
+
+
+def _tables_of(
+    piece: tuple[list[Any], int, int], tables: Callable[[Any], Iterator[Any]], column: str
+) -> Iterator[Any]:
+    """So many rows of some parts from one of the first on, in tables of whole clusters."""
+    parts, skipped, wanted = piece
+
+    def rows() -> Iterator[Any]:
+        seen = 0
+        for table in chain.from_iterable(map(tables, parts)):
+            begin, seen = seen, seen + table.num_rows
+            low = max(skipped - begin, 0)
+            high = min(skipped + wanted - begin, table.num_rows)
+            if low < high:
+                yield table.slice(low, high - low)
+            if seen >= skipped + wanted:
+                return
+
+    return in_whole(rows(), column)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +144,9 @@ class Copied(Clustered):
     """The same from a copy in temporary files, whose batches are of whole clusters."""
 
     files: tuple[Path, ...]
+
+    def parts(self, columns: Sequence[str]) -> Parts:
+        return Parts([], [], iter)  # the files are on this machine
 
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
         import pyarrow as pa

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 from expfam_glm.data import source
-from expfam_glm.data.source import Source, reading
+from expfam_glm.data.source import Parts, Source, reading
 from expfam_glm.errors import DataError, need
 
 _UNKNOWN = "__UNKNOWN_CATEGORIES__"  # dask's one category of those that no one has looked for
@@ -50,19 +50,22 @@ class Partitions(Source):
         return pa.null()
 
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
-        parts, opened = self.parts(columns)
-        for part in parts:
+        pieces, _, opened = self.parts(columns)
+        for piece in pieces:
             with reading(self.name):
-                computed = part.compute()
+                computed = piece.compute()
             yield from opened(computed)
 
-    def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
+    def parts(self, columns: Sequence[str]) -> Parts:
         named = tuple(columns)
         if named not in self.held:  # the graph takes longer to make than a small partition
             with reading(self.name):
                 self.held[named] = self.frame[list(named)].to_delayed()
         tables = partial(_tables_of, kinds=self._kinds(named), name=self.name)
-        return self.held[named], tables
+        return Parts(self.held[named], self.lengths, tables)
+
+    def head(self, part: Any, rows: int) -> Any:
+        return part.iloc[:rows]
 
     def _kinds(self, columns: Sequence[str]) -> dict[str, Any]:
         """The Arrow types of columns whose values need not be looked at for them."""

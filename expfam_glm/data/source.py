@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from expfam_glm.data.cluster import Work, on_cluster, running
 from expfam_glm.errors import DataError, ExpfamError, need
@@ -19,6 +19,14 @@ BATCH_ROWS = 1 << 16
 PART_ROWS = 1 << 18
 _AHEAD = 2  # batches decoded while one is in use
 _PARQUET = (".parquet", ".pq", ".parq")
+
+
+class Parts(NamedTuple):
+    """What the workers of a cluster take one by one."""
+
+    pieces: Sequence[Any]
+    lengths: Sequence[int]  # the rows of each
+    tables: Callable[[Any], Iterator[Any]]  # what a piece becomes there
 
 
 class Source(ABC):
@@ -36,11 +44,6 @@ class Source(ABC):
     def count(self) -> int:
         """The rows."""
 
-    @property
-    @abstractmethod
-    def lengths(self) -> list[int]:
-        """The rows of each part."""
-
     @abstractmethod
     def kind(self, column: str) -> Any:
         """The Arrow type of a column."""
@@ -54,8 +57,12 @@ class Source(ABC):
         return next(iter(self.tables(columns)), None)
 
     @abstractmethod
-    def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
-        """What workers take one by one, and how it becomes tables there; no part: read it here."""
+    def parts(self, columns: Sequence[str]) -> Parts:
+        """What workers take one by one; no part: read it here."""
+
+    def head(self, part: Any, rows: int) -> Any:
+        """What workers take for the first rows of a part: these, or it."""
+        return part
 
     def total[T](self, columns: Iterable[str], work: Work[T], add: Callable[[T, T], T]) -> T | None:
         """What `work` makes of all tables; where a cluster runs, the sum over parts, in order.
@@ -66,9 +73,9 @@ class Source(ABC):
         named, client = tuple(dict.fromkeys(columns)), running()
         if client is not None:
             with reading(self.name):
-                parts, tables = self.parts(named)
-                if parts:
-                    return on_cluster(client, parts, self.lengths, tables, work, add)
+                parts = self.parts(named)
+                if parts.pieces:
+                    return on_cluster(client, *parts, work, add)
         return work(self.tables(named), 0)
 
 
@@ -95,10 +102,6 @@ class Files(Source):
         """The rows, from the files' own records."""
         with reading(self.name):
             return int(self.dataset.count_rows())
-
-    @property
-    def lengths(self) -> list[int]:
-        return [rows for _, rows in self._pieces]
 
     def kind(self, column: str) -> Any:
         return self.dataset.schema.field(column).type
@@ -147,8 +150,10 @@ class Files(Source):
             return {}
         return {"fragment_scan_options": datasets.ParquetFragmentScanOptions(pre_buffer=False)}
 
-    def parts(self, columns: Sequence[str]) -> tuple[list[Any], Callable[[Any], Iterator[Any]]]:
-        return [part for part, _ in self._pieces], partial(_tables_of, columns=tuple(columns))
+    def parts(self, columns: Sequence[str]) -> Parts:
+        pieces = [part for part, _ in self._pieces]
+        lengths = [rows for _, rows in self._pieces]
+        return Parts(pieces, lengths, partial(_tables_of, columns=tuple(columns)))
 
     @cached_property
     def _pieces(self) -> list[tuple[Files, int]]:

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -137,16 +137,8 @@ class StreamedArrangement(Arrangement):
         add: Callable[[T, T], T], of: Whole | None = None,
     ) -> T:  # fmt: skip
         """The sum of a function of each batch of the problem and its clusters."""
-        groups, time = self.names
         whole = self.of if of is None else of
-
-        def one(part: Problem, table: Any) -> T:
-            try:
-                rows = Arrangement(part, self.working, groups, time, whole)
-            except DataError as error:
-                raise DataError(f"in a batch of {table.num_rows} rows: {error}") from error
-            return function(part, rows)
-
+        one = partial(_of_batch, function, self.working, self.names, whole)
         return problem.total(one, add, self.columns)
 
     def constant_data(self) -> dict[str, np.ndarray]:
@@ -192,6 +184,22 @@ class StreamedArrangement(Arrangement):
             found = [v for v in (first, times) if v is not None and v.size]
             first = np.concatenate(found).min(keepdims=True) if found else None
         return first
+
+
+def _of_batch[T](
+    function: Callable[[Problem, Arrangement], T],
+    working: Correlation,
+    names: tuple[str, str | None],
+    whole: Whole,
+    part: Problem,
+    table: Any,
+) -> T:
+    """A function of a batch and its clusters, which are columns of its table."""
+    try:
+        rows = Arrangement(part, working, *names, whole)
+    except DataError as error:
+        raise DataError(f"in a batch of {table.num_rows} rows: {error}") from error
+    return function(part, rows)
 
 
 def _seen(rows: Arrangement) -> Whole:
@@ -242,22 +250,20 @@ class StreamedEquations(Equations):
         return True  # reading the rows takes longer than either
 
     def total[T](self, function: Callable[[Part], T], add: Callable[[T, T], T] = operator.add) -> T:
-        def one(part: Problem, rows: Arrangement) -> T:
-            return function(
-                Part(
-                    part.family, part.link, part.y, part.X, part.w, part.offset, rows.whole,
-                    occasions=rows.occasions,
-                )
-            )  # fmt: skip
-
         assert self.rows_of is not None
-        return self.rows_of.total(self.streamed, one, add)
+        return self.rows_of.total(self.streamed, partial(_of_clusters, function), add)
 
     def evaluate(self, beta: np.ndarray) -> State | None:
         state = super().evaluate(beta)
         if state is not None:
             self.streamed.held["gee"] = beta  # where an interrupted fit goes on
         return state
+
+
+def _of_clusters[T](function: Callable[[Part], T], part: Problem, rows: Arrangement) -> T:
+    """A function of the clusters of a batch."""
+    of = part.family, part.link, part.y, part.X, part.w, part.offset, rows.whole
+    return function(Part(*of, occasions=rows.occasions))
 
 
 def equations(

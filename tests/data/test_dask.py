@@ -7,17 +7,19 @@ import signal
 import sys
 import threading
 import time
+from itertools import pairwise
 
 import cloudpickle
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
 import expfam_glm as eg
-from expfam_glm.data import blocks, cluster, partitions, source
+from expfam_glm.data import blocks, cluster, clustered, partitions, source
 from expfam_glm.errors import (
     AliasWarning,
     DataError,
@@ -148,7 +150,7 @@ def test_files_are_summed_by_the_workers(client, travelled, table, tmp_path, mon
         pq.write_table(rows, tmp_path / "parts" / f"part={k}" / "0.parquet", row_group_size=200)
     whole = table.assign(part=np.where(np.arange(N) < 500, "a", "b"))
     files = tmp_path / "parts"
-    assert source.open_source(files).lengths == [400, 100, 400]
+    assert source.open_source(files).parts(["x"]).lengths == [400, 100, 400]
     agree(*fits("count ~ x + part", (whole, files), {"family": "poisson"}))
     assert len(travelled) > 5
     travelled.clear()
@@ -280,3 +282,74 @@ def test_what_a_dask_data_frame_cannot_be(frame, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask.dataframe", None)
     with pytest.raises(MissingPackageError, match=r"expfam_glm\[dask\]"):
         partitions.open_partitions(frame)
+
+
+def test_parts_of_whole_clusters_hold_every_row_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    for trial in range(60):
+        sizes = rng.integers(1, (4, 30)[trial % 2], 40)
+        g = np.repeat(rng.permutation(40), sizes)
+        frame = pd.DataFrame({"g": g, "row": np.arange(g.size)})
+        edges = np.sort(rng.integers(0, g.size + 1, 6))  # some parts are empty
+        cut = [frame.iloc[a:b] for a, b in pairwise([0, *edges.tolist(), g.size])]
+        origin = partitions.open_partitions(dd.from_map(lambda k, cut=cut: cut[k], range(len(cut))))
+        pieces, lengths, tables = clustered.Clustered(origin, "", "g").parts(["row", "g"])
+        rows, seen = [], []
+        for (parts, *place), length in zip(pieces, lengths, strict=True):
+            there = list(tables(([part.compute() for part in parts], *place)))
+            rows += [row for table in there for row in table["row"].to_pylist()]
+            seen += [set(table["g"].to_pylist()) for table in there]
+            assert sum(table.num_rows for table in there) == length
+        assert rows == list(range(g.size))
+        assert sum(map(len, seen)) == 40  # no cluster in two tables
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("working", "time", "options"),
+    [
+        ("exchangeable", None, {"cov": ["robust", "naive", "mancl-derouen"]}),
+        ("ar1", "t", {"weights": "w"}),
+        ("unstructured", "t", {}),
+    ],
+)
+def test_clusters_are_worked_on_by_the_workers(
+    client, travelled, table, tmp_path, monkeypatch, working, time, options
+):
+    monkeypatch.setattr(source, "PART_ROWS", 100)
+    options = dict(options)
+    cov = {"cov": options.pop("cov")} if "cov" in options else {}
+    sizes = np.random.default_rng(0).integers(1, 9, N)
+    g = np.repeat(np.arange(N), sizes)[:N]
+    g[100:420] = g[99]  # over more than three parts
+    rows = table.assign(g=g, t=table.groupby(g).cumcount())
+    if time:
+        rows = rows[(rows["g"] != g[99]) | (np.arange(N) < 102)].reset_index(drop=True)
+    pq.write_table(pa.Table.from_pandas(rows), tmp_path / "rows.parquet", row_group_size=100)
+    kinds = rows, tmp_path / "rows.parquet", dd.from_pandas(rows, npartitions=5, sort=False)
+    trees = []
+    for data in kinds:
+        travelled.clear()
+        model = eg.GLM("count ~ x + h", data, family="poisson", **options)
+        before = len(travelled)
+        trees.append(model.gee(groups="g", time=time, correlation=working, tol=1e-11, **cov))
+        assert (len(travelled) - before > 4) == (data is not rows)
+        assert all(sent < 200_000 for sent, _ in travelled[before:])
+    for other in trees[1:]:
+        for name in ("beta", "se", "covariance", "alpha", "phi"):
+            np.testing.assert_allclose(
+                other["fit"][name].values, trees[0]["fit"][name].values, rtol=1e-8, atol=1e-13
+            )
+
+
+@pytest.mark.slow
+def test_clusters_out_of_order_are_gathered_here(client, table):
+    rows = table.assign(g=np.random.default_rng(0).integers(0, 50, N))
+    trees = [
+        eg.GLM("count ~ x", data, family="poisson").gee(groups="g", tol=1e-11)
+        for data in (rows, dd.from_pandas(rows, npartitions=3, sort=False))
+    ]
+    for name in ("beta", "se"):
+        np.testing.assert_allclose(
+            trees[1]["fit"][name].values, trees[0]["fit"][name].values, rtol=1e-9
+        )
