@@ -22,7 +22,7 @@ from expfam_glm.bayes.whiten import has_arrow
 from expfam_glm.data.compress import by_response, cells_of, uncompressed
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, check_flag, one_of
-from expfam_glm.tree import check_options, common_attrs
+from expfam_glm.tree import LARGEST_DRAWS, check_options, common_attrs
 
 _SAMPLERS = ("nutpie", "pymc", *OF_JAX)
 _ROADS = ("auto", "kernels", "graph")
@@ -49,6 +49,8 @@ def sample(
     for name, count in (("draws", draws), ("tune", adaptation), ("chains", chains)):
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ArgumentError(f"{name}={count!r} must be a whole number from 1.")
+    if chains * adaptation > LARGEST_DRAWS:
+        raise ArgumentError(f"tune={tune!r} for {chains} chain(s) takes for ever; take fewer.")
     if chains * draws < 2:
         raise ArgumentError("one draw in all has no spread; ask for more draws or chains.")
     check_flag("log_likelihood", log_likelihood)

@@ -95,10 +95,13 @@ def check_settings(nuts_sampler: str, given: Mapping[str, Any]) -> dict[str, Any
         raise ArgumentError(f"target_accept={accept!r} must be a number in (0, 1).")
     if given.get("adaptation", "diag") not in _ADAPTATIONS:
         raise one_of("adaptation", given["adaptation"], _ADAPTATIONS)
-    for name in ("max_step_size", "max_energy_error"):
+    for name in ("max_step_size", "max_energy_error", "initial_step"):
         value = given.get(name, 1.0)
         if not (isinstance(value, Real) and float(value) > 0):
             raise ArgumentError(f"{name}={value!r} must be a positive number: else no chain moves.")
+    rate = given.get("progress_rate", 100)
+    if isinstance(rate, bool) or not (isinstance(rate, Integral) and int(rate) >= 1):
+        raise ArgumentError(f"progress_rate={rate!r} must be a whole number from 1 (milliseconds).")
     if given.get("mindepth", 0) > given.get("maxdepth", _DEEPEST):
         raise ArgumentError(
             f"mindepth={given['mindepth']!r} must not exceed maxdepth, "
