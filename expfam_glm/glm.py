@@ -145,7 +145,7 @@ class GLM:
         X : array_like or data frame, shape (n, p)
             Design matrix.
         labels : sequence of str, optional
-            Names of the columns; those of the data frame, or x0, x1, … if not given.
+            Names of the columns; those of the data frame or DataArray, or x0, x1, … if not given.
         family, link, weights, freq_weights, sampling_weights, trials, offset, exposure, missing
             As for `GLM`, arrays only.
 

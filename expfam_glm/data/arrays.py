@@ -25,8 +25,17 @@ def read_matrix(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, Table]:
         return frame_matrix(table, names), names, table
     own = getattr(X, "name", None)
     matrix = plain_matrix(X)
-    labels = (own,) if isinstance(own, str) and matrix.shape[1] == 1 else None
+    labels = (own,) if isinstance(own, str) and matrix.shape[1] == 1 else _coordinate(X)
     return matrix, labels, Table((), _no_column, index=row_index(X))
+
+
+def _coordinate(X: Any) -> tuple[str, ...] | None:
+    """The labels along the columns of an xarray DataArray, where they are text."""
+    dims, coords = getattr(X, "dims", ()), getattr(X, "coords", {})
+    if len(dims) != 2 or dims[1] not in coords:
+        return None
+    found = coords[dims[1]].values.tolist()
+    return tuple(found) if all(isinstance(label, str) for label in found) else None
 
 
 def is_frame(X: Any) -> bool:

@@ -417,6 +417,16 @@ def test_frames_give_their_labels(X: Any) -> None:
     np.testing.assert_array_equal(frame.column("k", "time"), DATA["k"])
 
 
+def test_labelled_arrays_give_their_labels() -> None:
+    values = FEW.to_numpy(dtype=float)
+    named = xr.DataArray(values, dims=("row", "coef"), coords={"coef": ["x", "k", "flag"]})
+    numbered = xr.DataArray(values, dims=("row", "coef"), coords={"coef": [7, 8, 9]})
+    plain = xr.DataArray(values, dims=("row", "coef"))
+    assert from_arrays(DATA["y"].to_numpy(), named, {}).labels == ("x", "k", "flag")
+    for other in (numbered, plain):
+        assert from_arrays(DATA["y"].to_numpy(), other, {}).labels == ("x0", "x1", "x2")
+
+
 def test_arrays_with_missing_rows() -> None:
     X = np.arange(12.0).reshape(6, 2)
     X[1, 1] = np.nan
