@@ -31,7 +31,8 @@ def read_matrix(X: Any) -> tuple[np.ndarray, tuple[str, ...] | None, Table]:
 
 def _coordinate(X: Any) -> tuple[str, ...] | None:
     """The labels along the columns of an xarray DataArray, where they are text."""
-    dims, coords = getattr(X, "dims", ()), getattr(X, "coords", {})
+    dims: tuple[Any, ...] = getattr(X, "dims", ())
+    coords: Any = getattr(X, "coords", {})
     if len(dims) != 2 or dims[1] not in coords:
         return None
     found = coords[dims[1]].values.tolist()
