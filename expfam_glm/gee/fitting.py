@@ -76,7 +76,7 @@ def fitted(rows: Arrangement, options: Options) -> Fit:
     if in_memory and options.start is None and problem.row_count >= _SAMPLE_FROM:
         found = _by_sample(rows, all_of(problem), options)
         if found is not None:
-            nothing = np.zeros(problem.X.shape[1], bool)
+            nothing = np.zeros(problem.matrix.shape[1], bool)
             return Fit(problem, nothing, options, found[0], found[1], ())
     maximum = find_maximum(problem, start=options.start)
     whole = all_of(maximum.problem)
@@ -108,8 +108,8 @@ def _equations(
     """The equations of some rows of a problem."""
     w, offset = (None if v is None else v[kept] for v in (inner.w, inner.offset))
     return Equations(
-        inner.family, inner.link, inner.y[kept], inner.X[kept], w, offset, rows.structure(kept),
-        options.ddof, options.dispersion, parameter,
+        inner.family, inner.link, inner.y[kept], inner.matrix[kept], w, offset,
+        rows.structure(kept), options.ddof, options.dispersion, parameter,
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _sampled(
     """β̂ and bread of a tenth of the clusters; None if these are too few."""
     problem, clusters = rows.problem, rows.whole.clusters
     chosen = np.arange(0, clusters.count, _SAMPLE_STEP)
-    if chosen.size < _ROWS_A_COEFFICIENT * problem.X.shape[1]:
+    if chosen.size < _ROWS_A_COEFFICIENT * problem.matrix.shape[1]:
         return None
     kept = np.zeros(problem.row_count, bool)
     inside = np.zeros(clusters.count, bool)

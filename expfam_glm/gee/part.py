@@ -18,6 +18,7 @@ import numpy as np
 from expfam_glm.data.blocks import each
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
+from expfam_glm.kernels.coded import Coded, Matrix, Turned
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import join, squares, triangle
 from expfam_glm.spec.family import Family
@@ -79,7 +80,7 @@ class Part:
     family: Family
     link: Link
     y: np.ndarray  # (n,) this and the following in the row order of the data
-    X: np.ndarray  # (n, p)
+    X: Matrix  # (n, p)
     w: np.ndarray | None
     offset: np.ndarray | None
     structure: Structure
@@ -87,12 +88,14 @@ class Part:
     occasions: Callable[[], np.ndarray] | None = field(default=None, kw_only=True)
 
     @cached_property
-    def sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    def sorted(self) -> tuple[np.ndarray, Any, np.ndarray | None, np.ndarray | None]:
         """y, Xᵀ (p, n), w and offset in the order of the clusters; no copy where it is theirs."""
         order = self.structure.clusters.order
         rows = slice(None) if np.all(order[1:] > order[:-1]) else order
         w = None if self.w is None else self.w[rows]
         offset = None if self.offset is None else self.offset[rows]
+        if isinstance(self.X, Coded):
+            return self.y[rows], Turned(self.X[rows]), w, offset
         if isinstance(rows, slice) and self.X.flags.f_contiguous:
             return self.y, self.X.T, w, offset
         X = np.empty(self.X.shape[::-1])
@@ -252,7 +255,7 @@ class Part:
             scores[:, piece.clusters] = piece.sums(columns[:-1])
             return gram
 
-        return Squares(sum_of(each(one, self.pieces, self.X.size)), scores.T)
+        return Squares(sum_of(each(one, self.pieces, self.sorted[1].size)), scores.T)
 
 
 def sum_of(parts: list[np.ndarray]) -> np.ndarray:

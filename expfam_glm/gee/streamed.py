@@ -262,7 +262,7 @@ class StreamedEquations(Equations):
 
 def _of_clusters[T](function: Callable[[Part], T], part: Problem, rows: Arrangement) -> T:
     """A function of the clusters of a batch."""
-    of = part.family, part.link, part.y, part.X, part.w, part.offset, rows.whole
+    of = part.family, part.link, part.y, part.matrix, part.w, part.offset, rows.whole
     return function(Part(*of, occasions=rows.occasions))
 
 
@@ -274,7 +274,15 @@ def equations(
     parameter: np.ndarray | None,
 ) -> Equations:
     """The equations of a problem, in memory or read in batches."""
-    of = (problem.family, problem.link, problem.y, problem.X, problem.w, problem.offset, rows.whole)
+    of = (
+        problem.family,
+        problem.link,
+        problem.y,
+        problem.matrix,
+        problem.w,
+        problem.offset,
+        rows.whole,
+    )
     options = (ddof, dispersion, parameter)
     if isinstance(rows, StreamedArrangement):
         assert isinstance(problem, Streamed)

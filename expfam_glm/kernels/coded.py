@@ -293,6 +293,23 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
         return found
 
 
+class Turned:
+    """Xᵀ (p, n) of a design of levels, of which the rows that are asked for are written out."""
+
+    __array_ufunc__ = None  # arrays leave products to it
+
+    def __init__(self, X: Coded) -> None:
+        self.X = X
+        self.shape, self.size = X.shape[::-1], X.rows * X.width
+
+    def __getitem__(self, key: tuple[slice, Any]) -> np.ndarray:
+        """All columns at some rows."""
+        return self.X[key[1]].array().T
+
+    def __rmatmul__(self, beta: np.ndarray) -> np.ndarray:
+        return self.X._times(beta)
+
+
 type Matrix = np.ndarray | Coded
 
 

@@ -302,3 +302,38 @@ def test_a_part_of_the_rows_begins_the_fit_of_many_levels(rare, monkeypatch):
     )
     agree(dense.fit(tol=LIMIT, **QUICK), levels.fit(tol=LIMIT, **QUICK))
     assert len(starts) == 2 and all((start is None) == rare for start, _ in starts)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "options"),
+    [
+        ("exchangeable", {"cov": ["robust", "naive", "mancl-derouen"], "df": "satterthwaite"}),
+        ("ar1", {"cov": ["robust", "pan"], "time": "when"}),
+        pytest.param("independence", {"cov": "jackknife-one-step"}, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("arranged", [True, False], ids=["in order", "scattered"])
+def test_estimating_equations_of_levels(correlation, options, arranged, monkeypatch):
+    given = DATA.sort_values("g") if arranged else DATA
+    given = given.assign(when=given.groupby("g").cumcount()).reset_index(drop=True)
+    dense, levels = both(
+        monkeypatch,
+        "count ~ a*b + C(c) + x",
+        given,
+        family="quasi_poisson",
+        weights="w",
+        offset="o",
+    )
+    monkeypatch.setattr(Coded, "whole", property(lambda self: pytest.fail("written out")))
+    trees = [m.gee("g", correlation, tol=LIMIT, **options, **QUICK) for m in (dense, levels)]
+    assert "X_levels" in trees[1]["constant_data"]
+    for name in (
+        "beta",
+        "se",
+        "covariance",
+        "phi",
+        *(["alpha"] if "alpha" in trees[0]["fit"] else []),
+    ):
+        np.testing.assert_allclose(
+            trees[1]["fit"][name].values, trees[0]["fit"][name].values, rtol=1e-9, atol=1e-13
+        )
