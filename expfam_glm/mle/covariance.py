@@ -20,6 +20,8 @@ from expfam_glm.mle.linear import Factor
 
 # A leverage above this is one but for rounding: the row determines a coefficient by itself.
 _DETERMINED = 1 - 1e-7
+# Rows whose scores are written out at once for serial correlation.
+_SERIAL_ROWS = 1 << 12
 
 
 class Robust(NamedTuple):
@@ -176,15 +178,22 @@ class Sandwich:
         """Newey and West: Σ_j (1 − j/(L+1)) (Γ_j + Γ_jᵀ), lags within groups."""
         order, lags = self.layout.order, self.layout.lags
         assert order is not None
-        scores = self.rows.X.at(order) * self.rows.score[order, None]
-        group = self.layout.groups[0][order] if self.layout.groups else None
-        meat = scores.T @ scores
-        for lag in range(1, lags + 1):
-            later, earlier = scores[lag:], scores[:-lag]
-            if group is not None:
-                later = later * (group[lag:] == group[:-lag])[:, None]
-            gamma = later.T @ earlier
-            meat += (1 - lag / (lags + 1)) * (gamma + gamma.T)
+        group = self.layout.groups[0] if self.layout.groups else None
+        meat = np.zeros((self.beta.size,) * 2)
+        size = max(_SERIAL_ROWS, 4 * lags)
+        for start in range(0, len(order), size):
+            before = min(start, lags)  # rows that were counted, with which later ones go together
+            rows = order[start - before : start + size]
+            scores = self.rows.X.at(rows) * self.rows.score[rows, None]
+            meat += scores[before:].T @ scores[before:]
+            for lag in range(1, min(lags, len(rows) - 1) + 1):
+                begin = max(before, lag)
+                later, earlier = scores[begin:], scores[begin - lag : len(rows) - lag]
+                if group is not None:
+                    same = group[rows[begin:]] == group[rows[begin - lag : len(rows) - lag]]
+                    later = later * same[:, None]
+                gamma = later.T @ earlier
+                meat += (1 - lag / (lags + 1)) * (gamma + gamma.T)
         return meat
 
 

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from expfam_glm.data.blocks import Blocks, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.errors import ConvergenceError, one_of
-from expfam_glm.kernels.sums import Gram
+from expfam_glm.kernels.coded import Coded, Matrix
+from expfam_glm.kernels.sums import Gram, weighted_gram
 from expfam_glm.mle.dispersion import METHODS, given_number, invert_dispersion, log_scale_slopes
 from expfam_glm.mle.fitness import Fitness, fitness
 from expfam_glm.mle.irls import Scoring, Solution, start_space
@@ -75,7 +76,7 @@ class Penalised:
     def _P(self) -> np.ndarray:
         if isinstance(self.penalty, Ridge):
             return self.penalty.precision(self.problem)
-        return np.zeros(self.problem.X.shape[1])
+        return np.zeros(self.problem.matrix.shape[1])
 
     def solve(self, start: np.ndarray | None = None) -> tuple[Solution, float]:
         """The solution, whose factor is that of I + aP at φ = 1, and a(φ̂).
@@ -222,7 +223,7 @@ class Penalised:
             mu = np.where((mu > low) & (mu < high), mu, mean)
             offset = 0.0 if self.problem.offset is None else self.problem.offset
             targets = [np.asarray(link(mu)) - offset, np.full(n, float(link(mean))) - offset]
-            first, centre = np.linalg.lstsq(self.problem.X, np.array(targets).T)[0].T
+            first, centre = _least_squares(self.problem.matrix, np.array(targets))
             candidates = [centre + 0.5**k * (first - centre) for k in range(20)]
         for beta in candidates:
             state = self._evaluate(beta, a)
@@ -233,6 +234,13 @@ class Penalised:
             f"link {link.name!r} the linear predictor must stay in {self._scoring.space}. Give "
             "start=."
         )
+
+
+def _least_squares(X: Matrix, targets: np.ndarray) -> np.ndarray:
+    """The coefficients (m, p) of some targets (m, n), of which a start is made."""
+    if isinstance(X, Coded):
+        return np.linalg.lstsq(weighted_gram(X, 1.0), (targets @ X).T)[0].T
+    return np.linalg.lstsq(X, targets.T)[0].T
 
 
 def find_penalised(
@@ -259,7 +267,7 @@ def find_penalised(
         raise one_of("dispersion", dispersion, METHODS)
     given = None if start is None else checked_start(problem, start)
     ridge = isinstance(penalty, Ridge)
-    mask = np.zeros(problem.X.shape[1], bool) if ridge else aliased(problem.X)
+    mask = np.zeros(problem.matrix.shape[1], bool) if ridge else aliased(problem.matrix)
     notes = [warn_aliased(problem.labels, mask)] if mask.any() else []
     inner = restrict_columns(problem, ~mask)
     penalised = Penalised(inner, penalty, dispersion, tol, max_iterations)

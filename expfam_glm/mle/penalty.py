@@ -13,8 +13,9 @@ import numpy as np
 from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.errors import ArgumentError, ResultError, is_number, one_of
+from expfam_glm.kernels.coded import Coded, dense
 from expfam_glm.kernels.row import RowKernel, row_kernel
-from expfam_glm.kernels.sums import weighted_gram
+from expfam_glm.kernels.sums import over_rows, weighted_gram
 from expfam_glm.mle.linear import Factor
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.program import Program, recalled
@@ -37,8 +38,9 @@ class Ridge:
 
     def precision(self, problem: Problem) -> np.ndarray:
         """The diagonal of P (p,)."""
-        X = problem.X
-        constant = np.all(X == X[0], axis=0) & (X[0] != 0)
+        X = problem.matrix
+        first = dense(X[:1])[0]
+        constant = [bool(first[j] != 0 and np.all(X[:, j] == first[j])) for j in range(len(first))]
         return np.where(constant, 0.0, self.scale**-2)
 
     def information(self, problem: Problem, W: np.ndarray, a: float) -> np.ndarray:
@@ -80,7 +82,7 @@ class Conjugate:
         """What it adds to XᵀWX (p, p), at φ = 1."""
         f = 1.0 if problem.f is None else problem.f
         share = self.kappa / problem.n / _weights(problem)
-        return weighted_gram(problem.X, W * f * share)
+        return weighted_gram(problem.matrix, W * f * share)
 
     def attrs(self) -> dict[str, str | float | int]:
         """What a result tree holds of it."""
@@ -104,7 +106,7 @@ class Adjustment:
 
     def information(self, problem: Problem, W: np.ndarray, a: float) -> np.ndarray:
         """What it adds to XᵀWX (p, p): nothing."""
-        return np.zeros((problem.X.shape[1],) * 2)
+        return np.zeros((problem.matrix.shape[1],) * 2)
 
     def attrs(self) -> dict[str, str | float | int]:
         """What a result tree holds of it."""
@@ -122,9 +124,13 @@ class Adjustment:
         def one(block: Block) -> np.ndarray:
             with np.errstate(all="ignore"):
                 (d,) = kernel(block.eta(beta), block.y, block.w)
-                q = np.sum((block.X @ root) ** 2, axis=1)
+                X = block.X
+                if isinstance(X, Coded):
+                    q = X.quadratic(root @ root.T)
+                else:
+                    q = np.sum((X @ root) ** 2, axis=1)
                 terms = q * d if block.f is None else q * d * block.f
-                return 0.5 * (block.X.T @ terms)
+                return 0.5 * over_rows(terms, X)
 
         return blocks.reduce(one, lambda a, b: a + b)
 
@@ -146,7 +152,7 @@ class Adjustment:
             )
         squares = r**2 if problem.f is None else problem.f * r**2
         g = -np.sum(squares * r * second) / (2 * np.sum(squares * first))
-        p = problem.X.shape[1]
+        p = problem.matrix.shape[1]
         return float(g + ((p - 2) / 2 if self.kind == "firth" else -(p + 4) / 2))
 
 

@@ -13,7 +13,7 @@ import expfam_glm as eg
 from expfam_glm.data import by_level
 from expfam_glm.data import compress as compressing
 from expfam_glm.kernels.coded import Coded
-from expfam_glm.mle import coordinates, maximise, rank
+from expfam_glm.mle import coordinates, covariance, maximise, rank
 from expfam_glm.results.fitted import stored_design
 from tests.tolerances import BETA_IN_SE, DEFAULT, RELATIVE
 
@@ -337,3 +337,24 @@ def test_estimating_equations_of_levels(correlation, options, arranged, monkeypa
         np.testing.assert_allclose(
             trees[1]["fit"][name].values, trees[0]["fit"][name].values, rtol=1e-9, atol=1e-13
         )
+
+
+@pytest.mark.parametrize(
+    "penalty", ["firth", "jeffreys", 0.7, eg.Prior("Conjugate", kappa=5.0)], ids=str
+)
+def test_penalties_on_levels(penalty, monkeypatch):
+    dense, levels = both(monkeypatch, "count ~ a*b + C(c) + x", family="poisson", freq_weights="f")
+    monkeypatch.setattr(Coded, "whole", property(lambda self: pytest.fail("written out")))
+    agree(*(m.fit(penalty=penalty, tol=LIMIT, **QUICK) for m in (dense, levels)))
+
+
+@pytest.mark.parametrize("lags", [0, 3, 40])
+@pytest.mark.parametrize("groups", [None, "g"])
+def test_serial_scores_are_summed_in_pieces(lags, groups, monkeypatch):
+    dense, levels = both(monkeypatch, "count ~ a + C(c) + x", family="poisson")
+    time = np.random.default_rng(0).permutation(N)
+    options = {"cov": "HAC", "lags": lags, "time": time, "groups": groups, "tol": LIMIT, **QUICK}
+    whole = dense.fit(**options)
+    monkeypatch.setattr(covariance, "_SERIAL_ROWS", 37)
+    for model in (dense, levels):
+        agree(whole, model.fit(**options))
