@@ -196,9 +196,9 @@ def parquet(n: int = 5_000_000, p: int = 20, copies: int = 4) -> None:
     Ours and glum run twice, in turn, and the faster run counts, as the first may find the file on
     the disk alone. Last is ours on a folder of `copies` links to the file, for its peak memory.
     """
-    elsewhere = os.environ.get("PEERS_PYTHON")  # an interpreter that has dask-ml and PySpark
+    elsewhere = os.environ.get("PEERS_PYTHON")  # an interpreter that has dask-ml, PySpark and H2O
     runs = [("ours", sys.executable), ("glum", sys.executable)]
-    runs += [(name, elsewhere) for name in ("dask_ml", "spark") if elsewhere]
+    runs += [(name, elsewhere) for name in ("dask_ml", "spark", "h2o") if elsewhere]
     with tempfile.TemporaryDirectory() as folder:
         path, many = Path(folder) / "data.parquet", Path(folder) / "many"
         written(path, n, p)
@@ -230,14 +230,17 @@ def child(name: str, path: str, p: str) -> None:
     """One program on a file: its seconds, processor seconds, peak memory, β and errors as JSON."""
     modules = {  # imports apart: ours come as they are needed
         "ours": "expfam_glm formulaic pandas xarray pyarrow.dataset scipy.linalg",
-        "dask_ml": "dask_ml.linear_model", "spark": "pyspark.ml", "glum": "glum pyarrow.parquet",
+        "dask_ml": "dask_ml.linear_model", "spark": "pyspark.ml",
+        "h2o": "h2o.estimators", "glum": "glum pyarrow.parquet",
     }  # fmt: skip
     for module in modules[name].split():
         import_module(module)
     names = [f"x{j}" for j in range(int(p))]
     begun, used = time.perf_counter(), os.times()
-    fitted: Any = {"ours": _ours, "glum": _glum, "dask_ml": _dask_ml, "spark": _spark}[name]
-    beta, se, jvm = fitted(path, names)
+    programs: dict[str, Any] = {
+        "ours": _ours, "glum": _glum, "dask_ml": _dask_ml, "spark": _spark, "h2o": _h2o,
+    }  # fmt: skip
+    beta, se, jvm = programs[name](path, names)
     spent = sum(os.times()[:4]) - sum(used[:4])
     peak = max(resource.getrusage(who).ru_maxrss / 1024 for who in (0, -1))
     print(json.dumps({
@@ -304,10 +307,40 @@ def _spark(path: str, names: list[str]) -> Any:
         family="poisson", link="log", featuresCol="X", labelCol="y", tol=1e-8
     ).fit(rows)
     se = list(model.summary.coefficientStandardErrors)
-    java = session.sparkContext._gateway.proc.pid
-    status = Path(f"/proc/{java}/status").read_text().splitlines()
-    (peak,) = (int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    peak = peak_of(session.sparkContext._gateway.proc.pid)
     return [model.intercept, *model.coefficients], [se[-1], *se[:-1]], peak
+
+
+def _h2o(path: str, names: list[str]) -> Any:
+    """The start of its server is counted, as that of Spark's session is."""
+    import h2o
+    from h2o.estimators import H2OGeneralizedLinearEstimator
+
+    h2o.init(nthreads=2, max_mem_size="8g", verbose=False)
+    h2o.no_progress()
+    rows = h2o.import_file(path)
+    model = H2OGeneralizedLinearEstimator(
+        family="poisson", link="log", lambda_=0, compute_p_values=True, standardize=False,
+        remove_collinear_columns=True, solver="irlsm", beta_epsilon=1e-10, objective_epsilon=1e-12,
+        gradient_epsilon=1e-10, max_iterations=50,
+    )  # fmt: skip
+    model.train(x=names[1:], y="y", training_frame=rows)
+    table = model._model_json["output"]["coefficients_table"]
+    found = {row[0]: dict(zip(table.col_header, row, strict=True)) for row in table.cell_values}
+    beta, se = (
+        [float(found[name][column]) for name in ("Intercept", *names[1:])]
+        for column in ("coefficients", "std_error")
+    )
+    peak = peak_of(h2o.connection().local_server._process.pid)
+    h2o.cluster().shutdown()
+    return beta, se, peak
+
+
+def peak_of(process: int) -> float:
+    """The peak memory of another process, in megabytes."""
+    status = Path(f"/proc/{process}/status").read_text().splitlines()
+    (peak,) = (int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    return peak
 
 
 def workers(n: int = 4_000_000, p: int = 20) -> None:
