@@ -27,8 +27,8 @@ _VANISHED = 1e-7
 _ROUNDED = 4.0
 # Outside these bounds a sum of u²/W may be made of squares that overflow or have lost digits.
 _PLAIN_SQUARES = (1e-100, 1e100)
-# Steps up to here (in standard errors) are so short that a part of the rows tells what they change.
-_FORESEEN = 0.1
+# What may be wrong in the information, relatively, where a part of the rows tells how it changes.
+_FORESEEN = 1e-7
 # No shorter step is tried where rounding hides the likelihood: it then hides the decrement too.
 _SHORTEST_HIDDEN = 2.0**-6
 
@@ -257,7 +257,7 @@ class Scoring:
         Lengths of steps are squared from one to the next (under a canonical link), or shortened by
         the same ratio.
         """
-        if self.guide is None or not state.decrement < _FORESEEN:
+        if self.guide is None or not state.decrement < self.guide.reach:
             return False
         power = 2 if self.problem.family.is_canonical(self.problem.link) else 1
         return state.decrement * ratio**power < 0.1 * self.tol
@@ -432,6 +432,16 @@ class Guide:
 
     scoring: Scoring
     share: float  # of the rows
+
+    @property
+    def reach(self) -> float:
+        """How long a way is short, in standard errors.
+
+        The information changes by its length over √n, of which some rows know the part 1/√rows.
+        """
+        problem = self.scoring.problem
+        rows, p = problem.row_count, problem.matrix.shape[1]
+        return _FORESEEN * math.sqrt(rows * rows / self.share / p)
 
     def bent(self, beta: np.ndarray, step: np.ndarray, factor: Factor) -> np.ndarray:
         """Newton's step with the term of second order that it leaves out (Chebyshev's method)."""
