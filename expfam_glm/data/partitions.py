@@ -34,8 +34,11 @@ class Partitions(Source):
     @cached_property
     def lengths(self) -> list[int]:
         """The rows of each partition, for which one of its columns is computed."""
+        import dask
+
         with reading(self.name):
-            return [int(n) for n in self.frame[[self.names[0]]].map_partitions(len).compute()]
+            counted = [dask.delayed(len)(piece) for piece in self._pieces(self.names[:1])]
+            return [int(n) for n in dask.compute(*counted)]
 
     def kind(self, column: str) -> Any:
         import pyarrow as pa
@@ -50,19 +53,25 @@ class Partitions(Source):
         return pa.null()
 
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
-        pieces, _, opened = self.parts(columns)
-        for piece in pieces:
+        opened = partial(_tables_of, kinds=self._kinds(columns), name=self.name)
+        for piece in self._pieces(tuple(columns)):
             with reading(self.name):
                 computed = piece.compute()
             yield from opened(computed)
 
     def parts(self, columns: Sequence[str]) -> Parts:
         named = tuple(columns)
+        tables = partial(_tables_of, kinds=self._kinds(named), name=self.name)
+        return Parts(self._pieces(named), self.lengths, tables)
+
+    def _pieces(self, named: tuple[str, ...]) -> list[Any]:
+        """Some columns of each partition, to be computed."""
         if named not in self.held:  # the graph takes longer to make than a small partition
             with reading(self.name):
-                self.held[named] = self.frame[list(named)].to_delayed()
-        tables = partial(_tables_of, kinds=self._kinds(named), name=self.name)
-        return Parts(self.held[named], self.lengths, tables)
+                # read without the other columns, but not fused: partitions of few bytes stay apart
+                frame = self.frame[list(named)].simplify()
+                self.held[named] = frame.to_delayed(optimize_graph=False)
+        return self.held[named]
 
     def head(self, part: Any, rows: int) -> Any:
         return part.iloc[:rows]

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +41,14 @@ def is_alone() -> bool:
 
 def workers(most: int = _MOST) -> int:
     """How many threads pay."""
-    return 1 if is_alone() else min(os.cpu_count() or 1, _MOST, most)
+    return 1 if is_alone() else min(_processors(), _MOST, most)
+
+
+def _processors() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -63,21 +70,31 @@ class _Limit:
     """One thread for BLAS, a setting of the whole process, while any thread asks for it."""
 
     def __init__(self) -> None:
-        self.lock, self.count, self.held = threading.Lock(), 0, ExitStack()
+        self.lock, self.count = threading.Lock(), 0
+        self.held: Any = None
 
     def enter(self) -> None:
         """Set it, for the first that asks."""
         with self.lock:
             if self.count == 0:
-                self.held.enter_context(_blas().limit(limits=1, user_api="blas"))
+                self.held = _blas().limit(limits=1, user_api="blas")
             self.count += 1
 
     def leave(self) -> None:
-        """Set it back, after the last."""
+        """Set it back, after the last, which may be another thread than the first."""
         with self.lock:
             self.count -= 1
             if self.count == 0:
-                self.held.close()
+                _take_over()
+                self.held.restore_original_limits()
+                _take_over()
+
+
+def _take_over() -> None:
+    """threadpoolctl from 3.7 on listens to one thread only, until that is done or is overruled."""
+    for library in _blas().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 _limit = _Limit()
@@ -125,7 +142,9 @@ def _together[Item, Result](
             found[k] = function(items[k])
 
     pool = _pool(helpers)
-    others = [pool.submit(work) for _ in range(min(helpers, len(items) - 1))]
+    others = []
+    with suppress(RuntimeError):  # while Python shuts down there are no new threads
+        others += [pool.submit(work) for _ in range(min(helpers, len(items) - 1))]
     try:
         work()
     finally:

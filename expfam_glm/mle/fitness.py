@@ -11,7 +11,7 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.coded import dense
 from expfam_glm.kernels.row import row_kernel
-from expfam_glm.kernels.sums import over_rows
+from expfam_glm.kernels.sums import over_rows, weighted_gram
 from expfam_glm.mle.bare import Bare
 from expfam_glm.mle.saturated import part_totals, saturated_total
 from expfam_glm.spec.family import Family
@@ -38,12 +38,19 @@ class Fitness:
     level: float  # D of the mean ȳ for all rows, where d(y, μ) has a closed form and no offset
     has_intercept: bool  # some column of X is constant and not zero
     score: np.ndarray  # (p,) at β̂ and φ = 1
+    information: np.ndarray | None = None  # (p, p) likewise, where it is asked for
 
 
-def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float) -> Fitness:
-    """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known."""
+def fitness(
+    problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float, informed: bool = False
+) -> Fitness:
+    """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known.
+
+    With the information there if `informed`.
+    """
     family = problem.family
-    kernel = Bare(row_kernel(family, problem.link, ("mu", "pearson", "score", "variance")))
+    quantities = "mu", "pearson", "score", "variance", *(("weight",) if informed else ())
+    kernel = Bare(row_kernel(family, problem.link, quantities))
     space = family.mean_space
     edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
     known = family.phi is not None and not family.is_quasi
@@ -71,9 +78,10 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
 
     def one(block: Block) -> Sums:
         with np.errstate(all="ignore"):
-            _, (mu, x2, u, V) = kernel.at(block, beta, 1.0)
+            _, (mu, x2, u, V, *weight) = kernel.at(block, beta, 1.0)
         for weights in (block.w, block.f):
-            u = u * weights if isinstance(weights, np.ndarray) else u
+            if isinstance(weights, np.ndarray):
+                u, weight = u * weights, [W * weights for W in weight]
         ends = np.array([mu.min(), mu.max()])
         near = any(
             np.any(block.y[np.abs(mu - e) < _NEAR_EDGE] == e)
@@ -91,9 +99,10 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
                 flat = block.total(of_level(block.y, mean)[0], weighted=True)
         varies = [j in varied for j in candidates]
         own = np.array([pearson, near, flat, *varies])
-        return tally, apart, own, over_rows(u, block.X)
+        information = [weighted_gram(block.X, W) for W in weight]
+        return tally, apart, own, over_rows(u, block.X), *information
 
-    tally, apart, own, score = blocks.reduce(one, _add)
+    tally, apart, own, score, *information = blocks.reduce(one, _add)
     observed = blocks.responses
     if observed is not blocks:
         tally, apart = observed.reduce(count, _add)
@@ -107,6 +116,7 @@ def fitness(problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float
         saturated=float(saturated), parts=np.array(parts),
         level=np.nan if of_level is None else max(flat, 0.0) + blocks.within_deviance,
         has_intercept=any(count == 0 for count in varying), score=score,
+        information=information[0] if information else None,
     )  # fmt: skip
 
 
@@ -136,9 +146,9 @@ def level_deviance(problem: Problem, fit: Fitness) -> float:
 
 @dataclass(frozen=True)
 class Tally:
-    """How often each of the responses low, low + 1, … occurs."""
+    """How often each response occurs, in increasing order."""
 
-    low: int
+    values: np.ndarray  # whole numbers
     counts: np.ndarray
 
     def __add__(self, other: object) -> Tally:
@@ -146,21 +156,15 @@ class Tally:
             return NotImplemented
         if not (self.counts.size and other.counts.size):
             return self if self.counts.size else other
-        low = min(self.low, other.low)
-        high = max(self.low + self.counts.size, other.low + other.counts.size)
-        counts = np.zeros(high - low)
-        for part in (self, other):
-            counts[part.low - low : part.low - low + part.counts.size] += part.counts
-        return Tally(low, counts)
+        values, places = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
+        return Tally(values, np.bincount(places, np.concatenate([self.counts, other.counts])))
 
     def block(self) -> Block:
-        """A row for each response that occurs, its count as frequency weight."""
-        seen = np.flatnonzero(self.counts)
-        y = (self.low + seen).astype(float)
-        return Block(y, np.zeros((seen.size, 0)), 1.0, self.counts[seen], None)
+        """A row for each response, its count as frequency weight."""
+        return Block(self.values, np.zeros((self.values.size, 0)), 1.0, self.counts, None)
 
 
-_NONE = Tally(0, np.zeros(0))
+_NONE = Tally(np.zeros(0), np.zeros(0))
 
 
 def tally_of(family: Family, block: Block) -> Tally | None:
@@ -170,4 +174,6 @@ def tally_of(family: Family, block: Block) -> Tally | None:
     low, high = block.y.min(), block.y.max()
     if high - low >= block.y.size / 4 or not bool(family.support.contains([low, high]).all()):
         return None
-    return Tally(int(low), np.bincount((block.y - low).astype(np.intp), weights=block.f))
+    counts = np.bincount((block.y - low).astype(np.intp), weights=block.f)
+    seen = np.flatnonzero(counts)
+    return Tally(low + seen, counts[seen].astype(float))

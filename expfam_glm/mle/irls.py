@@ -27,8 +27,8 @@ _VANISHED = 1e-7
 _ROUNDED = 4.0
 # Outside these bounds a sum of u²/W may be made of squares that overflow or have lost digits.
 _PLAIN_SQUARES = (1e-100, 1e100)
-# What may be wrong in the information, relatively, where a part of the rows tells how it changes.
-_FORESEEN = 1e-7
+# Up to here (in standard errors) lengths of steps shrink as near the maximum.
+_FORESEEN = 0.1
 # No shorter step is tried where rounding hides the likelihood: it then hides the decrement too.
 _SHORTEST_HIDDEN = 2.0**-6
 
@@ -257,7 +257,7 @@ class Scoring:
         Lengths of steps are squared from one to the next (under a canonical link), or shortened by
         the same ratio.
         """
-        if self.guide is None or not state.decrement < self.guide.reach:
+        if self.guide is None or not state.decrement < _FORESEEN:
             return False
         power = 2 if self.problem.family.is_canonical(self.problem.link) else 1
         return state.decrement * ratio**power < 0.1 * self.tol
@@ -285,11 +285,8 @@ class Scoring:
         """`_finish` with the objective after the last step, as a parabola has it."""
         done = self._finish(state, iterations, first)
         gain = 0.0 if done.perfect else 0.5 * float(state.sums.score @ state.step)
-        sums, factor = state.sums._replace(objective=state.sums.objective + gain), done.factor
-        if self.guide is not None and not done.perfect:
-            information = sums.information + self.guide.change(state.beta, done.beta)
-            factor = factor_gram(information) or factor
-        return replace(done, factor=factor, sums=sums, confirmed=False)
+        sums = state.sums._replace(objective=state.sums.objective + gain)
+        return replace(done, sums=sums, confirmed=False)
 
     def _at_perfection(self, state: State) -> bool:
         """Whether the residuals are rounding errors of the linear predictor."""
@@ -428,20 +425,10 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Guide:
-    """What some rows in memory tell of all: how score and information change over a short way."""
+    """What some rows in memory tell of all: how the score bends over a short way."""
 
     scoring: Scoring
     share: float  # of the rows
-
-    @property
-    def reach(self) -> float:
-        """How long a way is short, in standard errors.
-
-        The information changes by its length over √n, of which some rows know the part 1/√rows.
-        """
-        problem = self.scoring.problem
-        rows, p = problem.row_count, problem.matrix.shape[1]
-        return _FORESEEN * math.sqrt(rows * rows / self.share / p)
 
     def bent(self, beta: np.ndarray, step: np.ndarray, factor: Factor) -> np.ndarray:
         """Newton's step with the term of second order that it leaves out (Chebyshev's method)."""
@@ -450,11 +437,6 @@ class Guide:
             return step
         further = factor.solve((ahead - 2 * here + behind) / (2 * self.share))
         return step + further if factor.length(further) < 0.5 * factor.length(step) else step
-
-    def change(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Of the information of all rows from one β to another."""
-        there, here = (self.scoring.sums(beta).information for beta in (after, before))
-        return (there - here) / self.share
 
 
 class Doubtful(Exception):

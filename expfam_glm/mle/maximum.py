@@ -23,6 +23,7 @@ from expfam_glm.errors import (
 from expfam_glm.mle.boundary import refuse_boundary
 from expfam_glm.mle.fitness import Fitness, fitness
 from expfam_glm.mle.irls import Solution
+from expfam_glm.mle.linear import factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, aliased_in, warn_aliased
 from expfam_glm.mle.saturated import Saturated
@@ -101,7 +102,12 @@ def find_maximum(
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
     blocks = blocks_of(kept_problem)
-    measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective)
+    # a pass over a file takes as long with the information at β̂ itself
+    informed = isinstance(problem, Streamed) and not solution.confirmed
+    measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective, informed)
+    if measures.information is not None and np.isfinite(measures.information).all():
+        factor = factor_gram(measures.information) or solution.factor
+        solution = replace(solution, factor=factor)
     if not solution.confirmed:
         family, step = problem.family, solution.factor.solve(measures.score)
         known = family.phi is not None

@@ -68,7 +68,12 @@ def vanishing(
     `model` is the covariance if the model held; `carried` says whether there are clusters enough
     for a covariance of full rank, so that combinations of coefficients are looked at too.
     """
-    if not (np.isfinite(V).all() and np.isfinite(model).all() and np.all(model.diagonal() > 0)):
+    if not (
+        V.size
+        and np.isfinite(V).all()
+        and np.isfinite(model).all()
+        and np.all(model.diagonal() > 0)
+    ):
         return ""
     scale = np.sqrt(model.diagonal())
     share = (V.diagonal() <= _VANISHED * model.diagonal()).astype(float)

@@ -50,6 +50,7 @@ def separating_direction(problem: Problem) -> np.ndarray | None:
     if not edge.any():
         return None
     scale = np.max(np.abs(problem.X), axis=0)
+    scale[scale == 0] = 1.0  # of some rows of a file, say
     basis = _null_space(problem.X[~edge] / scale)
     if basis.shape[1] == 0:
         return None

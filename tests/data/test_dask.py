@@ -265,6 +265,21 @@ def test_estimating_equations_of_partitions(table, frame, connected, request):
     agree(*trees)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("connected", [False, True])
+def test_files_of_which_few_columns_are_read_stay_in_their_partitions(
+    table, tmp_path, connected, request
+):
+    if connected:
+        request.getfixturevalue("client")
+    wide = table.drop(columns="i").assign(**{f"more{k}": 1.0 for k in range(15)})
+    for k in range(5):
+        wide.iloc[180 * k : 180 * (k + 1)].to_parquet(tmp_path / f"{k}.parquet")
+    frame = dd.read_parquet(tmp_path)
+    assert frame[["count", "b"]].optimize().npartitions < 5  # dask puts what is small together
+    agree(*fits("count ~ b", (table, frame), {"family": "poisson"}))
+
+
 def test_what_a_dask_data_frame_cannot_be(frame, monkeypatch):
     with pytest.raises(FormulaError, match="not in the data"):
         eg.GLM("count ~ nothing", frame, family="poisson")

@@ -149,7 +149,7 @@ def test_few_passes_lead_to_the_maximum_and_its_information(
     exact = eg.GLM(formula, table, family=family, link=link).fit(start=start, tol=1e-13)
     se = exact["fit"]["se"].values
     assert np.abs(start - exact["fit"]["beta"].values).max() < 1e-8 * se.min()
-    np.testing.assert_allclose(tree["fit"]["se"], se, rtol=3e-8)
+    np.testing.assert_allclose(tree["fit"]["se"], se, rtol=1e-10)
     for name in ("deviance", "loglik", "pearson_chi2"):
         np.testing.assert_allclose(
             float(tree["fit_stats"][name]), float(exact["fit_stats"][name]), rtol=1e-11

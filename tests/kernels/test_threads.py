@@ -4,33 +4,53 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from contextlib import contextmanager
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from expfam_glm.kernels import threads
 
 
-class Controller:
-    """Stands for the BLAS of the process: how many threads it takes."""
-
-    def __init__(self):
-        self.threads = 2
-
-    @contextmanager
-    def limit(self, limits, user_api):
-        before, self.threads = self.threads, limits
-        yield
-        self.threads = before
+def blas_threads():
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
 
 
-def test_blas_is_set_back_after_the_last_that_limits_it(monkeypatch):
-    blas = Controller()
-    monkeypatch.setattr(threads, "_blas", lambda: blas)
-    limit = threads._Limit()
-    for step, expected in ((limit.enter, 1), (limit.enter, 1), (limit.leave, 1), (limit.leave, 2)):
-        step()  # two threads, the first of which ends first
-        assert blas.threads == expected
+@pytest.mark.parametrize("first_leaves_first", [True, False])
+def test_blas_is_set_back_after_the_last_that_limits_it(first_leaves_first):
+    with threadpool_limits(limits=2, user_api="blas"):  # by other code, in this thread
+        inside, leave, left = threading.Event(), threading.Event(), threading.Event()
+
+        def other():
+            with threads.one_blas():
+                inside.set()
+                leave.wait(30)
+            left.set()
+
+        thread = threading.Thread(target=other)
+        with threads.one_blas():
+            assert blas_threads() == {1}
+            thread.start()
+            inside.wait(30)
+            if not first_leaves_first:
+                leave.set()
+                left.wait(30)
+            assert blas_threads() == {1}
+        if first_leaves_first:
+            assert blas_threads() == {1}
+            leave.set()
+        thread.join(30)
+        assert blas_threads() == {2}
+    with threads.one_blas():  # the next is heard too
+        assert blas_threads() == {1}
+
+
+def test_nothing_is_shared_while_python_shuts_down(monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda most=2: 2)
+    pool = threads._pool(1)
+    monkeypatch.setattr(
+        pool, "submit", lambda *a: (_ for _ in ()).throw(RuntimeError("cannot schedule"))
+    )
+    assert threads.in_order(lambda k: 2 * k, range(4), 1 << 40) == [0, 2, 4, 6]
 
 
 def test_work_is_shared_and_comes_back_in_order(monkeypatch):
@@ -41,7 +61,7 @@ def test_work_is_shared_and_comes_back_in_order(monkeypatch):
 
 
 def test_a_single_processor_works_alone(monkeypatch):
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0}, raising=False)
     assert threads.in_order(lambda k: 2 * k, range(4), 1 << 40) == [0, 2, 4, 6]
 
 
