@@ -39,22 +39,31 @@ class Fitness:
     has_intercept: bool  # some column of X is constant and not zero
     score: np.ndarray  # (p,) at β̂ and φ = 1
     information: np.ndarray | None = None  # (p, p) likewise, where it is asked for
+    admissible: bool = True  # whether every η lies in its domain
 
 
 def fitness(
-    problem: Problem, blocks: Blocks, beta: np.ndarray, objective: float, informed: bool = False
+    problem: Problem,
+    blocks: Blocks,
+    beta: np.ndarray,
+    objective: float | None,
+    informed: bool = False,
 ) -> Fitness:
-    """The fitness of β̂, whose Σ w(yθ − b(θ)), or −D/2 where D has a closed form, is known.
+    """The fitness of β̂, and the information there if `informed`.
 
-    With the information there if `informed`.
+    `objective` is Σ w(yθ − b(θ)), or −D/2 where D has a closed form; None where it is not known.
     """
     family = problem.family
-    quantities = "mu", "pearson", "score", "variance", *(("weight",) if informed else ())
-    kernel = Bare(row_kernel(family, problem.link, quantities))
+    closed = family.closed_deviance is not None
+    quantities = ["mu", "pearson", "score", "variance"]
+    further = ["weight"] if informed else []
+    if objective is None:
+        further.append("weighted_deviance" if closed else "kernel")
+    kernel = Bare(row_kernel(family, problem.link, (*quantities, *further)))
+    predictors = problem.link.image(family.mean_space)
     space = family.mean_space
     edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
     known = family.phi is not None and not family.is_quasi
-    closed = family.closed_deviance is not None
     a = float(family.a(family.phi)) if known else np.nan
     head = dense(problem.sample.matrix[:64])
     level = head[0]
@@ -78,10 +87,11 @@ def fitness(
 
     def one(block: Block) -> Sums:
         with np.errstate(all="ignore"):
-            _, (mu, x2, u, V, *weight) = kernel.at(block, beta, 1.0)
+            eta, (mu, x2, u, V, *more) = kernel.at(block, beta, 1.0)
+        inside = predictors.low < eta.min() and eta.max() < predictors.high
         for weights in (block.w, block.f):
             if isinstance(weights, np.ndarray):
-                u, weight = u * weights, [W * weights for W in weight]
+                u, more = u * weights, [values * weights for values in more]
         ends = np.array([mu.min(), mu.max()])
         near = any(
             np.any(block.y[np.abs(mu - e) < _NEAR_EDGE] == e)
@@ -98,8 +108,9 @@ def fitness(
             with np.errstate(all="ignore"):
                 flat = block.total(of_level(block.y, mean)[0], weighted=True)
         varies = [j in varied for j in candidates]
-        own = np.array([pearson, near, flat, *varies])
-        information = [weighted_gram(block.X, W) for W in weight]
+        aim = 0.0 if objective is not None else np.broadcast_to(more[-1], u.shape).sum()
+        own = np.array([pearson, near, flat, aim, inside - 1, *varies])
+        information = [weighted_gram(block.X, more[0])] if informed else []
         return tally, apart, own, over_rows(u, block.X), *information
 
     tally, apart, own, score, *information = blocks.reduce(one, _add)
@@ -109,14 +120,16 @@ def fitness(
     if tally.counts.size:
         apart = apart + responses(tally.block())
     top, saturated, *parts = apart
-    pearson, near, flat, *varying = map(float, own)
+    pearson, near, flat, aim, outside, *varying = map(float, own)
+    if objective is None:
+        objective = -0.5 * aim if closed else aim
     deviance = -2 * objective + blocks.within_deviance if closed else 2 * (top - objective)
     return Fitness(
         deviance=max(float(deviance), 0.0), pearson=pearson, near_edge=bool(near), top=float(top),
         saturated=float(saturated), parts=np.array(parts),
         level=np.nan if of_level is None else max(flat, 0.0) + blocks.within_deviance,
         has_intercept=any(count == 0 for count in varying), score=score,
-        information=information[0] if information else None,
+        information=information[0] if information else None, admissible=outside == 0,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Solution:
 
     beta: np.ndarray
     factor: Factor
-    sums: Gram
+    sums: Gram | None  # None where nothing but scores was seen, and the factor is a guess
     iterations: int
     decrement: float  # at the point before the last step
     perfect: bool

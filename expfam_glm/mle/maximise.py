@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,8 @@ def maximise(
     max_iterations: int = 100,
     check_rank: Callable[[Matrix], np.ndarray],
     shapes: tuple[float, ...] = (),
+    cheap: bool = True,
+    measured: bool = True,
 ) -> tuple[Solution, np.ndarray]:
     """β̂ of the columns that are not aliased, and the mask of those that are.
 
@@ -58,6 +61,10 @@ def maximise(
         X → mask of aliased columns; asked only where the Gram matrix is in doubt.
     shapes : tuple of float
         Values of the family's free shape parameters, held here.
+    cheap : bool
+        Whether a part of many rows may begin the fit.
+    measured : bool
+        Whether the last pass for all sums is to be made here: else there may be none.
 
     Returns
     -------
@@ -67,20 +74,25 @@ def maximise(
     everything = np.zeros(problem.matrix.shape[1], bool)
     blocks = blocks_of(problem)
     try:
-        known = start is not None or bool(shapes)
+        known = start is not None or bool(shapes) or not cheap
         if known or problem.row_count < _fewest_rows(problem.matrix):
             return scoring(problem, blocks).solve(start), everything
         if _is_parabola(problem):  # one step leads to its top from anywhere, but for rounding
             near = _PARABOLA * np.sqrt(problem.row_count)
-        else:  # over so short a way the information changes by less than the tolerance
+        elif measured or isinstance(problem, Streamed):
+            # over so short a way the information of most data changes by less than the tolerance
             near = tol * np.sqrt(problem.row_count / problem.matrix.shape[1])
+        else:
+            near = tol
         with one_blas():
-            first, guide = _cheap_start(problem, near)
-            whole = scoring(problem, blocks, guide=guide)
+            first = _cheap_start(problem, near)
+            if first.top is not None and not measured:
+                return first.top, everything
+            whole = scoring(problem, blocks, guide=first.guide)
             try:
-                return whole.solve(first, required=False, near=near), everything
+                return whole.solve(first.beta, required=False, near=near), everything
             except ExpfamError:
-                if first is None:
+                if first.beta is None:
                     raise
                 return scoring(problem, blocks).solve(None), everything  # the part misled
     except Doubtful:
@@ -100,8 +112,16 @@ def maximise(
     return scoring(problem, blocks_of(problem), use_qr=True).solve(start), mask
 
 
-def _cheap_start(problem: Problem, near: float) -> tuple[np.ndarray | None, Guide | None]:
-    """β near the maximum, for few full passes, or None; and a guide where these take long.
+class _Start(NamedTuple):
+    """Where a fit begins."""
+
+    beta: np.ndarray | None = None  # near the maximum, for few full passes
+    guide: Guide | None = None  # where these take long
+    top: Solution | None = None  # where β is the maximum itself, as far as scores can tell
+
+
+def _cheap_start(problem: Problem, near: float) -> _Start:
+    """β near the maximum, from some of the rows.
 
     β̂ of a tenth of the rows, led on by quasi-Newton steps with the score of all rows, whose first
     information is that of the tenth, until it is within `near` standard errors: a pass for the
@@ -109,31 +129,32 @@ def _cheap_start(problem: Problem, near: float) -> tuple[np.ndarray | None, Guid
     """
     part = problem.sample if isinstance(problem, Streamed) else problem.each(_thin)
     near_part = _SUBSAMPLE_NEAR * np.sqrt(problem.matrix.shape[1])
-    start = (
-        _cheap_start(part, near_part)[0] if part.row_count >= _fewest_rows(part.matrix) else None
-    )
+    start = None
+    if part.row_count >= _fewest_rows(part.matrix):
+        start = _cheap_start(part, near_part).beta
     parabola = _is_parabola(problem)
     if parabola and start is not None:
-        return start, None
+        return _Start(start)
     small = Scoring(part, MemoryBlocks(part), tol=_SUBSAMPLE_TOL, max_iterations=25)
     try:
         solution = small.solve(start, required=False, near=near_part)
     except (ExpfamError, Doubtful):
-        return None, None
+        return _Start()
     share = part.row_count / problem.row_count
-    if parabola:
-        return solution.beta, None
+    if parabola or solution.perfect:
+        return _Start(solution.beta)
     if isinstance(problem, Streamed):  # a pass for the score alone costs as much as a full one
-        return solution.beta, Guide(small, share)
+        return _Start(solution.beta, Guide(small, share))
     scoring = replace(small, problem=problem, blocks=blocks_of(problem))
+    assert solution.sums is not None
     spread = np.sqrt(small.dispersion(solution.sums) * share)
     most = 2 * _scores_of_sums(problem.matrix)  # two passes for all sums would take as long
     secants = Secants(lambda score: solution.factor.solve(score) * share)
     beta, length = solution.beta, np.inf
-    for _ in range(_MOST_STEPS):
+    for number in range(1, _MOST_STEPS + 1):
         score = scoring.score(beta)
         if score is None:
-            return None, None
+            return _Start()
         step = secants.step(beta, score)
         previous, length = length, solution.factor.length(step) / spread
         if not length <= previous / 2:
@@ -141,10 +162,13 @@ def _cheap_start(problem: Problem, near: float) -> tuple[np.ndarray | None, Guid
         beta = beta + step
         ratio = length / previous
         if length * ratio < near and length * length < near:
-            break
+            top = replace(
+                solution, beta=beta, sums=None, iterations=number, decrement=np.nan, confirmed=False
+            )
+            return _Start(beta, top=top)
         if 0 < ratio and np.log(near / length) / np.log(ratio) > most:
             break
-    return beta, None
+    return _Start(beta)
 
 
 def _fewest_rows(X: Matrix) -> int:

@@ -23,7 +23,7 @@ from expfam_glm.errors import (
 from expfam_glm.mle.boundary import refuse_boundary
 from expfam_glm.mle.fitness import Fitness, fitness
 from expfam_glm.mle.irls import Solution
-from expfam_glm.mle.linear import factor_gram
+from expfam_glm.mle.linear import DOUBTFUL_PIVOT, factor_gram
 from expfam_glm.mle.maximise import maximise
 from expfam_glm.mle.rank import aliased, aliased_in, warn_aliased
 from expfam_glm.mle.saturated import Saturated
@@ -33,6 +33,10 @@ from expfam_glm.mle.separation import (
     separation_message,
 )
 from expfam_glm.mle.shape import ShapeEstimates, estimate_shapes
+
+# Newton's steps up to here (in standard errors) are taken with nothing seen but where they end, and
+# so many looks are had.
+_SHORT, _MOST_LOOKS = 1e-3, 3
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,12 @@ def find_maximum(
     tol: float = 1e-8,
     max_iterations: int = 100,
     phi: float | None = None,
+    cheap: bool = True,
 ) -> Maximum:
     """β̂, after collinear columns are set apart and the existence of a maximum is known.
 
-    Free shape parameters are estimated with it, at the dispersion `phi` if one is given.
+    Free shape parameters are estimated with it, at the dispersion `phi` if one is given. A part of
+    many rows begins the fit unless that is forbidden by `cheap`.
 
     Raises
     ------
@@ -90,8 +96,9 @@ def find_maximum(
             )
             problem, start = shapes.problem, shapes.beta
         solution, mask = maximise(
-            problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased
-        )
+            problem, start=start, tol=tol, max_iterations=max_iterations, check_rank=aliased,
+            cheap=cheap, measured=False,
+        )  # fmt: skip
     except ExpfamError as failure:
         kept = ~(aliased_in(blocks_of(problem)) if isinstance(problem, Streamed) else
                  aliased(problem.matrix))  # fmt: skip
@@ -102,22 +109,13 @@ def find_maximum(
         notes.append(warn_aliased(problem.labels, mask))
     kept_problem = restrict_columns(problem, ~mask)
     blocks = blocks_of(kept_problem)
-    # a pass over a file takes as long with the information at β̂ itself
-    informed = isinstance(problem, Streamed) and not solution.confirmed
-    measures = fitness(kept_problem, blocks, solution.beta, solution.sums.objective, informed)
-    if measures.information is not None and np.isfinite(measures.information).all():
-        factor = factor_gram(measures.information) or solution.factor
-        solution = replace(solution, factor=factor)
-    if not solution.confirmed:
-        family, step = problem.family, solution.factor.solve(measures.score)
-        known = family.phi is not None
-        spread = float(family.a(family.phi)) if known else measures.pearson / kept_problem.n
-        decrement = solution.factor.length(step) / np.sqrt(spread)
-        if not decrement < tol:
-            return find_maximum(
-                problem, start=solution.beta, tol=tol, max_iterations=max_iterations
-            )
-        solution = replace(solution, decrement=float(decrement))
+    measured = _measured(kept_problem, blocks, solution, tol)
+    if measured is None:
+        return find_maximum(
+            problem, start=None if solution.sums is None else solution.beta, tol=tol,
+            max_iterations=max_iterations, phi=phi, cheap=False,
+        )  # fmt: skip
+    solution, measures = measured
     if measures.near_edge:
         _refuse_separated(kept_problem)
     if measures.near_edge or not np.isfinite(measures.deviance):
@@ -129,6 +127,39 @@ def find_maximum(
         )
         warn(notes[-1], FitWarning)
     return Maximum(kept_problem, mask, solution, blocks, measures, tuple(notes), shapes)
+
+
+def _measured(
+    problem: Problem, blocks: Blocks, solution: Solution, tol: float
+) -> tuple[Solution, Fitness] | None:
+    """What the rows say at β̂; None where they do not confirm it.
+
+    Where nothing but scores was seen so far, or the rows are read anew in each pass, with the
+    information at β̂ itself: one row may rule a direction, so that no way is short for it.
+    """
+    if solution.confirmed:
+        objective = None if solution.sums is None else solution.sums.objective
+        return solution, fitness(problem, blocks, solution.beta, objective)
+    informed = solution.sums is None or isinstance(problem, Streamed)
+    for _ in range(_MOST_LOOKS):
+        objective = None if solution.sums is None else solution.sums.objective
+        found = fitness(problem, blocks, solution.beta, objective, informed)
+        if found.information is not None:
+            there = np.isfinite(found.information).all() and found.admissible
+            factor = factor_gram(found.information) if there else None
+            if factor is None or factor.smallest_pivot < DOUBTFUL_PIVOT:
+                return None
+            solution = replace(solution, factor=factor)
+        family, step = problem.family, solution.factor.solve(found.score)
+        known = family.phi is not None
+        spread = float(family.a(family.phi)) if known else found.pearson / problem.n
+        decrement = float(solution.factor.length(step) / np.sqrt(spread))
+        if decrement < tol:
+            return replace(solution, decrement=decrement), found
+        if not (informed and decrement < _SHORT):
+            return None
+        solution = replace(solution, beta=solution.beta + step, sums=None)
+    return None
 
 
 def _last(problem: Problem) -> np.ndarray | None:

@@ -68,9 +68,14 @@ def direction_in_batches(problem: Streamed) -> np.ndarray | None:
     Notes
     -----
     A direction that separates all rows separates some of them, unless these say nothing of it. So
-    one is sought for a sample, and the rows against it join the sample, until none is left.
+    one is sought for a sample, and the rows against it join the sample, until none is left. Rows of
+    columns that are zero in the sample join it first.
     """
     sample = problem.sample
+    unseen = np.flatnonzero(largest(sample.matrix) == 0)
+    if unseen.size:
+        seen = problem.total(partial(_having, unseen), operator.add)
+        sample = stack(sample, [some_rows(sample, slice(None)), *seen])
     for _ in range(_MOST_PASSES):
         direction = separating_direction(sample)
         if direction is None:
@@ -80,6 +85,15 @@ def direction_in_batches(problem: Streamed) -> np.ndarray | None:
             return direction
         sample = stack(sample, [some_rows(sample, slice(None)), *against])
     return None
+
+
+def _having(columns: np.ndarray, problem: Problem, table: Any) -> list[Rows]:
+    """Some rows of a batch that are not zero in some columns."""
+    size = np.abs(problem.X[:, columns])
+    chosen = {
+        int(row) for column in size.T for row in np.flatnonzero(column)[: _ROWS_OF_A_BATCH // 8]
+    }
+    return [some_rows(problem, np.array(sorted(chosen)))] if chosen else []
 
 
 def _against(direction: np.ndarray, problem: Problem, table: Any) -> list[Rows]:
@@ -153,7 +167,7 @@ def _program(rows: np.ndarray) -> np.ndarray | None:
 def separation_message(problem: Problem, gamma: np.ndarray) -> str:
     """Which coefficients run off, which way, and what can be done."""
     scale = largest(problem.sample.matrix)
-    involved = np.abs(gamma) * scale > 1e-6
+    involved = np.abs(gamma) * np.where(scale > 0, scale, 1.0) > 1e-6
     named = ", ".join(
         f"{label} → {'+' if g > 0 else '−'}∞"
         for label, g, shown in zip(problem.labels, gamma, involved, strict=True)

@@ -216,6 +216,16 @@ def test_separation_is_found_in_batches(table, tmp_path, monkeypatch):
     assert tree["fit_stats"]["converged"] == 1
 
 
+def test_a_column_of_zeros_in_the_sample_separates(tmp_path, monkeypatch):
+    monkeypatch.setattr(census, "_SAMPLE_ROWS", 2000)
+    n = 20_000
+    r = (np.arange(n) % 10 == 1) * 1.0
+    y = np.random.default_rng(0).poisson(1, n) * (r == 0)
+    pq.write_table(pa.table({"y": y, "r": r}), tmp_path / "data.parquet")
+    with pytest.raises(SeparationError, match="r"):
+        eg.GLM("y ~ r", tmp_path / "data.parquet", family="poisson").fit()
+
+
 def test_an_interrupted_fit_goes_on_where_it_was(file, monkeypatch):
     model = eg.GLM("count ~ x + z", file, family="poisson")
     reduce, passes = blocks.StreamBlocks.reduce, []

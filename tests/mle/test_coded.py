@@ -301,7 +301,7 @@ def test_a_part_of_the_rows_begins_the_fit_of_many_levels(rare, monkeypatch):
         maximise, "_cheap_start", lambda *a: (starts.append(cheap(*a)), starts[-1])[1]
     )
     agree(dense.fit(tol=LIMIT, **QUICK), levels.fit(tol=LIMIT, **QUICK))
-    assert len(starts) == 2 and all((start is None) == rare for start, _ in starts)
+    assert len(starts) == 2 and all((start.beta is None) == rare for start in starts)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from scipy import optimize, stats
 
 import expfam_glm as eg
 from expfam_glm.data import blocks
-from expfam_glm.errors import ConvergenceError, FitWarning
+from expfam_glm.errors import AliasWarning, ConvergenceError, FitWarning
 from expfam_glm.kernels import threads
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle import maximise
@@ -554,3 +554,46 @@ def test_nearly_collinear_columns(case, near):
     # elements as large as near⁻² cancel here
     rtol = 1e-7 + 1e-15 / near**2
     np.testing.assert_allclose(np.sqrt(np.diag(V)), first["fit"]["se"], rtol=rtol)
+
+
+@pytest.mark.parametrize("place", ["memory", "file"])
+@pytest.mark.parametrize("far", [1e3, 1e5])
+def test_one_row_that_rules_a_direction(place, far, tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    n = 60_000
+    x = rng.normal(size=n)
+    x[7777] = far
+    data: Any = {"y": (rng.random(n) < 0.3) * 1.0, "x": x}
+    if place == "file":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from expfam_glm.data import census
+
+        monkeypatch.setattr(census, "_SAMPLE_ROWS", 5000)
+        pq.write_table(pa.table(data), tmp_path / "data.parquet")
+        data = tmp_path / "data.parquet"
+    model = eg.GLM("y ~ x", data, family="binomial")
+    found = model.fit(cov=["fisher", "HC3"], draws=20, chains=1)
+    start = found["fit"]["beta"].values * (1 + 1e-9)
+    exact = model.fit(cov=["fisher", "HC3"], start=start, tol=1e-13, draws=20, chains=1)
+    for kind, rtol in (("fisher", 1e-8), ("HC3", 1e-6)):
+        np.testing.assert_allclose(
+            *(np.diagonal(t["fit"]["covariance"].sel(cov_type=kind)) for t in (found, exact)),
+            rtol=rtol,
+        )
+
+
+def test_counts_of_blocks_that_lie_far_apart():
+    x = np.repeat([0.0, 1.0], 140_000)
+    y = np.where(x == 0, np.arange(x.size) % 5, 1e10 + np.arange(x.size) % 9)
+    tree = eg.GLM("y ~ x", {"y": y, "x": x}, family="poisson").fit(draws=20, chains=1)
+    means = np.log([y[x == 0].mean(), y[x == 1].mean()])
+    np.testing.assert_allclose(tree["fit"]["beta"], [means[0], means[1] - means[0]], rtol=1e-10)
+
+
+def test_no_column_but_zeros():
+    with pytest.warns(AliasWarning):
+        tree = eg.GLM("y ~ x - 1", {"y": np.arange(30.0) % 4, "x": np.zeros(30)},
+                      family="poisson").fit(cov=["HC0", "fisher"])  # fmt: skip
+    assert np.isnan(tree["fit"]["beta"].values).all() and np.isnan(tree["fit"]["se"].values).all()
