@@ -42,6 +42,8 @@ from expfam_glm.mle.streamed import StreamedSandwich
 from expfam_glm.tree import Estimate, check_options, likelihood_tree
 
 INFORMATION = ("expected", "observed")
+# The part of a deviance that may be rounding errors without a remark.
+_DIGITS_LOST = 1e-6
 
 
 @one_blas()  # with more threads a factor of some hundred columns takes a hundred times as long
@@ -103,6 +105,14 @@ def fit(
     if near_collinear:
         notes.append(near_collinear)
         warn(near_collinear, FitWarning)
+    free = inner.family.phi is None and not solution.perfect and inner.n > beta.size
+    if free and measures.lost > _DIGITS_LOST:
+        notes.append(
+            "the deviance is what is left of far larger numbers: about "
+            f"{min(measures.lost, 1.0):.0e} of it is rounding errors, and the same of a dispersion "
+            "that is estimated by it. Pearson's χ² is not concerned."
+        )
+        warn(notes[-1], FitWarning)
     if np.isinf(measures.deviance):
         notes.append(
             f"the deviance is infinite: the variance function of {inner.family.name!r} falls to "

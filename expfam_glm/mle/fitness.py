@@ -16,6 +16,9 @@ from expfam_glm.mle.bare import Bare
 from expfam_glm.mle.saturated import part_totals, saturated_total
 from expfam_glm.spec.family import Family
 
+_EPS = np.finfo(float).eps
+# A difference of sums of which a larger part is rounding is made row by row.
+_CANCELLED = 1e-9
 # Fewer rows than this are not worth a tally of their distinct values.
 _TALLY_FROM = 256
 # A fitted mean this near to the edge where the response stands asks whether a maximum exists.
@@ -30,6 +33,7 @@ class Fitness:
     """Sums over the rows at β̂, weighted by w and f."""
 
     deviance: float  # D = Σ w d(y, μ)
+    lost: float  # about which part of the deviance is rounding errors
     pearson: float  # X² = Σ w (y − μ)²/V(μ)
     near_edge: bool  # some fitted mean has all but reached the edge at which its response stands
     top: float  # Σ w b*(y), of which the deviance is the shortfall
@@ -123,9 +127,17 @@ def fitness(
     pearson, near, flat, aim, outside, *varying = map(float, own)
     if objective is None:
         objective = -0.5 * aim if closed else aim
-    deviance = -2 * objective + blocks.within_deviance if closed else 2 * (top - objective)
+    if closed:
+        total, lost = -2 * objective + blocks.within_deviance, 0.0
+    else:
+        total, lost = 2 * (top - objective), 0.0
+        cancelled = _EPS * (abs(top) + abs(objective))
+        if np.isfinite(total) and cancelled > _CANCELLED * total:
+            total = deviance(problem, blocks, beta)
+            lost = cancelled / (np.sqrt(blocks.rows) * total) if total > 0 else np.inf
     return Fitness(
-        deviance=max(float(deviance), 0.0), pearson=pearson, near_edge=bool(near), top=float(top),
+        deviance=max(float(total), 0.0), lost=float(lost), pearson=pearson, near_edge=bool(near),
+        top=float(top),
         saturated=float(saturated), parts=np.array(parts),
         level=np.nan if of_level is None else max(flat, 0.0) + blocks.within_deviance,
         has_intercept=any(count == 0 for count in varying), score=score,
@@ -147,14 +159,22 @@ def deviance(problem: Problem, blocks: Blocks, beta: np.ndarray) -> float:
     return max(float(blocks.reduce(one, lambda a, b: a + b)), 0.0) + blocks.within_deviance
 
 
-def level_deviance(problem: Problem, fit: Fitness) -> float:
+def level_deviance(problem: Problem, blocks: Blocks, fit: Fitness) -> float:
     """D of the mean ȳ for all rows: 2{Σ w b*(y) − (θȳ − b(θ)) Σ w} where it has no closed form."""
     family, mean = problem.family, problem.mean
     if family.closed_deviance is not None:
         return fit.level
     theta = family.theta(mean)
     explained = (theta * mean - float(family.cumulant(theta))) * problem.total_weight
-    return max(2 * (fit.top - explained), 0.0)
+    found = max(2 * (fit.top - explained), 0.0)
+    cancelled = _EPS * (abs(fit.top) + abs(explained))
+    if not np.isfinite(cancelled) or cancelled <= _CANCELLED * found:
+        return found
+
+    def one(block: Block) -> float:
+        return block.total(np.asarray(family.deviance(block.y, mean)), weighted=True)
+
+    return max(blocks.reduce(one, lambda a, b: a + b), 0.0) + blocks.within_deviance
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def null_deviance(problem: Problem, fit: Fitness) -> float:
     NaN where that model has no admissible mean, or cannot be fitted.
     """
     if fit.has_intercept and problem.offset is None:
-        return level_deviance(problem, fit)
+        return level_deviance(problem, blocks_of(problem), fit)
     if isinstance(problem, Streamed):
         null: Problem = problem.constant()
     else:

@@ -597,3 +597,26 @@ def test_no_column_but_zeros():
         tree = eg.GLM("y ~ x - 1", {"y": np.arange(30.0) % 4, "x": np.zeros(30)},
                       family="poisson").fit(cov=["HC0", "fisher"])  # fmt: skip
     assert np.isnan(tree["fit"]["beta"].values).all() and np.isnan(tree["fit"]["se"].values).all()
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e9])
+def test_the_deviance_of_large_counts_keeps_its_digits(size):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=3000)
+    y = rng.poisson(size * np.exp(0.1 * x)).astype(float)
+    tree = eg.GLM("y ~ x", {"y": y, "x": x}, family="poisson").fit(draws=20, chains=1)
+    mu = np.exp(tree["fit"]["beta"].values @ np.stack([np.ones_like(x), x]))
+    t = (y - mu) / mu
+    expected = 2 * np.sum(mu * ((1 + t) * np.log1p(t) - t))
+    np.testing.assert_allclose(float(tree["fit_stats"]["deviance"]), expected, rtol=1e-7)
+    t = (y - y.mean()) / y.mean()
+    null = 2 * np.sum(y.mean() * ((1 + t) * np.log1p(t) - t))
+    np.testing.assert_allclose(float(tree["fit_stats"]["null_deviance"]), null, rtol=1e-7)
+
+
+def test_a_deviance_of_rounding_errors_is_remarked():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=1000)
+    y = 1e9 * np.exp(0.2 * x) * (1 + 1e-8 * rng.normal(size=1000))
+    with pytest.warns(FitWarning, match="rounding errors"):
+        eg.GLM("y ~ x", {"y": y, "x": x}, family="quasi_poisson").fit(dispersion="deviance")
