@@ -66,7 +66,9 @@ def on_cluster[T](
     ]
     while len(sums) > 1:
         sums = [delayed(_added)(sent, sums[k : k + _FAN]) for k in range(0, len(sums), _FAN)]
-    return client.compute(sums[0]).result()
+    with warnings.catch_warnings():  # the rows of a frame in memory go along, as they must
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+        return client.compute(sums[0]).result()
 
 
 def _one(sent: bytes, part: Any, start: int) -> Any:

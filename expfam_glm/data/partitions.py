@@ -20,7 +20,7 @@ class Partitions(Source):
     """A dask DataFrame, by reference."""
 
     frame: Any
-    name: str = "a dask DataFrame"
+    name: str = source.Described("a dask DataFrame")
     held: dict[tuple[str, ...], list[Any]] = field(default_factory=dict)
 
     @property

@@ -74,6 +74,7 @@ def pilot(
     columns = tuple(dict.fromkeys([*names, *roles.values(), *complete]))
     if not names:
         raise FormulaError(f"{formula!r} names no column of the data.")
+    source.check(columns)
     for name in columns:
         kind = source.kind(name)
         if pa.types.is_nested(kind):

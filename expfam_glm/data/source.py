@@ -21,6 +21,13 @@ _AHEAD = 2  # batches decoded while one is in use
 _PARQUET = (".parquet", ".pq", ".parq")
 
 
+class Described(str):
+    """A name that is a description: an error shows it without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
 class Parts(NamedTuple):
     """What the workers of a cluster take one by one."""
 
@@ -47,6 +54,9 @@ class Source(ABC):
     @abstractmethod
     def kind(self, column: str) -> Any:
         """The Arrow type of a column."""
+
+    def check(self, columns: Sequence[str]) -> None:  # noqa: B027 most sources have no such rows
+        """Refuse rows of which some lack a column as a whole."""
 
     @abstractmethod
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
@@ -105,6 +115,23 @@ class Files(Source):
 
     def kind(self, column: str) -> Any:
         return self.dataset.schema.field(column).type
+
+    def check(self, columns: Sequence[str]) -> None:
+        from pyarrow import dataset as datasets
+
+        if not isinstance(self.dataset, datasets.FileSystemDataset):
+            return
+        folders = self.dataset.partitioning
+        wanted = set(columns) - set([] if folders is None else folders.schema.names)
+        with reading(self.name):
+            for fragment in self.dataset.get_fragments():
+                lacking = sorted(wanted - set(fragment.physical_schema.names))
+                if lacking:
+                    raise DataError(
+                        f"{fragment.path!r}, one of the files of {self.name!r}, has no column "
+                        f"{', '.join(map(repr, lacking))}, which others have. Add it, or leave the "
+                        "file out."
+                    )
 
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
         # with threads dozens of batches would wait: one is decoded ahead of its use
@@ -224,7 +251,7 @@ def open_source(data: Any) -> Source:
         return open_partitions(data)
     datasets = need("pyarrow.dataset", "parquet")
     if not isinstance(data, str | PathLike):
-        return Files(data, f"a {type(data).__name__}")
+        return Files(data, Described(f"a {type(data).__name__}"))
     path = Path(fspath(data))
     if not path.exists():
         raise DataError(f"there is no file or folder {str(path)!r}; data= takes a Parquet path.")

@@ -149,7 +149,7 @@ class Streamed(Problem):
         """Those of any problem, and the source."""
         source, recipe, scan = self.reading
         return {
-            **super().attrs(), "rows_dropped": scan.dropped, "data_source": source.name,
+            **super().attrs(), "rows_dropped": scan.dropped, "data_source": str(source.name),
             "data_columns": json.dumps(recipe.columns),
         }  # fmt: skip
 
@@ -187,13 +187,17 @@ def _lacking(tables: Iterator[Any], start: int) -> bool:
     return any(map(lacks, tables))
 
 
-def need_rows(problem: Problem, what: str) -> None:
-    """Refuse what needs all rows at once where they are read in batches."""
+def need_rows(problem: Problem, what: str, cells: bool = True) -> None:
+    """Refuse what needs all rows at once where they are read in batches.
+
+    `cells` says whether distinct rows with frequencies would do.
+    """
     if isinstance(problem, Streamed):
+        other = "; or, where many rows share their covariates, use the model's compress()"
         raise DataError(
             f"{what} needs all rows in memory, but those of this model are read in batches from "
-            f"{problem.reading[0].name!r}. Read the data into a data frame first; or, where many "
-            "rows share their covariates, use the model's compress()."
+            f"{problem.reading[0].name!r}. Read the data into a data frame first"
+            f"{other if cells else ''}."
         )
 
 

@@ -135,11 +135,11 @@ def _streamed_layout(problem: Streamed, types: Sequence[str], groups: Any) -> La
     """Clusters by the name of their column, which is read in batches with the others."""
     for name in types:
         if name in ("CR2", "CR3", "HAC"):
-            need_rows(problem, f"cov={name!r}")
+            need_rows(problem, f"cov={name!r}", cells=False)
     if groups is None:
         return Layout((), (), {}, None, 0)
     if not isinstance(groups, str):
-        need_rows(problem, "groups= other than the name of one column")
+        need_rows(problem, "groups= other than the name of one column", cells=False)
     if groups not in problem.reading[0].names:
         names = problem.reading[0].names
         raise DataError(f"groups {groups!r} is not in the data; {close_to(groups, names)}")

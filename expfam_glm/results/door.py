@@ -130,7 +130,7 @@ def need_rows(tree: xr.DataTree, function: str, *groups: str) -> None:
     if "data_source" in tree.attrs:
         raise ResultError(
             f"{function} needs the rows of the fit, which stayed in {tree.attrs['data_source']!r}; "
-            "fit the data in memory, or model.compress() where rows repeat."
+            "fit the data in memory."
         )
     for name in groups or ("constant_data",):
         if name not in tree.children:

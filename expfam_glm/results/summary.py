@@ -263,9 +263,9 @@ def _heading(tree: xr.DataTree) -> Iterator[str]:
         if "times" in attrs:
             road += f" ({attrs['times']})"
     stats = _fit_stats(tree)
-    counts = [f"{stats[name]:g} {what}" for name, what in COUNTS.items() if name in stats]
+    counts = [f"{_count(stats[name])} {what}" for name, what in COUNTS.items() if name in stats]
     if "max_cluster_size" in stats:
-        counts[-1] += f" of at most {stats['max_cluster_size']:g}"
+        counts[-1] += f" of at most {_count(stats['max_cluster_size'])}"
     if attrs.get("rows_dropped"):
         counts.append(f"{attrs['rows_dropped']} rows with missing values dropped")
     yield "; ".join([*([model] if model else []), road, *counts])
@@ -370,3 +370,8 @@ def _cell(name: str, value: float, places: int | None) -> str:
         case "ess_bulk" | "ess_tail":
             return number(value, 0)
     return number(value, places)
+
+
+def _count(value: float) -> str:
+    """A number of rows: whole in full, a sum of frequencies with its digits."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.10g}"

@@ -366,6 +366,16 @@ def test_files_that_cannot_be_read(tmp_path):
         eg.GLM("y ~ x", tmp_path / "none.parquet", family="poisson")
 
 
+@pytest.mark.parametrize("missing", ["raise", "drop"])
+def test_a_file_without_a_column_is_named(table, tmp_path, missing):
+    for name, rows in (("a", table), ("b", table.drop_columns(["x"]))):
+        (tmp_path / f"part={name}").mkdir()
+        pq.write_table(rows, tmp_path / f"part={name}" / "0.parquet")
+    with pytest.raises(DataError, match=r"part=b/0.parquet', one of the files .* no column 'x'"):
+        eg.GLM("count ~ x + part", tmp_path, family="poisson", missing=missing)
+    eg.GLM("count ~ z + part", tmp_path, family="poisson", missing=missing)
+
+
 def test_files_of_other_types_are_named(tmp_path):
     for name, x in (("a", [1, 2, 3, 4]), ("b", [1.5, 2.0, 3.0, 4.0])):
         pq.write_table(pa.table({"y": [1, 2, 3, 5], "x": x}), tmp_path / f"{name}.parquet")
