@@ -10,13 +10,12 @@ rounds taken in turn, ratios medians of the ratios round by round; "off by" is t
 of a coefficient from ours in standard errors.
 
 Measured at n = 10⁶ on two cores (one thread each) of an AMD EPYC, nothing else running, glum 3.4
-with tabmat 4.2, 2026-11-23 (seconds ours, glum; ratio): factors alone, poisson 0.13, 0.80; 5.6,
-binomial 0.13, 0.73; 5.5 (the fit of the compressed model 0.06 and 0.07; 12.6 and 10.6, half of it
-the tree with its 4,000 draws of 258 coefficients); with numbers, poisson 0.34, 1.14; 3.3,
-binomial 0.31, 1.06; 3.5. On a machine of one core with two threads the same day, at less than half
-of this speed, factors alone were 11.0, 11.6, 4.9 and 8.0 times as fast (compressed 21 to 32). With
-gradient_tol=1e-8 glum's Poisson fit does not end within a minute; at 1e-6 it came 2e-11 to 2e-7
-standard errors near. Memory of both together at most 0.98 GiB.
+with tabmat 4.2, 2026-11-23 (seconds ours, glum; ratio): factors alone, poisson 0.08, 0.81; 10.0,
+binomial 0.08, 0.80; 10.1 (the fit of the compressed model 0.03 and 0.03; 29 and 25); with numbers,
+poisson 0.24, 1.23; 4.8, binomial 0.22, 1.15; 4.7. Four other runs of nearly the same code gave 6.7
+to 11.5 for factors alone, 17 to 30 once compressed. With gradient_tol=1e-8 glum's Poisson fit does
+not end within a minute; at 1e-6 it came 2e-11 to 2e-7 standard errors near. Memory of both together
+at most 0.89 GiB.
 """
 
 from __future__ import annotations

@@ -9,17 +9,17 @@ speed touches all of them alike; ratios are medians of the ratios round by round
 "off by" is the largest distance of a coefficient from ours in standard errors.
 
 Measured on two cores (one thread each) of an AMD EPYC, other programs stopped, glum 3.4 and scikit-
-learn 1.9, 2026-11-23; seconds of the whole call, and how many times as fast as glum with
+learn 1.9, 2026-11-23, in two runs; seconds of the whole call, and how many times as fast as glum with
 covariance, scikit-learn's newton-cholesky and its lbfgs (both without covariance, lbfgs up to
 6.5e-4 standard errors away) and statsmodels:
 
-    10⁶ × 20        0.177 s    5.9    3.4    2.1    32
-    10⁵ × 20        0.024 s    5.0    2.0    1.7    10.5
-    10⁶ × 100       0.68 s     6.9    3.6    1.06   62     (a few commits before the others)
-    2·10⁵ × 300     1.41 s     4.9    2.1    0.34   19     (likewise)
+    10⁶ × 20        0.147, 0.163 s    6.9, 8.8     3.8, 3.6    2.3, 2.1      42, 37
+    10⁵ × 20        0.028, 0.038 s    4.2, 5.3     1.9, 2.2    1.8, 2.0      9.8, 9.4
+    10⁶ × 100       0.62, 0.61 s      7.8, 9.0     4.3, 4.0    1.0, 1.2      72, 72
+    2·10⁵ × 300     0.69, 0.67 s      10.0, 10.9   4.0, 3.9    0.58, 0.64    38, 37
 
-Beside glum alone (`bench_scale.py memory`) the first took 0.154 s and was 9.3 times as fast:
-threads of the other programs go on spinning after their calls.
+Alone, the first takes 0.100 to 0.115 s, the second 0.017 to 0.020 s: threads of the other programs go
+on spinning after their calls.
 """
 
 from __future__ import annotations

@@ -15,20 +15,26 @@ distance of a coefficient from ours in standard errors.
 Measured on two cores (one thread each) of an AMD EPYC, nothing else running, Python 3.13, NumPy
 2.5, glum 3.4, 2026-11-23:
 
-    memory 1000000 20    seconds ours and glum's, how many times as fast, floors:
-                         binomial 0.154, 1.44; 9.3; 6.1    Poisson 0.120, 1.34; 11.2; 4.4
-                         gamma 0.159, 1.38; 8.7; 5.2    inverse Gaussian 0.123, 1.35; 10.9; 4.2
-                         negative binomial 0.162, 1.45; 8.9; 6.0    normal 0.064, 0.44; 6.9; 2.0
-                         A floor took 0.026 to 0.031 s; a run half an hour before, of nearly the
-                         same code, gave 6.1, 8.9, 5.4, 7.3, 6.3, 7.3 times
-    compressed 1000000   rows 0.08 s, compress 0.05 s, cells 0.006 s, 4 × 1,000 draws 0.64 s
-    parquet 5000000 20   ours 2.55 s, 4.5 s of processors, peak 514 MB; glum, to a gradient of 1e-6
-                         (the intercepts then differ by some 3e-5 standard errors), 16.5 s (12.1 s
-                         in another run), 4.0 GB: 6.5 and 4.7 times ours; dask-ml without errors 72
-                         s, 28 times; Spark 46 s, 18 times, 2.8 GB. 2·10⁷ rows: 11.2 s, peak 553 MB
-    workers 4000000 20   in memory 3.1 s; 1 worker 2.8 times, 2 workers 1.8 times as long, where the
+    memory 1000000 20    seconds ours and glum's, how many times as fast, floors; and how many times
+                         as fast in another run, a quarter of an hour later, of the same code:
+                         binomial 0.161, 1.37; 8.5; 5.2; 7.4    Poisson 0.096, 1.07; 11.1; 3.8; 10.1
+                         gamma 0.142, 1.39; 9.8; 4.9; 10.6
+                         inverse Gaussian 0.110, 1.34; 12.1; 3.2; 11.3
+                         negative binomial (alpha known) 0.151, 1.57; 10.4; 4.8; 8.7
+                         normal 0.059, 0.50; 8.5; 2.3; 7.3    A floor took 0.025 to 0.036 s
+    compressed 1000000   rows 0.06 s, compress 0.07 s, cells 0.006 s, 4 × 1,000 draws 0.59 s
+    parquet 5000000 20   ours 2.43 s, 4.1 s of processors, peak 524 MB; glum, to a gradient of 1e-6
+                         (the intercepts then differ by some 3e-5 standard errors), 9.5 s, 4.0 GB,
+                         3.9 times ours (4.8, 3.4 and 4.4 times in three further pairs); dask-ml
+                         without errors 12.2 s, 5.0 times; Spark 53 s, 21.7 times, 2.9 GB; H2O 31 s,
+                         12.7 times, 3.9 GB, both with the start of their servers. 2·10⁷ rows: 9.2 s,
+                         peak 543 MB
+    workers 4000000 20   in memory 2.4 s; 1 worker 1.6 times, 2 workers 1.9 times as long, where the
                          formula is evaluated in memory, and the rows are held by the workers;
-                         coefficients and standard errors to 6e-15 (relative)
+                         coefficients and standard errors to 2e-14 (relative)
+
+The speed of that machine changes by a third from one quarter of an hour to the next; a quiet one
+takes 2.0 s for the file.
 """
 
 from __future__ import annotations
@@ -229,7 +235,7 @@ def parquet(n: int = 5_000_000, p: int = 20, copies: int = 4) -> None:
 def child(name: str, path: str, p: str) -> None:
     """One program on a file: its seconds, processor seconds, peak memory, β and errors as JSON."""
     modules = {  # imports apart: ours come as they are needed
-        "ours": "expfam_glm formulaic pandas xarray pyarrow.dataset scipy.linalg",
+        "ours": "expfam_glm.mle.fit expfam_glm.data.scan formulaic pandas xarray pyarrow.dataset",
         "dask_ml": "dask_ml.linear_model", "spark": "pyspark.ml",
         "h2o": "h2o.estimators", "glum": "glum pyarrow.parquet",
     }  # fmt: skip

@@ -223,7 +223,7 @@ def test_errors_of_the_workers_are_ours(client, table, frame):
             raise KeyError("no such thing")
         return rows
 
-    with pytest.raises(DataError, match="'a dask DataFrame' cannot be read: KeyError: 'no such"):
+    with pytest.raises(DataError, match="a dask DataFrame cannot be read: KeyError: 'no such"):
         eg.GLM("count ~ x", frame.map_partitions(broken, meta=frame._meta), family="poisson")
 
 
