@@ -9,8 +9,8 @@ speed touches all of them alike; ratios are medians of the ratios round by round
 "off by" is the largest distance of a coefficient from ours in standard errors.
 
 Measured on two cores (one thread each) of an AMD EPYC, other programs stopped, glum 3.4 and scikit-
-learn 1.9, 2026-11-23, in two runs; seconds of the whole call, and how many times as fast as glum with
-covariance, scikit-learn's newton-cholesky and its lbfgs (both without covariance, lbfgs up to
+learn 1.9, 2026-11-23, in two runs; seconds of the whole call, and how many times as fast as glum
+with covariance, scikit-learn's newton-cholesky and its lbfgs (both without covariance, lbfgs up to
 6.5e-4 standard errors away) and statsmodels:
 
     10⁶ × 20        0.147, 0.163 s    6.9, 8.8     3.8, 3.6    2.3, 2.1      42, 37
@@ -18,8 +18,8 @@ covariance, scikit-learn's newton-cholesky and its lbfgs (both without covarianc
     10⁶ × 100       0.62, 0.61 s      7.8, 9.0     4.3, 4.0    1.0, 1.2      72, 72
     2·10⁵ × 300     0.69, 0.67 s      10.0, 10.9   4.0, 3.9    0.58, 0.64    38, 37
 
-Alone, the first takes 0.100 to 0.115 s, the second 0.017 to 0.020 s: threads of the other programs go
-on spinning after their calls.
+Alone, the first takes 0.100 to 0.115 s, the second 0.017 to 0.020 s: threads of the other programs
+go on spinning after their calls.
 """
 
 from __future__ import annotations

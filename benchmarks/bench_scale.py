@@ -26,9 +26,9 @@ Measured on two cores (one thread each) of an AMD EPYC, nothing else running, Py
     parquet 5000000 20   ours 2.43 s, 4.1 s of processors, peak 524 MB; glum, to a gradient of 1e-6
                          (the intercepts then differ by some 3e-5 standard errors), 9.5 s, 4.0 GB,
                          3.9 times ours (4.8, 3.4 and 4.4 times in three further pairs); dask-ml
-                         without errors 12.2 s, 5.0 times; Spark 53 s, 21.7 times, 2.9 GB; H2O 31 s,
-                         12.7 times, 3.9 GB, both with the start of their servers. 2·10⁷ rows: 9.2 s,
-                         peak 543 MB
+                         without errors 12.2 s, 5.0 times; Spark 53 s, 21.7 times, 2.9 GB; H2O 31
+                         s, 12.7 times, 3.9 GB, both with the start of their servers. 2·10⁷ rows:
+                         9.2 s, peak 543 MB
     workers 4000000 20   in memory 2.4 s; 1 worker 1.6 times, 2 workers 1.9 times as long, where the
                          formula is evaluated in memory, and the rows are held by the workers;
                          coefficients and standard errors to 2e-14 (relative)
