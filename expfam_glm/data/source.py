@@ -117,14 +117,10 @@ class Files(Source):
         return self.dataset.schema.field(column).type
 
     def check(self, columns: Sequence[str]) -> None:
-        from pyarrow import dataset as datasets
-
-        if not isinstance(self.dataset, datasets.FileSystemDataset):
-            return
-        folders = self.dataset.partitioning
+        folders = getattr(self.dataset, "partitioning", None)
         wanted = set(columns) - set([] if folders is None else folders.schema.names)
         with reading(self.name):
-            for fragment in self.dataset.get_fragments():
+            for fragment in self._fragments:
                 lacking = sorted(wanted - set(fragment.physical_schema.names))
                 if lacking:
                     raise DataError(
@@ -183,19 +179,25 @@ class Files(Source):
         return Parts(pieces, lengths, partial(_tables_of, columns=tuple(columns)))
 
     @cached_property
+    def _fragments(self) -> list[Any]:
+        """The files; none where rows are in memory, or filtered."""
+        from pyarrow import dataset as datasets
+
+        if not isinstance(self.dataset, datasets.FileSystemDataset):
+            return []
+        try:
+            return list(self.dataset.get_fragments())
+        except ValueError:  # of a filtered dataset
+            return []
+
+    @cached_property
     def _pieces(self) -> list[tuple[Files, int]]:
         """Runs of row groups of one file, and their rows; none where rows are in memory here."""
         from pyarrow import dataset as datasets
 
         whole = self.dataset
-        if not isinstance(whole, datasets.FileSystemDataset):
-            return []
-        try:
-            fragments = list(whole.get_fragments())
-        except ValueError:  # of a filtered dataset
-            return []
         found = []
-        for fragment in fragments:
+        for fragment in self._fragments:
             for part, rows in _runs(fragment):
                 alike = datasets.FileSystemDataset(
                     [part], whole.schema, fragment.format, fragment.filesystem
