@@ -89,9 +89,8 @@ def fitness(
         tally = tally_of(family, block)
         return (_NONE, responses(block)) if tally is None else (tally, 0.0)
 
-    def one(block: Block) -> Sums:
-        with np.errstate(all="ignore"):
-            eta, (mu, x2, u, V, *more) = kernel.at(block, beta, 1.0)
+    def look(block: Block) -> Sums:
+        eta, (mu, x2, u, V, *more) = kernel.at(block, beta, 1.0)
         inside = predictors.low < eta.min() and eta.max() < predictors.high
         for weights in (block.w, block.f):
             if isinstance(weights, np.ndarray):
@@ -109,13 +108,16 @@ def fitness(
         pearson = block.total(x2, weighted=True) + block.within(V)
         flat = 0.0
         if of_level is not None:
-            with np.errstate(all="ignore"):
-                flat = block.total(of_level(block.y, mean)[0], weighted=True)
+            flat = block.total(of_level(block.y, mean)[0], weighted=True)
         varies = [j in varied for j in candidates]
         aim = 0.0 if objective is not None else np.broadcast_to(more[-1], u.shape).sum()
         own = np.array([pearson, near, flat, aim, inside - 1, *varies])
         information = [weighted_gram(block.X, more[0])] if informed else []
         return tally, apart, own, over_rows(u, block.X), *information
+
+    def one(block: Block) -> Sums:
+        with np.errstate(all="ignore"):  # what is not finite is found in the sums
+            return look(block)
 
     tally, apart, own, score, *information = blocks.reduce(one, _add)
     observed = blocks.responses
@@ -137,8 +139,7 @@ def fitness(
             lost = cancelled / (np.sqrt(blocks.rows) * total) if total > 0 else np.inf
     return Fitness(
         deviance=max(float(total), 0.0), lost=float(lost), pearson=pearson, near_edge=bool(near),
-        top=float(top),
-        saturated=float(saturated), parts=np.array(parts),
+        top=float(top), saturated=float(saturated), parts=np.array(parts),
         level=np.nan if of_level is None else max(flat, 0.0) + blocks.within_deviance,
         has_intercept=any(count == 0 for count in varying), score=score,
         information=information[0] if information else None, admissible=outside == 0,
