@@ -6,8 +6,9 @@ take as long as the fit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -39,70 +40,38 @@ class NormalDraws:
 
     def vector(self, known: np.ndarray) -> Any:
         """Variables of which the first of the p are those that are `known`; the others are NaN."""
-        return _lazily(_Vector(self, known))
+        shape = (self.chains, self.draws, known.size)
+        return _lazily(_Drawn(shape, partial(self._vector, known)))
 
     def scalar(self, place: int, estimate: float, se: float, scale: Scale) -> Any:
         """A parameter whose deviation, in standard errors on its working scale, is one of the p."""
-        return _lazily(_Scalar(self, place, estimate, se, scale))
+        shape = (self.chains, self.draws)
+        return _lazily(_Drawn(shape, partial(self._scalar, place, estimate, se, scale)))
+
+    def _vector(self, known: np.ndarray) -> np.ndarray:
+        values = self.values[..., : np.count_nonzero(known)]
+        if known.all():
+            return values
+        found = np.full((*values.shape[:2], known.size), np.nan)
+        found[..., known] = values
+        return found
+
+    def _scalar(self, place: int, estimate: float, se: float, scale: Scale) -> np.ndarray:
+        return scale.back(scale.to(estimate) + se * self.values[..., place])
 
 
 class _Drawn(BackendArray):
-    """An array that follows from the draws."""
+    """An array that follows from the draws: its shape, and what makes it."""
 
     dtype = np.dtype(np.float64)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Chains, draws and what else."""
-        raise NotImplementedError
-
-    def whole(self) -> np.ndarray:
-        """All of it."""
-        raise NotImplementedError
+    def __init__(self, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> None:
+        self.shape, self.make = shape, make
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, lambda own: self.whole()[own]
+            key, self.shape, indexing.IndexingSupport.BASIC, lambda own: self.make()[own]
         )
-
-
-@dataclass(eq=False)
-class _Vector(_Drawn):
-    draws: NormalDraws
-    known: np.ndarray  # (m,)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Chains, draws, and the entries of the vector."""
-        return self.draws.chains, self.draws.draws, self.known.size
-
-    def whole(self) -> np.ndarray:
-        """NaN where nothing is known."""
-        values = self.draws.values[..., : np.count_nonzero(self.known)]
-        if self.known.all():
-            return values
-        found = np.full(self.shape, np.nan)
-        found[..., self.known] = values
-        return found
-
-
-@dataclass(eq=False)
-class _Scalar(_Drawn):
-    draws: NormalDraws
-    place: int
-    estimate: float
-    se: float
-    scale: Scale
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Chains and draws."""
-        return self.draws.chains, self.draws.draws
-
-    def whole(self) -> np.ndarray:
-        """On the parameter's own scale."""
-        deviations = self.draws.values[..., self.place]
-        return self.scale.back(self.scale.to(self.estimate) + self.se * deviations)
 
 
 def _lazily(array: _Drawn) -> Any:

@@ -296,7 +296,7 @@ def _whole(column: np.ndarray) -> tuple[np.ndarray, float]:
     """Whole numbers from 0, equal where the values of a column are, and how many; else infinity."""
     if column.ndim == 1 and column.dtype.kind in "if":
         low, high = column.min(initial=0), column.max(initial=0)
-        if high - low < _SPARSEST * len(column):
+        if float(high) - float(low) < _SPARSEST * len(column):
             codes = (column if low == 0 else column - low).astype(np.intp, copy=False)
             if column.dtype.kind == "i" or np.array_equal(codes + low, column):
                 return codes, int(high - low) + 1

@@ -63,7 +63,7 @@ class Streamed(Problem):
     def batches(self, columns: Sequence[str] = ()) -> Iterator[tuple[Problem, Any]]:
         """The problem of each batch, and its table with some further columns, brought here."""
         source, wanted, batching = self._batching(columns)
-        return ahead(batching(source.tables(wanted), 0))
+        return batching(source.tables(wanted), 0)
 
     def total[T](
         self,

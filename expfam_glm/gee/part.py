@@ -18,7 +18,7 @@ import numpy as np
 from expfam_glm.data.blocks import each
 from expfam_glm.gee.pieces import Piece
 from expfam_glm.gee.structures import Root, Structure
-from expfam_glm.kernels.coded import Coded, Matrix, Turned
+from expfam_glm.kernels.coded import Coded, Matrix, Transposed
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import join, squares, triangle
 from expfam_glm.spec.family import Family
@@ -95,7 +95,7 @@ class Part:
         w = None if self.w is None else self.w[rows]
         offset = None if self.offset is None else self.offset[rows]
         if isinstance(self.X, Coded):
-            return self.y[rows], Turned(self.X[rows]), w, offset
+            return self.y[rows], Transposed(self.X[rows]), w, offset
         if isinstance(rows, slice) and self.X.flags.f_contiguous:
             return self.y, self.X.T, w, offset
         X = np.empty(self.X.shape[::-1])

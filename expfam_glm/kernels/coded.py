@@ -293,7 +293,7 @@ class Coded(np.lib.mixins.NDArrayOperatorsMixin):
         return found
 
 
-class Turned:
+class Transposed:
     """Xᵀ (p, n) of a design of levels, of which the rows that are asked for are written out."""
 
     __array_ufunc__ = None  # arrays leave products to it

@@ -91,7 +91,7 @@ class _Limit:
 
 
 def _take_over() -> None:
-    """threadpoolctl from 3.7 on listens to one thread only, until that is done or is overruled."""
+    """Newer threadpoolctl listens to one thread only, until that is done or is overruled."""
     for library in _blas().lib_controllers:
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread(force=True)

@@ -55,6 +55,11 @@ class Solution:
     perfect: bool
     confirmed: bool = True  # False: the last step is so short that the score alone shall judge it
 
+    @property
+    def objective(self) -> float | None:
+        """Σ w(yθ − b(θ)), or −D/2 where D has a closed form; None where it was not seen."""
+        return None if self.sums is None else self.sums.objective
+
 
 @dataclass(frozen=True)
 class Scoring:

@@ -138,12 +138,10 @@ def _measured(
     information at β̂ itself: one row may rule a direction, so that no way is short for it.
     """
     if solution.confirmed:
-        objective = None if solution.sums is None else solution.sums.objective
-        return solution, fitness(problem, blocks, solution.beta, objective)
+        return solution, fitness(problem, blocks, solution.beta, solution.objective)
     informed = solution.sums is None or isinstance(problem, Streamed)
     for _ in range(_MOST_LOOKS):
-        objective = None if solution.sums is None else solution.sums.objective
-        found = fitness(problem, blocks, solution.beta, objective, informed)
+        found = fitness(problem, blocks, solution.beta, solution.objective, informed)
         if found.information is not None:
             there = np.isfinite(found.information).all() and found.admissible
             factor = factor_gram(found.information) if there else None
