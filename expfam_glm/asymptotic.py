@@ -6,15 +6,13 @@ take as long as the fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
+from expfam_glm.data.later import later
 from expfam_glm.numerics.normal_draws import check_count, matched_normals
 from expfam_glm.spec.scale import Scale
 
@@ -41,12 +39,12 @@ class NormalDraws:
     def vector(self, known: np.ndarray) -> Any:
         """Variables of which the first of the p are those that are `known`; the others are NaN."""
         shape = (self.chains, self.draws, known.size)
-        return _lazily(_Drawn(shape, partial(self._vector, known)))
+        return later(shape, partial(self._vector, known))
 
     def scalar(self, place: int, estimate: float, se: float, scale: Scale) -> Any:
         """A parameter whose deviation, in standard errors on its working scale, is one of the p."""
         shape = (self.chains, self.draws)
-        return _lazily(_Drawn(shape, partial(self._scalar, place, estimate, se, scale)))
+        return later(shape, partial(self._scalar, place, estimate, se, scale))
 
     def _vector(self, known: np.ndarray) -> np.ndarray:
         values = self.values[..., : np.count_nonzero(known)]
@@ -58,28 +56,3 @@ class NormalDraws:
 
     def _scalar(self, place: int, estimate: float, se: float, scale: Scale) -> np.ndarray:
         return scale.back(scale.to(estimate) + se * self.values[..., place])
-
-
-class _Drawn(BackendArray):
-    """An array that follows from the draws: its shape, and what makes it."""
-
-    dtype = np.dtype(np.float64)
-
-    def __init__(self, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> None:
-        self.shape, self.make = shape, make
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, lambda own: self.make()[own]
-        )
-
-
-def _lazily(array: _Drawn) -> Any:
-    """The array as xarray keeps those of files: read when needed, and then held."""
-    lazy: Any = indexing.LazilyIndexedArray(array)
-    return indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))
-
-
-def is_lazy(values: Any) -> bool:
-    """Whether an array is one of those."""
-    return isinstance(values, indexing.MemoryCachedArray)

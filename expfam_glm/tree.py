@@ -22,7 +22,8 @@ import pandas as pd
 import xarray as xr
 from xarray.indexes import PandasIndex
 
-from expfam_glm.asymptotic import NormalDraws, is_lazy
+from expfam_glm.asymptotic import NormalDraws
+from expfam_glm.data.later import is_later
 from expfam_glm.data.stored import DIMENSIONS
 from expfam_glm.errors import ArgumentError, ResultError
 from expfam_glm.numerics.normal_draws import square_root
@@ -194,7 +195,7 @@ def likelihood_tree(
         "cov_type": list(estimate.covariances),
         "ci_bound": ["lower", "upper"],
         "obs_id": (
-            range(next((len(y) for y in estimate.observed.values()), 0))
+            range(next((y.shape[0] for y in estimate.observed.values()), 0))
             if estimate.obs_id is None
             else estimate.obs_id
         ),
@@ -334,14 +335,16 @@ def group(variables: Variables, coords: xr.Coordinates, **attrs: str | float) ->
 
 def _stored(dims: tuple[str, ...], values: Any, attrs: Any = None) -> xr.Variable:
     """A variable of the values; numbers and text skip the search for other libraries' arrays."""
-    if is_lazy(values):
+    if is_later(values):
         return xr.Variable(dims, values, attrs, fastpath=True)
     array = np.asarray(values)
     return xr.Variable(dims, array, attrs, fastpath=array.dtype.kind in "biufcU")
 
 
-def _storable(values: Any) -> np.ndarray:
+def _storable(values: Any) -> Any:
     """The values as an array that netCDF and Zarr can hold: mixed objects become text."""
+    if is_later(values):
+        return values
     array = np.asarray(values)
     return array.astype(str) if array.dtype.kind in "OT" else array
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from expfam_glm.data import stored
 from expfam_glm.data.design import Frame
+from expfam_glm.data.later import later
 from expfam_glm.data.magnitude import check_columns, check_response
 from expfam_glm.errors import ArgumentError, DataError, DeclarationError, show_rows
 from expfam_glm.kernels.coded import Coded, Matrix, contiguous
@@ -122,25 +124,16 @@ class Problem:
         numbers = np.arange(self.frame.y.size) if kept is None else np.flatnonzero(kept)
         return self.restrict(numbers).tolist()
 
-    def each(self, function: Callable[[np.ndarray], np.ndarray]) -> Problem:
-        """The problem on some of its rows: a function of every array that has one entry a row."""
-        X = self.matrix
-        some: dict[str, Any] = {"matrix": X.each(function) if isinstance(X, Coded) else function(X)}
-        for name in ("y", "w", "f", "offset", "sampling", "scatter"):
-            values = getattr(self, name)
-            if values is not None:
-                some[name] = function(values)
-        return replace(self, **some)
-
     def show(self, values: np.ndarray, bad: np.ndarray) -> str:
         """Offending values of used rows, with the row numbers of the data as given."""
         return _show(self.frame, values, bad, self.used)
 
-    def observed_data(self) -> dict[str, np.ndarray]:
+    def observed_data(self) -> dict[str, Any]:
         """The response for the result tree, on the scale of the mean; counts as integers."""
         y = self.y
-        exact = (y == np.floor(y)) & (np.abs(y) < EXACT) if self.family.support.discrete else None
-        return {"y": y.astype(np.int64) if exact is not None and exact.all() else y}
+        if not (self.family.support.discrete and _all_whole(y)):
+            return {"y": y}
+        return {"y": later(y.shape, partial(y.astype, np.int64), np.int64)}
 
     def constant_data(self) -> dict[str, np.ndarray]:
         """Design and columns for the result tree: enough to refit."""
@@ -234,6 +227,14 @@ def _outside(family: Family, y: np.ndarray, w: np.ndarray | float) -> np.ndarray
         else:
             outside[rows] = ~family.support.contains(y[rows])
     return outside
+
+
+def _all_whole(y: np.ndarray) -> bool:
+    """Whether all values are whole numbers that a double tells from their neighbours."""
+    parts = (y[start : start + _CHUNK] for start in range(0, y.shape[0], _CHUNK))
+    return all(bool((part == np.floor(part)).all()) for part in parts) and bool(
+        max(abs(y.min()), abs(y.max())) < EXACT
+    )
 
 
 def _plainly_inside(family: Family, y: np.ndarray, precision: np.ndarray | float) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from expfam_glm.kernels.scratch import scratch
 from expfam_glm.spec.family import Family
 from expfam_glm.spec.link import Link
 from expfam_glm.spec.program import Program, recalled
@@ -17,21 +17,13 @@ RowKernel = Any  # what `recalled` returns: (η, y, r, *shapes) → tuple of arr
 
 # Rows for which arrays are lent: those of fewer are had at once, those of more are not to be kept.
 _LENT = (1 << 11, 1 << 16)
-_own = threading.local()
 
 
 def lent(count: int, rows: int) -> list[np.ndarray] | list[None]:
-    """Arrays (rows,) of this thread for a kernel to write to, which its next call writes over.
-
-    What is computed of a block costs less than fresh pages of memory for it.
-    """
+    """Arrays (rows,) of this thread for a kernel to write to, which its next call writes over."""
     if not _LENT[0] <= rows <= _LENT[1]:
         return [None] * count
-    held = getattr(_own, "held", None)
-    if held is None or held.shape[0] < count or held.shape[1] < rows:
-        before = (0, 0) if held is None else held.shape
-        held = _own.held = np.empty((max(count, before[0]), max(rows, before[1])))
-    return [row[:rows] for row in held[:count]]
+    return list(scratch("rows", (count, rows)))
 
 
 @lru_cache(maxsize=512)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import threading
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import blas
 
-from expfam_glm.kernels import tally
+from expfam_glm.kernels import tally, wide
 from expfam_glm.kernels.coded import Coded, Matrix, dense
+from expfam_glm.kernels.scratch import scratch
 
 
 class Gram(NamedTuple):
@@ -49,19 +48,23 @@ def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
     if isinstance(X, Coded):
         return tally.gram(X, np.broadcast_to(W, (len(X),)))
     if not isinstance(W, np.ndarray) or W.ndim == 0:
+        if wide.pays(X):
+            return float(W) * wide.gram(X, np.broadcast_to(1.0, X.shape[:1]))
         return float(W) * product(X.T, X)  # NumPy computes one triangle and copies it
     n, p = X.shape
     by_columns = X.strides[0] == X.itemsize and not X.flags.c_contiguous
     if W.min(initial=0.0) >= 0:
+        if wide.pays(X):
+            return wide.gram(X, W)
         root = np.sqrt(W)
         if by_columns:
-            return squares(np.multiply(X.T, root, out=_scratch((p, n))))
-        rooted = np.multiply(X, root[:, None], out=_scratch(X.shape))
+            return squares(np.multiply(X.T, root, out=scratch("weighted", (p, n))))
+        rooted = np.multiply(X, root[:, None], out=scratch("weighted", X.shape))
         return product(rooted.T, rooted)
     if by_columns:
-        scaled = np.multiply(X.T, W, out=_scratch((p, n))).T
+        scaled = np.multiply(X.T, W, out=scratch("weighted", (p, n))).T
     else:
-        scaled = np.multiply(X, W[:, None], out=_scratch(X.shape))
+        scaled = np.multiply(X, W[:, None], out=scratch("weighted", X.shape))
     G = product(X.T, scaled)
     return 0.5 * (G + G.T)
 
@@ -81,18 +84,6 @@ def squares(columns: np.ndarray) -> np.ndarray:
         return product(columns, columns.T)  # NumPy computes one triangle and copies it
     G = blas.dgemm(1.0, columns.T, columns.T, trans_a=True)
     return 0.5 * (G + G.T)
-
-
-_buffers = threading.local()
-
-
-def _scratch(shape: tuple[int, ...]) -> np.ndarray:
-    """Memory of this thread, written over by the next call: fresh pages cost more than the sums."""
-    size = math.prod(shape)
-    held = getattr(_buffers, "held", None)
-    if held is None or held.size < size:
-        held = _buffers.held = np.empty(size)
-    return held[:size].reshape(shape)
 
 
 def triangle(X: Matrix, W: np.ndarray | None = None, z: np.ndarray | None = None) -> np.ndarray:

@@ -21,6 +21,8 @@ _EPS = np.finfo(float).eps
 _CANCELLED = 1e-9
 # Fewer rows than this are not worth a tally of their distinct values.
 _TALLY_FROM = 256
+# Tallies that span this many times what they hold are merged by sorting.
+_SPREAD = 64
 # A fitted mean this near to the edge where the response stands asks whether a maximum exists.
 _NEAR_EDGE = 1e-6
 
@@ -190,8 +192,14 @@ class Tally:
             return NotImplemented
         if not (self.counts.size and other.counts.size):
             return self if self.counts.size else other
-        values, places = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
-        return Tally(values, np.bincount(places, np.concatenate([self.counts, other.counts])))
+        if np.array_equal(self.values, other.values):
+            return Tally(self.values, self.counts + other.counts)
+        values = np.concatenate([self.values, other.values])
+        counts = np.concatenate([self.counts, other.counts])
+        if values.max() - values.min() < _SPREAD * values.size:
+            return _counted(values, counts)
+        values, places = np.unique(values, return_inverse=True)
+        return Tally(values, np.bincount(places, counts))
 
     def block(self) -> Block:
         """A row for each response, its count as frequency weight."""
@@ -208,6 +216,14 @@ def tally_of(family: Family, block: Block) -> Tally | None:
     low, high = block.y.min(), block.y.max()
     if high - low >= block.y.size / 4 or not bool(family.support.contains([low, high]).all()):
         return None
-    counts = np.bincount((block.y - low).astype(np.intp), weights=block.f)
+    if block.f is None and high - low == 1.0:
+        above = float(block.y.sum() - low * block.y.size)
+        return Tally(np.array([low, high]), np.array([block.y.size - above, above]))
+    return _counted(block.y, block.f)
+
+
+def _counted(y: np.ndarray, weights: np.ndarray | None) -> Tally:
+    low = y.min()
+    counts = np.bincount((y - low).astype(np.intp), weights=weights)
     seen = np.flatnonzero(counts)
     return Tally(low + seen, counts[seen].astype(float))

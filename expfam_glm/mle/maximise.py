@@ -12,6 +12,7 @@ import numpy as np
 from expfam_glm.data.blocks import MemoryBlocks, blocks_of
 from expfam_glm.data.response import Problem, restrict_columns
 from expfam_glm.data.stream import Streamed
+from expfam_glm.data.thin import STEP, thinned
 from expfam_glm.errors import ExpfamError
 from expfam_glm.kernels.coded import Coded, Matrix
 from expfam_glm.kernels.row import row_kernel
@@ -23,8 +24,6 @@ from expfam_glm.mle.secants import Secants
 # From this many rows on, a fit to a tenth of the rows gives the start (and so on downwards). It is
 # about three standard errors off.
 _SUBSAMPLE_FROM = 50_000
-_SUBSAMPLE_STEP = 10
-_RUN = 32
 # How near to its own maximum the fit to a subsample goes, in its standard errors (each way).
 _SUBSAMPLE_TOL = 0.05
 _SUBSAMPLE_NEAR = 0.25
@@ -127,7 +126,7 @@ def _cheap_start(problem: Problem, near: float) -> _Start:
     information is that of the tenth, until it is within `near` standard errors: a pass for the
     score alone costs a third of a full one, or less.
     """
-    part = problem.sample if isinstance(problem, Streamed) else problem.each(_thin)
+    part = problem.sample if isinstance(problem, Streamed) else thinned(problem)
     near_part = _SUBSAMPLE_NEAR * np.sqrt(problem.matrix.shape[1])
     start = None
     if part.row_count >= _fewest_rows(part.matrix):
@@ -174,7 +173,7 @@ def _cheap_start(problem: Problem, near: float) -> _Start:
 def _fewest_rows(X: Matrix) -> int:
     """From how many rows on a fit to a tenth of them pays."""
     if isinstance(X, Coded):
-        return max(_SUBSAMPLE_FROM, _SUBSAMPLE_STEP * _CODED_ROWS * X.shape[1])
+        return max(_SUBSAMPLE_FROM, STEP * _CODED_ROWS * X.shape[1])
     return _SUBSAMPLE_FROM
 
 
@@ -190,11 +189,3 @@ def _is_parabola(problem: Problem) -> bool:
         return False
     (W,) = row_kernel(family, link, ("weight",), True)(np.zeros(1), np.ones(1), 1.0)
     return np.ndim(W) == 0
-
-
-def _thin(rows: np.ndarray) -> np.ndarray:
-    """The first rows of every run of `_SUBSAMPLE_STEP` times as many."""
-    length, own = _RUN * _SUBSAMPLE_STEP, rows.shape[1:]
-    whole = rows.shape[0] // length
-    runs = rows[: whole * length].reshape(whole, length, *own)
-    return np.ascontiguousarray(runs[:, :_RUN]).reshape(whole * _RUN, *own)
