@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 
+_LINE = 8  # doubles of a line of the cache
 _own = threading.local()
 
 
@@ -15,5 +16,13 @@ def scratch(use: str, shape: tuple[int, ...]) -> np.ndarray:
     held, size = _own.__dict__, math.prod(shape)
     memory = held.get(use)
     if memory is None or memory.size < size:
-        memory = held[use] = np.empty(size)
+        memory = held[use] = aligned((size,))
     return memory[:size].reshape(shape)
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An array that begins where a line of the cache does."""
+    size = math.prod(shape)
+    memory = np.empty(size + _LINE)
+    skipped = -(memory.ctypes.data // 8) % _LINE
+    return memory[skipped : skipped + size].reshape(shape)

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import blas
 
-from expfam_glm.kernels import tally, wide
+from expfam_glm.kernels import tally
 from expfam_glm.kernels.coded import Coded, Matrix, dense
+from expfam_glm.kernels.machine import sums as machine
+from expfam_glm.kernels.machine.load import is_wide
 from expfam_glm.kernels.scratch import scratch
 
 
@@ -43,19 +45,23 @@ def product(A: np.ndarray, B: np.ndarray, out: np.ndarray | None = None) -> np.n
     return np.dot(A, B, out=out) if together else np.matmul(A, B, out=out)
 
 
+# Columns and products of a block from which machine code pays for loading it.
+_FEWEST_COLUMNS, _FEWEST_PRODUCTS = 8, 1 << 21
+
+
 def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
     """XᵀWX of a block, symmetric to the last bit; W (n,), or a number for all rows."""
     if isinstance(X, Coded):
         return tally.gram(X, np.broadcast_to(W, (len(X),)))
     if not isinstance(W, np.ndarray) or W.ndim == 0:
-        if wide.pays(X):
-            return float(W) * wide.gram(X, np.broadcast_to(1.0, X.shape[:1]))
+        if _pays_in_machine(X):
+            return float(W) * machine.gram(X, np.broadcast_to(1.0, X.shape[:1]))
         return float(W) * product(X.T, X)  # NumPy computes one triangle and copies it
     n, p = X.shape
     by_columns = X.strides[0] == X.itemsize and not X.flags.c_contiguous
     if W.min(initial=0.0) >= 0:
-        if wide.pays(X):
-            return wide.gram(X, W)
+        if _pays_in_machine(X):
+            return machine.gram(X, W)
         root = np.sqrt(W)
         if by_columns:
             return squares(np.multiply(X.T, root, out=scratch("weighted", (p, n))))
@@ -67,6 +73,12 @@ def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
         scaled = np.multiply(X, W[:, None], out=scratch("weighted", X.shape))
     G = product(X.T, scaled)
     return 0.5 * (G + G.T)
+
+
+def _pays_in_machine(X: np.ndarray) -> bool:
+    n, p = X.shape
+    many = p >= _FEWEST_COLUMNS and n * p * p >= _FEWEST_PRODUCTS
+    return many and machine.fits(X) and is_wide()
 
 
 def over_rows(u: np.ndarray, X: Matrix) -> np.ndarray:

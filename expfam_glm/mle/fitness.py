@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.coded import dense
+from expfam_glm.kernels.machine.sums import Wanted
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import over_rows, weighted_gram
-from expfam_glm.mle.bare import Bare
+from expfam_glm.mle.bare import Bare, over_block
 from expfam_glm.mle.saturated import part_totals, saturated_total
 from expfam_glm.spec.family import Family
 
@@ -66,6 +68,7 @@ def fitness(
     if objective is None:
         further.append("weighted_deviance" if closed else "kernel")
     kernel = Bare(row_kernel(family, problem.link, (*quantities, *further)))
+    totals = [] if objective is not None else [len(quantities) + len(further) - 1]
     predictors = problem.link.image(family.mean_space)
     space = family.mean_space
     edges = [e for e in (space.low, space.high) if np.isfinite(e) and family.support.contains(e)]
@@ -91,7 +94,24 @@ def fitness(
         tally = tally_of(family, block)
         return (_NONE, responses(block)) if tally is None else (tally, 0.0)
 
-    def look(block: Block) -> Sums:
+    wanted = Wanted(2, 4 if informed else None, (1, *totals), extremes=(0,))
+    machine = kernel.summed(wanted, blocks)
+
+    def at_once(block: Block) -> Sums | None:
+        """What follows from η, by machine code; None where it cannot have it."""
+        weights = [v for v in (block.w, block.f) if isinstance(v, np.ndarray)]
+        found = over_block(machine, block, beta, 1.0, prod(weights) if weights else None)
+        if found is None or any(
+            abs(end - e) < _NEAR_EDGE for e in edges for end in (found.lows[1], found.highs[1])
+        ):
+            return None
+        inside = predictors.low < found.lows[0] and found.highs[0] < predictors.high
+        pearson, *aims = found.totals
+        information = [] if found.information is None else [found.information]
+        return inside, False, pearson, sum(aims), found.score, *information
+
+    def row_by_row(block: Block) -> Sums:
+        """The same by NumPy."""
         eta, (mu, x2, u, V, *more) = kernel.at(block, beta, 1.0)
         inside = predictors.low < eta.min() and eta.max() < predictors.high
         for weights in (block.w, block.f):
@@ -103,19 +123,23 @@ def fitness(
             for e in edges
             if np.abs(ends - e).min() < _NEAR_EDGE
         )
+        pearson = block.total(x2, weighted=True) + block.within(V)
+        aim = 0.0 if objective is not None else np.broadcast_to(more[-1], u.shape).sum()
+        information = [weighted_gram(block.X, more[0])] if informed else []
+        return inside, near, pearson, aim, over_rows(u, block.X), *information
+
+    def look(block: Block) -> Sums:
+        inside, near, pearson, aim, score, *information = at_once(block) or row_by_row(block)
         varied.update(
             j for j in candidates if j not in varied and np.any(block.X[:, j] != level[j])
         )
         tally, apart = count(block) if block.scatter is None else (_NONE, 0.0)
-        pearson = block.total(x2, weighted=True) + block.within(V)
         flat = 0.0
         if of_level is not None:
             flat = block.total(of_level(block.y, mean)[0], weighted=True)
         varies = [j in varied for j in candidates]
-        aim = 0.0 if objective is not None else np.broadcast_to(more[-1], u.shape).sum()
         own = np.array([pearson, near, flat, aim, inside - 1, *varies])
-        information = [weighted_gram(block.X, more[0])] if informed else []
-        return tally, apart, own, over_rows(u, block.X), *information
+        return tally, apart, own, score, *information
 
     def one(block: Block) -> Sums:
         with np.errstate(all="ignore"):  # what is not finite is found in the sums

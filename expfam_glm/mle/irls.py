@@ -13,9 +13,10 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ConvergenceError, DataError
+from expfam_glm.kernels.machine.sums import Wanted
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import Gram, join, over_rows, triangle, weighted_gram
-from expfam_glm.mle.bare import Bare
+from expfam_glm.mle.bare import Bare, over_block
 from expfam_glm.mle.linear import DOUBTFUL_PIVOT, Factor, factor_gram, factor_triangle
 from expfam_glm.spec.domain import Domain
 
@@ -84,8 +85,20 @@ class Scoring:
         """The sums at β."""
         kernel, sign, free, shapes = self._kernel, self._sign, self._free, self.shapes
         variance = self._variance if free else None
+        wanted = Wanted(0, weight=1, totals=(2,), magnitudes=(2,), squares=free)
+        machine = kernel.summed(wanted, self.blocks)
 
         def one(block: Block) -> Gram:
+            found = over_block(machine, block, beta, block.w, block.f)
+            if found is not None:
+                total, magnitude, *squares = found.totals
+                pearson = squares[0] if free else 0.0
+                if not free or _PLAIN_SQUARES[0] < pearson < _PLAIN_SQUARES[1]:
+                    assert found.information is not None
+                    return Gram(
+                        found.information, found.score, sign * total, abs(sign) * magnitude,
+                        pearson, found.lows[0], found.highs[0],
+                    )  # fmt: skip
             with np.errstate(all="ignore"):  # what is not finite is found in the sums
                 eta, (u, W, q) = kernel.at(block, beta, block.w)
                 sums = _block_gram(block, u, W, sign * q, eta, free)
@@ -99,8 +112,12 @@ class Scoring:
     def score(self, beta: np.ndarray) -> np.ndarray | None:
         """Xᵀu at β, a third of the work of all sums; None where β is not admissible."""
         kernel = self._bare("score")
+        machine = kernel.summed(Wanted(0), self.blocks)
 
         def one(block: Block) -> tuple[np.ndarray, float, float]:
+            found = over_block(machine, block, beta, block.w, block.f)
+            if found is not None:
+                return found.score, found.lows[0], found.highs[0]
             with np.errstate(all="ignore"):  # what is not finite is found in the sum
                 eta, values = kernel.at(block, beta, block.w)
                 (u,) = _rows(values, eta.shape[0])

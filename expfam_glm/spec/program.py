@@ -40,7 +40,8 @@ class Program:
             many arrays of the common length it can be lent as `out=`; it then writes everything
             there, results included, and these last until the next call. On fresh memory the same
             calls can take several times longer. Its attribute `bare` is the same function with
-            these arrays as further arguments, for callers that silence NumPy themselves.
+            these arrays as further arguments, for callers that silence NumPy themselves; `source`
+            is the text.
         """
         scope: dict[str, Any] = {"np": np, **self.solvers}
         if "special." in self.source:
@@ -56,6 +57,7 @@ class Program:
                 return function(*arrays, *(out or fresh))
 
         quiet.buffers, quiet.bare = self.buffers, function  # type: ignore[attr-defined]
+        quiet.source = self.source  # type: ignore[attr-defined]
         return quiet
 
 

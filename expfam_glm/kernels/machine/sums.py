@@ -1,0 +1,393 @@
+"""One pass over the rows of a block: predictors, the functions of a row, and their sums."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_glm.kernels.machine import gram as products
+from expfam_glm.kernels.machine.code import WIDTH, Code, constant
+from expfam_glm.kernels.machine.gram import ROWS
+from expfam_glm.kernels.machine.load import function, is_wide
+from expfam_glm.kernels.machine.rows import Unwritten, outputs_of
+from expfam_glm.kernels.scratch import aligned, scratch
+
+# What the functions are given: one array of whole numbers, addresses among them.
+_ARGUMENTS = (
+    "X", "n", "p", "step", "beta", "y", "offset", "prior", "outer", "shapes", "work", "found",
+    "score", "panels", "count", "products", "side",
+)  # fmt: skip
+# Panels whose scores are kept in registers, for two rows at a time.
+_ACROSS = 3
+_GROUP = WIDTH * _ACROSS
+# Doubles of X that are fetched ahead of their use: rows in groups of eight look like no stream.
+_AHEAD = 1 << 11
+_INFINITE = float("inf")
+MOST_SHAPES = 8
+_ROWWISE = ("offset", "prior", "outer")
+_own = threading.local()
+
+
+class Found(NamedTuple):
+    """The sums of a block."""
+
+    score: np.ndarray  # (p,)
+    information: np.ndarray | None  # (p, p)
+    totals: list[float]
+    lows: list[float]  # of η, and of what was asked for
+    highs: list[float]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be summed, by the places of the outputs of a function of rows.
+
+    Each sum is weighted by the outer weights.
+    """
+
+    score: int  # u, of Xᵀu
+    weight: int | None = None  # W, of XᵀWX
+    totals: tuple[int, ...] = ()
+    magnitudes: tuple[int, ...] = ()  # totals of absolute values, after those
+    squares: bool = False  # Σ u²/W where W > 0, after those
+    extremes: tuple[int, ...] = ()  # of each row, unweighted
+
+
+@dataclass(frozen=True)
+class RowSums:
+    """Sums over the rows of a block of functions (η, y, r, *shapes) of a row."""
+
+    source: str
+    wanted: Wanted
+    shapes: tuple[float, ...] = ()
+
+    @property
+    def written(self) -> bool:
+        """Whether machine code can have the function on this processor."""
+        return is_wide() and _can_write(self.source, len(self.shapes))
+
+    def over(
+        self,
+        X: np.ndarray,
+        beta: np.ndarray,
+        y: np.ndarray,
+        offset: np.ndarray | None = None,
+        prior: np.ndarray | None = None,
+        outer: np.ndarray | None = None,
+    ) -> Found | None:
+        """The sums over rows X (n, p); None where they, or the processor, are of another kind.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n, p)
+        beta : ndarray, shape (p,)
+        y : ndarray, shape (n,)
+        offset, prior, outer : ndarray, shape (n,), optional
+            The offset; r, else 1; what the sums are weighted by.
+        """
+        n, p = X.shape
+        columns = {"y": y, "offset": offset, "prior": prior, "outer": outer}
+        given = {name: v for name, v in columns.items() if v is not None}
+        side_by_side = all(v.strides == (8,) and v.dtype == np.float64 for v in given.values())
+        if not (is_wide() and fits(X) and side_by_side):
+            return None
+        wanted = self.wanted
+        run = _compiled(
+            self.source, wanted, len(self.shapes), *(name in given for name in _ROWWISE)
+        )
+        totals, ends = _counts(wanted)
+        memory = _memory(p, totals + 2 * ends, wanted.weight is not None)
+        memory.beta[:p], memory.beta[p:] = beta, 0.0
+        memory.score[:] = 0.0
+        memory.shapes[: len(self.shapes)] = self.shapes
+        found = memory.found
+        found[:totals], found[totals : totals + ends] = 0.0, _INFINITE
+        found[totals + ends :] = -_INFINITE
+        arguments = memory.arguments
+        arguments["X"], arguments["n"], arguments["step"] = _address(X), n, X.strides[0] // 8
+        for name, values in given.items():
+            arguments[name] = _address(values)
+        run(memory.address)
+        G = memory.products
+        return Found(
+            memory.score[:p].copy(), None if G is None else G[:p, :p].copy(),
+            found[:totals].sum(axis=1).tolist(),
+            found[totals : totals + ends].min(axis=1).tolist(),
+            found[totals + ends :].max(axis=1).tolist(),
+        )  # fmt: skip
+
+
+def gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """XᵀWX of rows that `fits`, symmetric to the last bit.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    W : ndarray, shape (n,)
+        Not negative.
+
+    Returns
+    -------
+    ndarray, shape (p, p)
+    """
+    n, p = X.shape
+    roots = np.sqrt(W, out=scratch("roots", W.shape))
+    memory = _memory(p, 0, True)
+    arguments = memory.arguments
+    arguments["X"], arguments["n"], arguments["step"] = _address(X), n, X.strides[0] // 8
+    arguments["prior"] = _address(roots)
+    function(_gram_text(), "gram")(memory.address)
+    assert memory.products is not None
+    return memory.products[:p, :p].copy()
+
+
+class _Memory:
+    """What the functions read and write to, for designs of p columns."""
+
+    def __init__(self, p: int, found: int, informed: bool) -> None:
+        panels = -(-p // WIDTH)
+        side, wide = panels * WIDTH, -(-p // _GROUP) * _GROUP
+        self.beta, self.score = aligned((wide,)), aligned((wide,))
+        self.shapes, self.found = aligned((MOST_SHAPES,)), aligned((found, WIDTH))
+        self.products = aligned((side, side)) if informed else None
+        self.work = aligned((2, ROWS))
+        self.panels = aligned((side if informed else 0, ROWS))
+        self.arguments = np.zeros((), [(name, np.int64) for name in _ARGUMENTS])
+        self.address = _address(self.arguments)
+        for name in ("beta", "score", "shapes", "found", "work", "panels"):
+            self.arguments[name] = _address(getattr(self, name))
+        if self.products is not None:
+            self.arguments["products"] = _address(self.products)
+        for name, value in {"p": p, "count": panels, "side": side}.items():
+            self.arguments[name] = value
+
+
+def _memory(p: int, found: int, informed: bool) -> _Memory:
+    """The memory of this thread, for one call."""
+    key = (p, found, informed)
+    if getattr(_own, "key", None) != key:
+        _own.key, _own.memory = key, _Memory(*key)
+    return _own.memory
+
+
+def fits(X: np.ndarray) -> bool:
+    """Whether the rows lie in memory one after another, as doubles side by side."""
+    return (
+        X.dtype == np.float64
+        and X.strides[1] == X.itemsize
+        and X.strides[0] >= X.shape[1] * X.itemsize
+        and X.size > 0
+    )
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _counts(wanted: Wanted) -> tuple[int, int]:
+    """How many totals there are, and how many smallest and largest values."""
+    totals = len(wanted.totals) + len(wanted.magnitudes) + wanted.squares
+    return totals, 1 + len(wanted.extremes)
+
+
+@cache
+def _can_write(source: str, shapes: int) -> bool:
+    try:
+        outputs_of(source, Code(), ["%x"] * (3 + shapes))
+    except Unwritten:
+        return False
+    return True
+
+
+# ---- what is compiled ---------------------------------------------------------------------------
+
+
+@cache
+def _gram_text() -> str:
+    code = _begun()
+    _cleared(code)
+    with _some_rows(code) as (start, rows, X):
+        roots = code.at("%prior", start)
+        code.do(f"call void @pack(ptr {X}, i64 {rows}, i64 %p, i64 %step, ptr {roots}, "
+                "ptr %panels)")  # fmt: skip
+        code.do(f"call void @triangle(ptr %panels, i64 %count, i64 {rows}, ptr %products, "
+                "i64 %side)")  # fmt: skip
+    code.do("call void @mirror(ptr %products, i64 %side)")
+    return "\n".join([products.functions(), code.text("gram", ["ptr %given"], public=True)])
+
+
+@cache
+def _compiled(
+    source: str, wanted: Wanted, shapes: int, offset: bool, prior: bool, outer: bool
+) -> Callable[[int], None]:
+    code = _begun()
+    informed = wanted.weight is not None
+    if informed:
+        _cleared(code)
+    totals, ends = _counts(wanted)
+    beginning = [constant(0.0)] * totals
+    beginning += [constant(_INFINITE)] * ends + [constant(-_INFINITE)] * ends
+    with _some_rows(code) as (start, rows, X):
+        last = code(f"sub i64 {rows}, 1")
+        y = code.at("%y", start)
+        columns = {
+            name: code.at(f"%{name}", start)
+            for name, given in (("offset", offset), ("prior", prior), ("outer", outer))
+            if given
+        }
+        with code.loop(rows, step=WIDTH, carried=beginning) as eight:
+            i = eight.counter
+            there = code.first(code(f"sub i64 {rows}, {i}"))
+            here = {name: code.some(code.at(v, i), there) for name, v in columns.items()}
+            eta = _predictors(code, X, [_row(code, i, k, last) for k in range(WIDTH)])
+            if offset:
+                eta = code.two("fadd", eta, here["offset"])
+            inputs = [eta, code.some(code.at(y, i), there), here.get("prior", constant(1.0))]
+            inputs += [code.spread(code.at("%shapes", k)) for k in range(shapes)]
+            outputs = outputs_of(source, code, inputs)
+            to_sum, both = _row_values(code, wanted, outputs)
+            if outer:
+                to_sum = [code.two("fmul", v, here["outer"]) for v in to_sum]
+            zero = constant(0.0)
+            u, *weights = [code.select(there, v, zero) for v in to_sum[: 1 + informed]]
+            code.store(u, code.at("%work", i))
+            for W in weights:
+                code.store(code.call("sqrt", W), code.at(code.at("%work", ROWS), i))
+            added = [code.select(there, v, zero) for v in to_sum[1 + informed :]]
+            eight.next = [
+                *(code.two("fadd", s, v) for s, v in zip(eight.carried, added, strict=False)),
+                *_ends(code, "minimum", eight.carried[totals:], [eta, *both], there, _INFINITE),
+                *_ends(
+                    code, "maximum", eight.carried[totals + ends :], [eta, *both], there, -_INFINITE
+                ),
+            ]
+        joined = [*[None] * totals, *["minimum"] * ends, *["maximum"] * ends]
+        for k, (value, how) in enumerate(zip(eight.next, joined, strict=True)):
+            place = code.at("%found", WIDTH * k)
+            before = code.load(place)
+            after = code.call(how, before, value) if how else code.two("fadd", before, value)
+            code.store(after, place)
+        _add_score(code, X, rows, last)
+        if informed:
+            roots = code.at("%work", ROWS)
+            code.do(f"call void @pack(ptr {X}, i64 {rows}, i64 %p, i64 %step, ptr {roots}, "
+                    "ptr %panels)")  # fmt: skip
+            code.do(f"call void @triangle(ptr %panels, i64 %count, i64 {rows}, ptr %products, "
+                    "i64 %side)")  # fmt: skip
+    if informed:
+        code.do("call void @mirror(ptr %products, i64 %side)")
+    own = code.text("sums", ["ptr %given"], public=True)
+    return function("\n".join([products.functions(), own]) if informed else own, "sums")
+
+
+def _begun() -> Code:
+    """A function that has read what it is given."""
+    code = Code()
+    numbers = {"n", "p", "step", "count", "side"}
+    for k, name in enumerate(_ARGUMENTS):
+        kind = "i64" if name in numbers else "ptr"
+        code.do(f"%{name} = load {kind}, ptr {code.at('%given', k)}, align 8")
+    return code
+
+
+def _cleared(code: Code) -> None:
+    bytes_ = code.times(code.times("%side", "%side"), 8)
+    code.do(f"call void @llvm.memset.p0.i64(ptr %products, i8 0, i64 {bytes_}, i1 false)")
+
+
+@contextmanager
+def _some_rows(code: Code) -> Iterator[tuple[str, str, str]]:
+    """A loop over rows that stay in cache: the first, how many, and their X."""
+    with code.loop("%n", step=ROWS) as some:
+        left = code(f"sub i64 %n, {some.counter}")
+        few = code(f"icmp slt i64 {left}, {ROWS}")
+        rows = code(f"select i1 {few}, i64 {left}, i64 {ROWS}")
+        yield some.counter, rows, code.at("%X", code.times(some.counter, "%step"))
+
+
+def _row(code: Code, i: str, k: int, last: str) -> str:
+    """The number of a row after another, or that of the last row."""
+    number = code(f"add i64 {i}, {k}")
+    beyond = code(f"icmp sgt i64 {number}, {last}")
+    return code(f"select i1 {beyond}, i64 {last}, i64 {number}")
+
+
+def _predictors(code: Code, X: str, rows: Sequence[str]) -> str:
+    """Xβ of eight rows."""
+    lines = [code.at(X, code.times(row, "%step")) for row in rows]
+    with code.loop("%p", step=WIDTH, carried=[constant(0.0)] * WIDTH) as column:
+        c = column.counter
+        there = code.first(code(f"sub i64 %p, {c}"))
+        beta = code.load(code.at("%beta", c))
+        for line in lines:
+            code.fetch(code.at(code.at(line, c), _AHEAD))
+        column.next = [
+            code.fma(code.some(code.at(line, c), there), beta, total)
+            for line, total in zip(lines, column.carried, strict=True)
+        ]
+    sums = column.next
+    # neighbours, then pairs, then halves: a vector of the sums over each of the eight
+    for low, high in (
+        ([0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]),
+        ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
+        ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
+    ):
+        sums = [
+            code.two("fadd", code.shuffle(a, b, low), code.shuffle(a, b, high))
+            for a, b in zip(sums[::2], sums[1::2], strict=True)
+        ]
+    return sums[0]
+
+
+def _row_values(code: Code, wanted: Wanted, outputs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is summed: u, W if wanted, the totals; and that of which the extremes are wanted."""
+    u = outputs[wanted.score]
+    values = [u]
+    if wanted.weight is not None:
+        values.append(outputs[wanted.weight])
+    values += [outputs[k] for k in wanted.totals]
+    values += [code.call("fabs", outputs[k]) for k in wanted.magnitudes]
+    if wanted.squares:
+        assert wanted.weight is not None
+        W = outputs[wanted.weight]
+        square = code.two("fdiv", code.two("fmul", u, u), W)
+        positive = code.compare("ogt", W, constant(0.0))
+        values.append(code.select(positive, square, constant(0.0)))
+    return values, [outputs[k] for k in wanted.extremes]
+
+
+def _ends(
+    code: Code, how: str, before: Sequence[str], values: Sequence[str], there: str, none: float
+) -> list[str]:
+    return [
+        code.call(how, end, code.select(there, value, constant(none)))
+        for end, value in zip(before, values, strict=False)
+    ]
+
+
+def _add_score(code: Code, X: str, rows: str, last: str) -> None:
+    """Xᵀu, two rows at a time."""
+    with code.loop("%p", step=_GROUP) as group:
+        places = [code(f"add i64 {group.counter}, {WIDTH * v}") for v in range(_ACROSS)]
+        masks = [code.first(code(f"sub i64 %p, {place}")) for place in places]
+        with code.loop(rows, step=2, carried=[constant(0.0)] * (2 * _ACROSS)) as pair:
+            i = pair.counter
+            for k, row in enumerate((i, _row(code, i, 1, last))):
+                u = code.spread(code.at(code.at("%work", i), k))
+                line = code.at(X, code.times(row, "%step"))
+                pair.next += [
+                    code.fma(u, code.some(code.at(line, place), mask), total)
+                    for place, mask, total in zip(
+                        places, masks, pair.carried[k * _ACROSS : (k + 1) * _ACROSS], strict=True
+                    )
+                ]
+        for v, place in enumerate(places):
+            to = code.at("%score", place)
+            total = code.two("fadd", pair.next[v], pair.next[_ACROSS + v])
+            code.store(code.two("fadd", code.load(to), total), to)
