@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import hashlib
+import platform
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -20,6 +21,8 @@ _lock = threading.Lock()  # two threads are not to compile the same at once
 @cache
 def is_wide() -> bool:
     """Whether the processor has vectors of 512 bits, and all instructions that are used here."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
