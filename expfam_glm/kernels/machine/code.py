@@ -13,6 +13,15 @@ MASK = f"<{WIDTH} x i1>"
 WHOLE = f"<{WIDTH} x i64>"
 _LANES = ", ".join(f"i64 {k}" for k in range(WIDTH))
 
+# Shuffles of pairs of vectors: neighbours, then pairs, then halves, come side by side; and where
+# the first, second, ... places then are.
+_NETWORK = (
+    ((0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15)),
+    ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)),
+    ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)),
+)
+_PLACES = (0, 4, 2, 6, 1, 5, 3, 7)
+
 
 def number(value: float) -> str:
     """A double, to the last bit."""
@@ -66,6 +75,14 @@ class Code:
     def times(self, a: str, b: str | int) -> str:
         """The product of two whole numbers."""
         return self(f"mul i64 {a}, {b}")
+
+    def next(self, index: str, further: int, last: str) -> str:
+        """An index some places on, but not beyond the last."""
+        if further == 0:
+            return index
+        later = self(f"add i64 {index}, {further}")
+        beyond = self(f"icmp sgt i64 {later}, {last}")
+        return self(f"select i1 {beyond}, i64 {last}, i64 {later}")
 
     def load(self, pointer: str) -> str:
         """Eight doubles."""
@@ -121,6 +138,26 @@ class Code:
         """Some of the sixteen doubles of two vectors."""
         chosen = ", ".join(f"i32 {place}" for place in places)
         return self(f"shufflevector {VECTOR} {a}, {VECTOR} {b}, <{WIDTH} x i32> <{chosen}>")
+
+    def sums(self, vectors: Sequence[str]) -> str:
+        """The sums over the places of each of eight vectors."""
+        for low, high in _NETWORK:
+            vectors = [
+                self.two("fadd", self.shuffle(a, b, low), self.shuffle(a, b, high))
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+        return vectors[0]
+
+    def turned(self, vectors: Sequence[str]) -> list[str]:
+        """The eight vectors of the first, second, ... places of eight vectors."""
+        groups = [list(vectors)]
+        for low, high in _NETWORK:
+            groups = [
+                [self.shuffle(a, b, half) for a, b in zip(group[::2], group[1::2], strict=True)]
+                for group in groups
+                for half in (low, high)
+            ]
+        return [groups[k][0] for k in _PLACES]
 
     def compare(self, how: str, a: str, b: str) -> str:
         """The mask of a comparison."""

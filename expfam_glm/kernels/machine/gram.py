@@ -12,12 +12,14 @@ ACROSS = 3
 # Rows that are packed at once.
 ROWS = 128
 _APART = ROWS * WIDTH  # doubles from one panel to the next
+_PACKING = ["ptr %X", "i64 %rows", "i64 %p", "i64 %step", "ptr %roots", "ptr %panels"]
 
 
-def functions() -> str:
-    """The functions that `sums.py` calls."""
+def functions(by_columns: bool) -> str:
+    """The functions that `sums.py` calls, for an X that lies in memory by rows or by columns."""
     tiles = [_tile(count) for count in range(1, ACROSS + 1)]
-    return "\n".join([*tiles, _pack(), _triangle(), _mirror()])
+    pack = _pack_columns() if by_columns else _pack()
+    return "\n".join([*tiles, pack, _triangle(), _mirror()])
 
 
 def _tile(count: int) -> str:
@@ -54,8 +56,31 @@ def _pack() -> str:
             values = code.some(code.at(x, column.counter), there)
             panel = code.at(out, code.times(column.counter, ROWS))
             code.store(code.two("fmul", values, root), panel)
-    return code.text("pack", ["ptr %X", "i64 %rows", "i64 %p", "i64 %step", "ptr %roots",
-                              "ptr %panels"])  # fmt: skip
+    return code.text("pack", _PACKING)
+
+
+def _pack_columns() -> str:
+    """The same, eight rows and columns at a time."""
+    code = Code()
+    last = code("sub i64 %p, 1")
+    with code.loop("%rows", step=WIDTH) as row:
+        i = row.counter
+        there = code.first(code(f"sub i64 %rows, {i}"))
+        roots = code.some(code.at("%roots", i), there)
+        out = code.at("%panels", code.times(i, WIDTH))
+        with code.loop("%p", step=WIDTH) as column:
+            weighted = []
+            for k in range(WIDTH):
+                x = code.at(
+                    code.at("%X", i), code.times(code.next(column.counter, k, last), "%step")
+                )
+                weighted.append(code.two("fmul", code.some(x, there), roots))
+            kept = code.first(code(f"sub i64 %p, {column.counter}"))
+            panel = code.at(out, code.times(column.counter, ROWS))
+            for k, values in enumerate(code.turned(weighted)):
+                whole = code.select(kept, values, constant(0.0))
+                code.store(whole, code.at(panel, WIDTH * k))
+    return code.text("pack", _PACKING)
 
 
 def _triangle() -> str:

@@ -31,6 +31,8 @@ _ARGUMENTS = (
     "X", "n", "p", "step", "beta", "y", "offset", "prior", "outer", "shapes", "work", "found",
     "score", "panels", "count", "products", "side",
 )  # fmt: skip
+# Vectors of predictors that are summed side by side where X lies by columns.
+_DOWN = 4
 # Panels whose scores are kept in registers, for two rows at a time.
 _ACROSS = 3
 _GROUP = WIDTH * _ACROSS
@@ -105,9 +107,14 @@ class RowSums:
         side_by_side = all(v.strides == (8,) and v.dtype == np.float64 for v in given.values())
         if not (is_wide() and fits(X) and side_by_side):
             return None
+        by_columns = _by_columns(X)
         wanted = self.wanted
         run = _compiled(
-            self.source, wanted, len(self.shapes), *(name in given for name in _ROWWISE)
+            self.source,
+            wanted,
+            len(self.shapes),
+            by_columns,
+            *(name in given for name in _ROWWISE),
         )
         totals, ends = _counts(wanted)
         memory = _memory(p, totals + 2 * ends, wanted.weight is not None)
@@ -118,7 +125,8 @@ class RowSums:
         found[:totals], found[totals : totals + ends] = 0.0, _INFINITE
         found[totals + ends :] = -_INFINITE
         arguments = memory.arguments
-        arguments["X"], arguments["n"], arguments["step"] = _address(X), n, X.strides[0] // 8
+        arguments["X"], arguments["n"] = _address(X), n
+        arguments["step"] = X.strides[by_columns] // 8
         for name, values in given.items():
             arguments[name] = _address(values)
         run(memory.address)
@@ -148,9 +156,11 @@ def gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
     roots = np.sqrt(W, out=scratch("roots", W.shape))
     memory = _memory(p, 0, True)
     arguments = memory.arguments
-    arguments["X"], arguments["n"], arguments["step"] = _address(X), n, X.strides[0] // 8
+    by_columns = _by_columns(X)
+    arguments["X"], arguments["n"] = _address(X), n
+    arguments["step"] = X.strides[by_columns] // 8
     arguments["prior"] = _address(roots)
-    function(_gram_text(), "gram")(memory.address)
+    function(_gram_text(by_columns), "gram")(memory.address)
     assert memory.products is not None
     return memory.products[:p, :p].copy()
 
@@ -164,7 +174,7 @@ class _Memory:
         self.beta, self.score = aligned((wide,)), aligned((wide,))
         self.shapes, self.found = aligned((MOST_SHAPES,)), aligned((found, WIDTH))
         self.products = aligned((side, side)) if informed else None
-        self.work = aligned((2, ROWS))
+        self.work = aligned((3, ROWS))
         self.panels = aligned((side if informed else 0, ROWS))
         self.arguments = np.zeros((), [(name, np.int64) for name in _ARGUMENTS])
         self.address = _address(self.arguments)
@@ -185,13 +195,18 @@ def _memory(p: int, found: int, informed: bool) -> _Memory:
 
 
 def fits(X: np.ndarray) -> bool:
-    """Whether the rows lie in memory one after another, as doubles side by side."""
-    return (
-        X.dtype == np.float64
-        and X.strides[1] == X.itemsize
-        and X.strides[0] >= X.shape[1] * X.itemsize
-        and X.size > 0
-    )
+    """Whether the doubles of each row, or of each column, lie side by side, one after another."""
+    if X.dtype != np.float64 or X.size == 0 or X.strides[0] % 8 or X.strides[1] % 8:
+        return False
+    return _by_rows(X) or _by_columns(X)
+
+
+def _by_rows(X: np.ndarray) -> bool:
+    return X.strides[1] == 8 and X.strides[0] >= 8 * X.shape[1]
+
+
+def _by_columns(X: np.ndarray) -> bool:
+    return not _by_rows(X) and X.strides[0] == 8 and X.strides[1] >= 8 * X.shape[0]
 
 
 def _address(array: np.ndarray) -> int:
@@ -217,22 +232,30 @@ def _can_write(source: str, shapes: int) -> bool:
 
 
 @cache
-def _gram_text() -> str:
+def _gram_text(by_columns: bool) -> str:
     code = _begun()
     _cleared(code)
-    with _some_rows(code) as (start, rows, X):
+    with _some_rows(code, by_columns) as (start, rows, X):
         roots = code.at("%prior", start)
         code.do(f"call void @pack(ptr {X}, i64 {rows}, i64 %p, i64 %step, ptr {roots}, "
                 "ptr %panels)")  # fmt: skip
         code.do(f"call void @triangle(ptr %panels, i64 %count, i64 {rows}, ptr %products, "
                 "i64 %side)")  # fmt: skip
     code.do("call void @mirror(ptr %products, i64 %side)")
-    return "\n".join([products.functions(), code.text("gram", ["ptr %given"], public=True)])
+    return "\n".join(
+        [products.functions(by_columns), code.text("gram", ["ptr %given"], public=True)]
+    )
 
 
 @cache
 def _compiled(
-    source: str, wanted: Wanted, shapes: int, offset: bool, prior: bool, outer: bool
+    source: str,
+    wanted: Wanted,
+    shapes: int,
+    by_columns: bool,
+    offset: bool,
+    prior: bool,
+    outer: bool,
 ) -> Callable[[int], None]:
     code = _begun()
     informed = wanted.weight is not None
@@ -241,7 +264,7 @@ def _compiled(
     totals, ends = _counts(wanted)
     beginning = [constant(0.0)] * totals
     beginning += [constant(_INFINITE)] * ends + [constant(-_INFINITE)] * ends
-    with _some_rows(code) as (start, rows, X):
+    with _some_rows(code, by_columns) as (start, rows, X):
         last = code(f"sub i64 {rows}, 1")
         y = code.at("%y", start)
         columns = {
@@ -249,11 +272,16 @@ def _compiled(
             for name, given in (("offset", offset), ("prior", prior), ("outer", outer))
             if given
         }
+        if by_columns:
+            _predictors_by_columns(code, X, rows)
         with code.loop(rows, step=WIDTH, carried=beginning) as eight:
             i = eight.counter
             there = code.first(code(f"sub i64 {rows}, {i}"))
             here = {name: code.some(code.at(v, i), there) for name, v in columns.items()}
-            eta = _predictors(code, X, [_row(code, i, k, last) for k in range(WIDTH)])
+            if by_columns:
+                eta = code.load(code.at(code.at("%work", 2 * ROWS), i))
+            else:
+                eta = _predictors(code, X, [code.next(i, k, last) for k in range(WIDTH)])
             if offset:
                 eta = code.two("fadd", eta, here["offset"])
             inputs = [eta, code.some(code.at(y, i), there), here.get("prior", constant(1.0))]
@@ -281,7 +309,10 @@ def _compiled(
             before = code.load(place)
             after = code.call(how, before, value) if how else code.two("fadd", before, value)
             code.store(after, place)
-        _add_score(code, X, rows, last)
+        if by_columns:
+            _add_score_by_columns(code, X, rows)
+        else:
+            _add_score(code, X, rows, last)
         if informed:
             roots = code.at("%work", ROWS)
             code.do(f"call void @pack(ptr {X}, i64 {rows}, i64 %p, i64 %step, ptr {roots}, "
@@ -291,7 +322,7 @@ def _compiled(
     if informed:
         code.do("call void @mirror(ptr %products, i64 %side)")
     own = code.text("sums", ["ptr %given"], public=True)
-    return function("\n".join([products.functions(), own]) if informed else own, "sums")
+    return function("\n".join([products.functions(by_columns), own]) if informed else own, "sums")
 
 
 def _begun() -> Code:
@@ -310,20 +341,14 @@ def _cleared(code: Code) -> None:
 
 
 @contextmanager
-def _some_rows(code: Code) -> Iterator[tuple[str, str, str]]:
+def _some_rows(code: Code, by_columns: bool) -> Iterator[tuple[str, str, str]]:
     """A loop over rows that stay in cache: the first, how many, and their X."""
     with code.loop("%n", step=ROWS) as some:
         left = code(f"sub i64 %n, {some.counter}")
         few = code(f"icmp slt i64 {left}, {ROWS}")
         rows = code(f"select i1 {few}, i64 {left}, i64 {ROWS}")
-        yield some.counter, rows, code.at("%X", code.times(some.counter, "%step"))
-
-
-def _row(code: Code, i: str, k: int, last: str) -> str:
-    """The number of a row after another, or that of the last row."""
-    number = code(f"add i64 {i}, {k}")
-    beyond = code(f"icmp sgt i64 {number}, {last}")
-    return code(f"select i1 {beyond}, i64 {last}, i64 {number}")
+        skipped = some.counter if by_columns else code.times(some.counter, "%step")
+        yield some.counter, rows, code.at("%X", skipped)
 
 
 def _predictors(code: Code, X: str, rows: Sequence[str]) -> str:
@@ -339,18 +364,25 @@ def _predictors(code: Code, X: str, rows: Sequence[str]) -> str:
             code.fma(code.some(code.at(line, c), there), beta, total)
             for line, total in zip(lines, column.carried, strict=True)
         ]
-    sums = column.next
-    # neighbours, then pairs, then halves: a vector of the sums over each of the eight
-    for low, high in (
-        ([0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]),
-        ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
-        ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
-    ):
-        sums = [
-            code.two("fadd", code.shuffle(a, b, low), code.shuffle(a, b, high))
-            for a, b in zip(sums[::2], sums[1::2], strict=True)
-        ]
-    return sums[0]
+    return code.sums(column.next)
+
+
+def _predictors_by_columns(code: Code, X: str, rows: str) -> None:
+    """Xβ of all the rows, for later."""
+    with code.loop(rows, step=_DOWN * WIDTH) as group:
+        i = group.counter
+        left = code(f"sub i64 {rows}, {i}")
+        masks = [code.first(code(f"sub i64 {left}, {WIDTH * v}")) for v in range(_DOWN)]
+        with code.loop("%p", carried=[constant(0.0)] * _DOWN) as column:
+            line = code.at(code.at(X, i), code.times(column.counter, "%step"))
+            beta = code.spread(code.at("%beta", column.counter))
+            for v, (mask, total) in enumerate(zip(masks, column.carried, strict=True)):
+                x = code.at(line, WIDTH * v)
+                code.fetch(code.at(x, 2 * ROWS))
+                column.next.append(code.fma(code.some(x, mask), beta, total))
+        to = code.at(code.at("%work", 2 * ROWS), i)
+        for v, eta in enumerate(column.next):
+            code.store(eta, code.at(to, WIDTH * v))
 
 
 def _row_values(code: Code, wanted: Wanted, outputs: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -386,7 +418,7 @@ def _add_score(code: Code, X: str, rows: str, last: str) -> None:
         masks = [code.first(code(f"sub i64 %p, {place}")) for place in places]
         with code.loop(rows, step=2, carried=[constant(0.0)] * (2 * _ACROSS)) as pair:
             i = pair.counter
-            for k, row in enumerate((i, _row(code, i, 1, last))):
+            for k, row in enumerate((i, code.next(i, 1, last))):
                 u = code.spread(code.at(code.at("%work", i), k))
                 line = code.at(X, code.times(row, "%step"))
                 pair.next += [
@@ -399,3 +431,22 @@ def _add_score(code: Code, X: str, rows: str, last: str) -> None:
             to = code.at("%score", place)
             total = code.two("fadd", pair.next[v], pair.next[_ACROSS + v])
             code.store(code.two("fadd", code.load(to), total), to)
+
+
+def _add_score_by_columns(code: Code, X: str, rows: str) -> None:
+    """Xᵀu, eight columns at a time."""
+    last = code("sub i64 %p, 1")
+    with code.loop("%p", step=WIDTH) as group:
+        lines = [
+            code.at(X, code.times(code.next(group.counter, k, last), "%step")) for k in range(WIDTH)
+        ]
+        with code.loop(rows, step=WIDTH, carried=[constant(0.0)] * WIDTH) as eight:
+            i = eight.counter
+            there = code.first(code(f"sub i64 {rows}, {i}"))
+            u = code.load(code.at("%work", i))
+            eight.next = [
+                code.fma(u, code.some(code.at(line, i), there), total)
+                for line, total in zip(lines, eight.carried, strict=True)
+            ]
+        to = code.at("%score", group.counter)
+        code.store(code.two("fadd", code.load(to), code.sums(eight.next)), to)
