@@ -18,6 +18,7 @@ from expfam_glm.kernels.machine.code import WIDTH, Code
 from expfam_glm.kernels.machine.sums import RowSums, Wanted
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.mle.bare import _FEWEST_DOUBLES
+from expfam_glm.mle.fitness import fitness
 
 wide = pytest.mark.skipif(not load.is_wide(), reason="the processor has no such vectors")
 ROUNDING = 1e-14  # relative to the sum of absolute terms
@@ -166,6 +167,17 @@ def test_sums_are_those_of_the_numpy_function(case, n, p, order):
         np.testing.assert_allclose([low, high], ends, rtol=1e-13, atol=1e-14)
     alone = RowSums(kernel.source, Wanted(2)).over(np.asarray(X, order=order), beta, y, **further)
     assert np.array_equal(alone.score, found.score) and alone.information is None
+
+
+@wide
+def test_rows_without_weight_add_nothing():
+    kernel, X, beta, y, _ = problem("poisson", 300, 4)
+    prior = np.where(np.arange(300) % 3, 1.0, 0.0)
+    wanted = Wanted(2, 4, totals=(5,), squares=True)
+    found = RowSums(kernel.source, wanted).over(X, beta, y, prior=prior)
+    some = RowSums(kernel.source, wanted).over(X[prior > 0], beta, y[prior > 0])
+    np.testing.assert_allclose(found.totals, some.totals, rtol=1e-13)
+    np.testing.assert_allclose(found.information, some.information, rtol=1e-13)
 
 
 @wide
@@ -357,13 +369,22 @@ def test_fits_are_those_of_numpy(case, weights, monkeypatch):
 
 
 @wide
-def test_means_at_the_edge_are_looked_at_row_by_row():
-    rng = np.random.default_rng(5)
-    X = rng.normal(size=(80_000, 14))
+@pytest.mark.parametrize(("edge", "near"), [(1.0, True), (0.0, False)])
+def test_means_at_the_edge_are_looked_at_row_by_row(edge, near, monkeypatch):
+    n, p = 80_000, 14
+    X = np.random.default_rng(5).normal(size=(n, p)) / 9
     X[:, 0] = 1.0
-    y = (X[:, 1] + 1e-3 * X[:, 2] > 0.1) * 1.0
-    with pytest.raises(eg.errors.SeparationError):
-        eg.GLM.from_arrays(y, X, family="binomial").fit()
+    X[777, 0] = 17.0  # its mean is within 4e-8 of one
+    y = (np.arange(n) % 2) * 1.0
+    y[777] = edge
+    problem = eg.GLM.from_arrays(y, X, family="binomial").problem
+    beta = np.eye(p)[0]
+    found = fitness(problem, MemoryBlocks(problem), beta, None, True)
+    other = without_machine(
+        monkeypatch, lambda: fitness(problem, MemoryBlocks(problem), beta, None, True)
+    )
+    assert found.near_edge == other.near_edge == near
+    np.testing.assert_allclose(found.information, other.information, rtol=1e-12, atol=1e-9)
 
 
 @wide
