@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from quiet import settle
 
 import expfam_glm as eg
 
@@ -74,6 +75,7 @@ CASES = [
 
 
 def seconds(run: Callable[..., Any], *given: object) -> tuple[float, Any]:
+    settle()
     begun = time.perf_counter()
     result = run(*given)
     return time.perf_counter() - begun, result

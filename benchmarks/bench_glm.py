@@ -31,12 +31,11 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+from quiet import settle
 
 import expfam_glm as eg
 
 ROUNDS = 5
-# Seconds after which the threads of BLAS and OpenMP sleep: until then they take a processor.
-SETTLED = 0.2
 
 
 def data(n: int, p: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,13 +87,6 @@ PEERS = {
     "scikit-learn lbfgs": scikit_learn("lbfgs", 1e-6),
     "statsmodels, with covariance": statsmodels,
 }
-
-
-def settle() -> None:
-    """Keep one processor busy until the threads of the call before have gone to sleep."""
-    until = time.perf_counter() + SETTLED
-    while time.perf_counter() < until:
-        pass
 
 
 def seconds(run: Callable[..., np.ndarray], y: np.ndarray, X: np.ndarray) -> tuple[float, object]:

@@ -54,6 +54,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quiet import settle
 
 if "--child" not in sys.argv:  # a child imports what it measures
     import expfam_glm as eg
@@ -113,6 +114,7 @@ def timed(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[st
     results = {}
     for _ in range(ROUNDS):
         for name, run in runs.items():
+            settle()
             begun = time.perf_counter()
             results[name] = run()
             times[name].append(time.perf_counter() - begun)
