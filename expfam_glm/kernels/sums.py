@@ -45,8 +45,9 @@ def product(A: np.ndarray, B: np.ndarray, out: np.ndarray | None = None) -> np.n
     return np.dot(A, B, out=out) if together else np.matmul(A, B, out=out)
 
 
-# Columns and products of a block from which machine code pays for loading it.
-_FEWEST_COLUMNS, _FEWEST_PRODUCTS = 8, 1 << 21
+# Columns and products of a block from which machine code pays for loading it; and its most rows, as
+# for a whole design BLAS takes several threads.
+_FEWEST_COLUMNS, _FEWEST_PRODUCTS, _MOST_ROWS = 8, 1 << 21, 1 << 17
 
 
 def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
@@ -78,7 +79,7 @@ def weighted_gram(X: Matrix, W: np.ndarray | float) -> np.ndarray:
 def _pays_in_machine(X: np.ndarray) -> bool:
     n, p = X.shape
     many = p >= _FEWEST_COLUMNS and n * p * p >= _FEWEST_PRODUCTS
-    return many and machine.fits(X) and is_wide()
+    return many and n <= _MOST_ROWS and machine.fits(X) and is_wide()
 
 
 def over_rows(u: np.ndarray, X: Matrix) -> np.ndarray:

@@ -40,6 +40,8 @@ _GROUP = WIDTH * _ACROSS
 _AHEAD = 1 << 11
 _INFINITE = float("inf")
 MOST_SHAPES = 8
+# Columns up to which a thread keeps its memory for the next call.
+_MOST_HELD = 1024
 _ROWWISE = ("offset", "prior", "outer")
 _own = threading.local()
 
@@ -187,11 +189,14 @@ class _Memory:
 
 
 def _memory(p: int, found: int, informed: bool) -> _Memory:
-    """The memory of this thread, for one call."""
+    """The memory of this thread, for one call; that of many columns is not held longer."""
     key = (p, found, informed)
-    if getattr(_own, "key", None) != key:
-        _own.key, _own.memory = key, _Memory(*key)
-    return _own.memory
+    if getattr(_own, "key", None) == key:
+        return _own.memory
+    memory = _Memory(*key)
+    if p <= _MOST_HELD:
+        _own.key, _own.memory = key, memory
+    return memory
 
 
 def fits(X: np.ndarray) -> bool:
