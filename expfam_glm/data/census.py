@@ -94,7 +94,9 @@ def census(source: Source, recipe: Recipe, frame: Frame) -> Scan:
     counting = partial(_count, recipe, step, source.count)
     found = source.total(recipe.columns, counting, _Counted.__add__)
     if found is None or not found.parts:
-        raise DataError(f"no row of {source.name!r} is left to fit.")
+        weights = [name for name in recipe.roles if name.endswith("weights")]
+        why = f"; {' and '.join(weights)} may be zero throughout" if weights else ""
+        raise DataError(f"no row of {source.name!r} is left to fit{why}.")
     n, weight, total, sampling = found.sums
     nothing = Problem(
         recipe.family, recipe.link, frame, np.empty(0), np.empty((0, 0)), None, None, None, None

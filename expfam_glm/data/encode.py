@@ -124,6 +124,8 @@ def _cannot_evaluate(written: str, error: Exception) -> FormulaError:
     hint = f" {REFERENCE}" if "C() got" in reason else ""
     if "bitwise_xor" in reason:
         hint = " Powers are written **, as in I(x ** 2)."
+    if "named layer" in reason:  # Q() asks for a table that is not there batch by batch
+        hint = " In place of Q('my x') write `my x`, in backticks."
     return FormulaError(f"cannot evaluate {written!r}: {reason}.{hint}")
 
 

@@ -271,12 +271,19 @@ def test_memory_does_not_grow_with_the_rows(file):
         ("count ~ I(x - x.mean())", FormulaError, "not allowed"),
         ("count ~ x + (1 | village)", FormulaError, "group effect"),
         ("count ~ nothing", FormulaError, "not in the data"),
+        ("count ~ Q('x')", FormulaError, "write `my x`, in backticks"),
         ("level ~ log(level) + x", FormulaError, "cannot|not finite|response"),
     ],
 )
 def test_formulas_that_batches_cannot_serve(file, formula, error, words):
     with pytest.raises((error, DataError), match=words):
         eg.GLM(formula, file, family="poisson")
+
+
+def test_a_file_without_weight_says_so(table, file):
+    pq.write_table(table.append_column("none", pa.array(np.zeros(N))), file)
+    with pytest.raises(DataError, match="left to fit; weights may be zero throughout"):
+        eg.GLM("count ~ x", file, family="poisson", weights="none")
 
 
 def test_methods_that_need_the_rows_say_so(file):
