@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import hashlib
+import os
 import platform
 import threading
 from collections.abc import Callable
@@ -16,6 +17,16 @@ from expfam_glm.kernels.machine.code import DECLARED
 from expfam_glm.spec.memory import Home
 
 _lock = threading.Lock()  # two threads are not to compile the same at once
+
+
+def _begin_anew() -> None:
+    """In a process forked from this one the lock may be held for ever."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 @cache
