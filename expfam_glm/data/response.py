@@ -133,7 +133,9 @@ class Problem:
         y = self.y
         if not (self.family.support.discrete and _all_whole(y)):
             return {"y": y}
-        return {"y": later(y.shape, partial(y.astype, np.int64), np.int64)}
+        ends = (np.min_scalar_type(int(end)) for end in (y.min(), y.max()))
+        counts = y.astype(np.result_type(np.int8, *ends))
+        return {"y": later(y.shape, partial(counts.astype, np.int64), np.int64)}
 
     def constant_data(self) -> dict[str, np.ndarray]:
         """Design and columns for the result tree: enough to refit."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.data.blocks import Block, Blocks
-from expfam_glm.kernels.machine.sums import MOST_SHAPES, Found, RowSums, Wanted
+from expfam_glm.kernels.machine.sums import Found, RowSums, Wanted
 from expfam_glm.kernels.row import RowKernel, lent
 
 # Doubles of a design from which machine code pays for loading it.
@@ -36,7 +36,7 @@ class Bare:
 
     def summed(self, wanted: Wanted, blocks: Blocks) -> RowSums | None:
         """Its sums in machine code, where there are rows enough and it can be had."""
-        if blocks.rows * blocks.columns < _FEWEST_DOUBLES or len(self.shapes) > MOST_SHAPES:
+        if blocks.rows * blocks.columns < _FEWEST_DOUBLES:
             return None
         sums = RowSums(self.source, wanted, self.shapes)
         return sums if sums.written else None

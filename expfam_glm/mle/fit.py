@@ -105,12 +105,13 @@ def fit(
     if near_collinear:
         notes.append(near_collinear)
         warn(near_collinear, FitWarning)
-    free = inner.family.phi is None and not solution.perfect and inner.n > beta.size
-    if free and measures.lost > _DIGITS_LOST:
+    left = not solution.perfect and inner.n > beta.size
+    if left and measures.lost > _DIGITS_LOST:
+        also = ", and the same of a dispersion that is estimated by it"
         notes.append(
             "the deviance is what is left of far larger numbers: about "
-            f"{min(measures.lost, 1.0):.0e} of it is rounding errors, and the same of a dispersion "
-            "that is estimated by it. Pearson's χ² is not concerned."
+            f"{min(measures.lost, 1.0):.0e} of it is rounding errors"
+            f"{also if inner.family.phi is None else ''}. Pearson's χ² is not concerned."
         )
         warn(notes[-1], FitWarning)
     if np.isinf(measures.deviance):

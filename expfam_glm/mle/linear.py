@@ -56,8 +56,9 @@ class Factor:
 
     def length(self, beta: np.ndarray) -> float:
         """√(βᵀ I β)."""
-        half = self.R @ (beta * self.scale)
-        return math.sqrt(half @ half)
+        with np.errstate(all="ignore"):  # of a step that is not finite
+            half = self.R @ (beta * self.scale)
+            return math.sqrt(half @ half)
 
     @property
     def smallest_pivot(self) -> float:

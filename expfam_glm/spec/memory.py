@@ -141,7 +141,8 @@ def _read(file: Path) -> dict[str, Any]:
             digest, _, body = stream.read().partition(b"\n")
     except FileNotFoundError:
         return {}
-    return json.loads(body) if hashlib.sha256(body).hexdigest().encode() == digest else {}
+    facts = json.loads(body) if hashlib.sha256(body).hexdigest().encode() == digest else {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _write(file: Path, facts: dict[str, Any]) -> None:

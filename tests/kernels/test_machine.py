@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import subprocess
+import sys
 import threading
 
 import mpmath
@@ -281,6 +284,48 @@ def test_other_processors_are_left_to_numpy(monkeypatch):
         assert not row_sums.written and row_sums.over(X, beta, y) is None
     finally:
         load.is_wide.cache_clear()
+
+
+def test_systems_without_code_of_ones_own_are_left_to_numpy(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr(load.mmap, "mmap", refuse)
+    load.is_wide.cache_clear()
+    try:
+        assert not load.is_wide()
+    finally:
+        load.is_wide.cache_clear()
+
+
+@wide
+def test_another_value_of_a_parameter_is_no_new_code():
+    X, y = RNG.normal(size=(200, 4)), RNG.poisson(3, 200) * 1.0
+    beta, found = np.full(4, 0.1), []
+    for alpha in (0.7, 0.8, 0.9):
+        held = eg.families.negative_binomial(alpha=alpha)
+        kernel = row_kernel(held, eg.links.log, ("score", "weight", "kernel"))
+        row_sums = RowSums(kernel.source, Wanted(0, 1, (2,)))
+        u, *_ = kernel(X @ beta, y, 1.0)
+        np.testing.assert_allclose(row_sums.over(X, beta, y).score, u @ X, rtol=1e-12)
+        found.append(sums._compiled.cache_info().currsize)
+    assert found[0] == found[1] == found[2]
+
+
+@wide
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_forked_during_compilation_can_compile():
+    code = (
+        "import os, numpy as np\n"
+        "from expfam_glm.kernels.machine import load, sums\n"
+        "load._lock.acquire()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    sums.gram(np.ones((50, 9)), np.ones(50))\n"
+        "    os._exit(7)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @wide

@@ -620,3 +620,33 @@ def test_a_deviance_of_rounding_errors_is_remarked():
     y = 1e9 * np.exp(0.2 * x) * (1 + 1e-8 * rng.normal(size=1000))
     with pytest.warns(FitWarning, match="rounding errors"):
         eg.GLM("y ~ x", {"y": y, "x": x}, family="quasi_poisson").fit(dispersion="deviance")
+
+
+def test_the_same_is_remarked_where_the_dispersion_is_known():
+    y = np.random.default_rng(0).poisson(1e14, 1000).astype(float)
+    with pytest.warns(FitWarning, match="rounding errors. Pearson"):
+        eg.GLM("y ~ 1", {"y": y}, family="poisson").fit()
+
+
+@pytest.mark.parametrize("largest", [1, 7, 300, 70_000, 2**40])
+def test_the_response_of_a_tree_is_that_of_the_fit(largest):
+    y = np.arange(40.0) % 3
+    y[-1] = largest
+    kept = y.copy()
+    tree = eg.GLM("y ~ 1", {"y": y}, family="poisson").fit()
+    y[:] = np.nan
+    found = tree["observed_data"]["y"].values
+    assert found.dtype == np.int64 and np.array_equal(found, kept)
+
+
+def test_steps_that_are_not_finite_raise_no_warning_of_numpy():
+    X = np.random.default_rng(2).standard_cauchy((60_000, 18)) ** 3
+    X[:, 0] = 1.0
+    y = np.arange(60_000) % 2
+    for scale in (1.0, 1e60):
+        try:
+            eg.GLM.from_arrays(
+                y, np.column_stack([X[:, :1], X[:, 1:] * scale]), family="binomial"
+            ).fit()
+        except eg.errors.ExpfamError:
+            continue

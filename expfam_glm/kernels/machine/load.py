@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import ctypes
 import hashlib
+import mmap
 import os
 import platform
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -37,7 +38,20 @@ def is_wide() -> bool:
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
-    return all(features.get(name, False) for name in ("avx512f", "avx512dq", "avx512vl"))
+    there = all(features.get(name, False) for name in ("avx512f", "avx512dq", "avx512vl"))
+    return there and _may_execute()
+
+
+def _may_execute() -> bool:
+    """Whether the system lets a process write code of its own; LLVM does not ask."""
+    if not hasattr(mmap, "PROT_EXEC"):
+        return True
+    everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=everything).close()
+    except OSError:
+        return False
+    return True
 
 
 def function(text: str, name: str) -> Callable[[int], None]:
@@ -49,7 +63,7 @@ def function(text: str, name: str) -> Callable[[int], None]:
         return _function(text, name)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _function(text: str, name: str) -> Callable[[int], None]:
     from llvmlite import binding
 

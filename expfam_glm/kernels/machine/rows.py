@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from expfam_glm.kernels.machine import elementary
 from expfam_glm.kernels.machine.code import MASK, Code, constant
@@ -32,6 +33,44 @@ _FUNCTIONS: Mapping[str, Callable[[Code, str], str]] = {
 _EXTREMES = {"maximum": "maximum", "minimum": "minimum"}
 _LARGEST_POWER = 8
 _VECTOR = "<8 x double>"
+
+
+# Numbers that stay in the code: others may be parameters, whose values are not to make new code.
+_KEPT = (0.0, 0.5, 1.0, 2.0)
+
+
+@lru_cache(maxsize=512)
+def without_numbers(source: str, arguments: int) -> tuple[str, tuple[float, ...]]:
+    """A function of further arguments in place of the numbers in its text, and these numbers.
+
+    Parameters
+    ----------
+    source : str
+        The text of a `Program`.
+    arguments : int
+        How many arguments x0, x1, ... it has; the numbers follow them.
+    """
+    taker = _Taker(arguments)
+    return ast.unparse(taker.visit(ast.parse(source))), tuple(taker.numbers)
+
+
+class _Taker(ast.NodeTransformer):
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.numbers: list[float] = []
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if not isinstance(node.value, float) or abs(node.value) in _KEPT:
+            return node
+        self.numbers.append(node.value)
+        return ast.Name(f"x{self.first + len(self.numbers) - 1}", ast.Load())
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        power = isinstance(node.func, ast.Attribute) and node.func.attr == "power"
+        node.args = [
+            arg if power and place == 1 else self.visit(arg) for place, arg in enumerate(node.args)
+        ]
+        return node
 
 
 class Unwritten(Exception):

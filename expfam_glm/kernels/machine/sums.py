@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +23,12 @@ from expfam_glm.kernels.machine import gram as products
 from expfam_glm.kernels.machine.code import WIDTH, Code, constant
 from expfam_glm.kernels.machine.gram import ROWS
 from expfam_glm.kernels.machine.load import function, is_wide
-from expfam_glm.kernels.machine.rows import Unwritten, outputs_of
+from expfam_glm.kernels.machine.rows import Unwritten, outputs_of, without_numbers
 from expfam_glm.kernels.scratch import aligned, scratch
 
 # What the functions are given: one array of whole numbers, addresses among them.
 _ARGUMENTS = (
-    "X", "n", "p", "step", "beta", "y", "offset", "prior", "outer", "shapes", "work", "found",
+    "X", "n", "p", "step", "beta", "y", "offset", "prior", "outer", "further", "work", "found",
     "score", "panels", "count", "products", "side",
 )  # fmt: skip
 # Vectors of predictors that are summed side by side where X lies by columns.
@@ -39,7 +39,7 @@ _GROUP = WIDTH * _ACROSS
 # Doubles of X that are fetched ahead of their use: rows in groups of eight look like no stream.
 _AHEAD = 1 << 11
 _INFINITE = float("inf")
-MOST_SHAPES = 8
+_MOST_FURTHER = 64
 # Columns up to which a thread keeps its memory for the next call.
 _MOST_HELD = 1024
 _ROWWISE = ("offset", "prior", "outer")
@@ -79,10 +79,17 @@ class RowSums:
     wanted: Wanted
     shapes: tuple[float, ...] = ()
 
+    @cached_property
+    def _text(self) -> tuple[str, tuple[float, ...]]:
+        """The function of (η, y, r, *further), and these further arguments."""
+        text, numbers = without_numbers(self.source, 3 + len(self.shapes))
+        return text, (*self.shapes, *numbers)
+
     @property
     def written(self) -> bool:
         """Whether machine code can have the function on this processor."""
-        return is_wide() and _can_write(self.source, len(self.shapes))
+        text, further = self._text
+        return len(further) <= _MOST_FURTHER and is_wide() and _can_write(text, len(further))
 
     def over(
         self,
@@ -111,10 +118,11 @@ class RowSums:
             return None
         by_columns = _by_columns(X)
         wanted = self.wanted
+        text, further = self._text
         run = _compiled(
-            self.source,
+            text,
             wanted,
-            len(self.shapes),
+            len(further),
             by_columns,
             *(name in given for name in _ROWWISE),
         )
@@ -122,7 +130,7 @@ class RowSums:
         memory = _memory(p, totals + 2 * ends, wanted.weight is not None)
         memory.beta[:p], memory.beta[p:] = beta, 0.0
         memory.score[:] = 0.0
-        memory.shapes[: len(self.shapes)] = self.shapes
+        memory.further[: len(further)] = further
         found = memory.found
         found[:totals], found[totals : totals + ends] = 0.0, _INFINITE
         found[totals + ends :] = -_INFINITE
@@ -174,13 +182,13 @@ class _Memory:
         panels = -(-p // WIDTH)
         side, wide = panels * WIDTH, -(-p // _GROUP) * _GROUP
         self.beta, self.score = aligned((wide,)), aligned((wide,))
-        self.shapes, self.found = aligned((MOST_SHAPES,)), aligned((found, WIDTH))
+        self.further, self.found = aligned((_MOST_FURTHER,)), aligned((found, WIDTH))
         self.products = aligned((side, side)) if informed else None
         self.work = aligned((3, ROWS))
         self.panels = aligned((side if informed else 0, ROWS))
         self.arguments = np.zeros((), [(name, np.int64) for name in _ARGUMENTS])
         self.address = _address(self.arguments)
-        for name in ("beta", "score", "shapes", "found", "work", "panels"):
+        for name in ("beta", "score", "further", "found", "work", "panels"):
             self.arguments[name] = _address(getattr(self, name))
         if self.products is not None:
             self.arguments["products"] = _address(self.products)
@@ -224,10 +232,10 @@ def _counts(wanted: Wanted) -> tuple[int, int]:
     return totals, 1 + len(wanted.extremes)
 
 
-@cache
-def _can_write(source: str, shapes: int) -> bool:
+@lru_cache(maxsize=512)
+def _can_write(source: str, further: int) -> bool:
     try:
-        outputs_of(source, Code(), ["%x"] * (3 + shapes))
+        outputs_of(source, Code(), ["%x"] * (3 + further))
     except Unwritten:
         return False
     return True
@@ -252,11 +260,11 @@ def _gram_text(by_columns: bool) -> str:
     )
 
 
-@cache
+@lru_cache(maxsize=256)
 def _compiled(
     source: str,
     wanted: Wanted,
-    shapes: int,
+    further: int,
     by_columns: bool,
     offset: bool,
     prior: bool,
@@ -290,7 +298,7 @@ def _compiled(
             if offset:
                 eta = code.two("fadd", eta, here["offset"])
             inputs = [eta, code.some(code.at(y, i), there), here.get("prior", constant(1.0))]
-            inputs += [code.spread(code.at("%shapes", k)) for k in range(shapes)]
+            inputs += [code.spread(code.at("%further", k)) for k in range(further)]
             outputs = outputs_of(source, code, inputs)
             to_sum, both = _row_values(code, wanted, outputs)
             if outer:
