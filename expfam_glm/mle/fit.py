@@ -105,13 +105,15 @@ def fit(
     if near_collinear:
         notes.append(near_collinear)
         warn(near_collinear, FitWarning)
-    left = not solution.perfect and inner.n > beta.size
-    if left and measures.lost > _DIGITS_LOST:
+    free = inner.family.phi is None
+    # a known dispersion is what the errors are seen beside: one for each row
+    part = measures.lost if free else measures.lost * measures.deviance / inner.n
+    if not solution.perfect and inner.n > beta.size and part > _DIGITS_LOST:
         also = ", and the same of a dispersion that is estimated by it"
         notes.append(
             "the deviance is what is left of far larger numbers: about "
             f"{min(measures.lost, 1.0):.0e} of it is rounding errors"
-            f"{also if inner.family.phi is None else ''}. Pearson's χ² is not concerned."
+            f"{also if free else ''}. Pearson's χ² is not concerned."
         )
         warn(notes[-1], FitWarning)
     if np.isinf(measures.deviance):
