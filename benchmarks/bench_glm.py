@@ -8,18 +8,17 @@ information. Times are the median of several runs, taken in turn so that a drift
 speed touches all of them alike; ratios are medians of the ratios round by round. The column
 "off by" is the largest distance of a coefficient from ours in standard errors.
 
-Measured on two cores (one thread each) of an AMD EPYC, other programs stopped, glum 3.4 and scikit-
-learn 1.9, 2026-11-23, in two runs; seconds of the whole call, and how many times as fast as glum
-with covariance, scikit-learn's newton-cholesky and its lbfgs (both without covariance, lbfgs up to
-6.5e-4 standard errors away) and statsmodels:
+Between two calls one processor is kept busy until the threads of the one before sleep.
 
-    10⁶ × 20        0.147, 0.163 s    6.9, 8.8     3.8, 3.6    2.3, 2.1      42, 37
-    10⁵ × 20        0.028, 0.038 s    4.2, 5.3     1.9, 2.2    1.8, 2.0      9.8, 9.4
-    10⁶ × 100       0.62, 0.61 s      7.8, 9.0     4.3, 4.0    1.0, 1.2      72, 72
-    2·10⁵ × 300     0.69, 0.67 s      10.0, 10.9   4.0, 3.9    0.58, 0.64    38, 37
+Measured on two cores (one thread each) of an AMD EPYC with AVX-512, other programs stopped, glum
+3.4 and scikit-learn 1.9, 2026-11-23, in two runs; seconds of the whole call, and how many times as
+fast as glum with covariance, scikit-learn's newton-cholesky and its lbfgs (both without covariance,
+lbfgs up to 6.5e-4 standard errors away) and statsmodels:
 
-Alone, the first takes 0.100 to 0.115 s, the second 0.017 to 0.020 s: threads of the other programs
-go on spinning after their calls.
+    10⁶ × 20        0.062, 0.066 s    14.8, 14.7    8.0, 8.0    4.8, 4.6      89, 88
+    10⁵ × 20        0.015, 0.015 s    16.3, 8.5     2.8, 3.0    3.1, 3.0      15, 15
+    10⁶ × 100       0.40 s            12.6          6.2         1.5           110
+    2·10⁵ × 300     0.37, 0.38 s      21.6, 17.3    6.2, 6.6    1.0, 1.0      59, 63
 """
 
 from __future__ import annotations

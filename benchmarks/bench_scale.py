@@ -12,29 +12,30 @@ fit and `covariance_matrix`. "floor" is what cannot be avoided: one read of X an
 that stay in cache; the column beside it says how many of these a fit takes. "off by" is the largest
 distance of a coefficient from ours in standard errors.
 
-Measured on two cores (one thread each) of an AMD EPYC, nothing else running, Python 3.13, NumPy
-2.5, glum 3.4, 2026-11-23:
+Between two programs in one process one processor is kept busy until the threads of the first sleep.
+
+Measured on two cores (one thread each) of an AMD EPYC with AVX-512, nothing else running, Python
+3.13, NumPy 2.5, glum 3.4, 2026-11-23:
 
     memory 1000000 20    seconds ours and glum's, how many times as fast, floors; and how many times
-                         as fast in another run, a quarter of an hour later, of the same code:
-                         binomial 0.161, 1.37; 8.5; 5.2; 7.4    Poisson 0.096, 1.07; 11.1; 3.8; 10.1
-                         gamma 0.142, 1.39; 9.8; 4.9; 10.6
-                         inverse Gaussian 0.110, 1.34; 12.1; 3.2; 11.3
-                         negative binomial (alpha known) 0.151, 1.57; 10.4; 4.8; 8.7
-                         normal 0.059, 0.50; 8.5; 2.3; 7.3    A floor took 0.025 to 0.036 s
-    compressed 1000000   rows 0.06 s, compress 0.07 s, cells 0.006 s, 4 × 1,000 draws 0.59 s
-    parquet 5000000 20   ours 2.43 s, 4.1 s of processors, peak 524 MB; glum, to a gradient of 1e-6
-                         (the intercepts then differ by some 3e-5 standard errors), 9.5 s, 4.0 GB,
-                         3.9 times ours (4.8, 3.4 and 4.4 times in three further pairs); dask-ml
-                         without errors 12.2 s, 5.0 times; Spark 53 s, 21.7 times, 2.9 GB; H2O 31
-                         s, 12.7 times, 3.9 GB, both with the start of their servers. 2·10⁷ rows:
-                         9.2 s, peak 543 MB
-    workers 4000000 20   in memory 2.4 s; 1 worker 1.6 times, 2 workers 1.9 times as long, where the
+                         as fast, and floors, in another run five minutes later:
+                         binomial 0.098, 1.25; 12.8; 4.2; 18.3, 3.2
+                         Poisson 0.065, 1.28; 19.6; 2.7; 20.5, 2.8
+                         gamma 0.072, 1.15; 16.0; 3.1; 18.1, 3.2
+                         inverse Gaussian 0.064, 1.41; 22.0; 2.6; 23.0, 2.7
+                         negative binomial (alpha known) 0.069, 1.07; 15.4; 2.8; 19.3, 3.3
+                         normal 0.034, 0.39; 11.3; 1.4; 18.7, 1.5    A floor took 0.023 to 0.025 s
+    compressed 1000000   rows 0.05 s, compress 0.06 s, cells 0.006 s, 4 × 1,000 draws 0.63 s
+    parquet 5000000 20   ours 1.89 s, 3.0 s of processors, peak 558 MB; glum, to a gradient of 1e-6
+                         (the intercepts then differ by some 3e-5 standard errors), 11.0 s, 4.0 GB,
+                         5.8 times ours; dask-ml without errors 12.8 s, 6.8 times; Spark 56 s, 29.7
+                         times, 3.8 GB; H2O 33 s, 17.6 times, 3.9 GB, both with the start of their
+                         servers. 2·10⁷ rows: 7.3 s, peak 594 MB
+    workers 4000000 20   in memory 2.0 s; 1 worker 1.5 times, 2 workers 1.6 times as long, where the
                          formula is evaluated in memory, and the rows are held by the workers;
                          coefficients and standard errors to 2e-14 (relative)
 
-The speed of that machine changes by a third from one quarter of an hour to the next; a quiet one
-takes 2.0 s for the file.
+The speed of that machine changes by a third from one quarter of an hour to the next.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def collapse(problem: Streamed) -> Problem:
     whole = Frame(
         y=np.ascontiguousarray(y), X=X, labels=frame.labels, response=frame.response,
         formula=frame.formula, columns={**columns, "freq_weights": found.counts},
-        design=json.dumps(design, allow_nan=False), n_dropped=0, kept=None,
+        design=json.dumps(design, allow_nan=False), n_dropped=problem.reading[2].dropped, kept=None,
         table=replace(frame.table, length=None),
     )  # fmt: skip
     return prepare(whole, problem.family, problem.link)

@@ -142,7 +142,10 @@ def arguments_of(code: str, function: str) -> list[Expression] | None:
 def refuse_code(code: str, written: str) -> None:
     """Refuse an expression that could run more than the known transforms."""
     if written.startswith("{"):
-        raise FormulaError(f"{written} runs Python code, which is not allowed here.")
+        raise FormulaError(
+            f"{written} runs Python code, which is not allowed here: it takes allow_code=True, and "
+            "data in memory."
+        )
     for node in ast.walk(_tree(code)[0]):
         if _is_endless(node):
             raise FormulaError(

@@ -137,10 +137,12 @@ def open_table(data: Any) -> Table:
     except NarwhalsError as error:
         raise DataError(f"the data cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(frame, nw.DataFrame):
-        hint = "; call .collect() on it first" if hasattr(data, "collect") else ""
+        lazy = type(data).__module__.startswith("polars") and hasattr(data, "collect")
+        hint = "; call .collect() on it first" if lazy else ""
         raise DataError(
-            "data must be a pandas or polars DataFrame, a pyarrow Table, an xarray Dataset or a "
-            f"dict of arrays, not {type(data).__name__}{hint}."
+            "data must be a pandas or polars DataFrame, a pyarrow Table, an xarray Dataset, a dict "
+            "of arrays; or, to be read in batches, a path to Parquet files, a pyarrow dataset or a "
+            f"dask DataFrame; not {type(data).__name__}{hint}."
         )
     names, nameless = _split_names(frame.columns)
     index = data.index if frame.implementation.is_pandas() else None

@@ -257,7 +257,7 @@ def streamed(
         formula, given, missing, allow_code, state, first.columns, family, link,
         first.frame.labels, plan_of(state, allow_code), complete=tuple(complete),
     )  # fmt: skip
-    empty = replace(first.frame, table=Table(source.names, _unread(source)))
+    empty = replace(first.frame, table=Table(source.names, _Unread(source.name)))
     scan = census(source, recipe, empty)
     check_magnitudes(scan.sample)
     return _problem(source, recipe, empty, scan)
@@ -293,14 +293,17 @@ def _problem(source: Source, recipe: Recipe, frame: Frame, scan: Scan) -> Stream
     )  # fmt: skip
 
 
-def _unread(source: Source) -> Any:
-    def native(name: str) -> NoReturn:
+@dataclass(frozen=True)
+class _Unread:
+    """The columns of what is read in batches, for those who ask for one as a whole."""
+
+    source: str
+
+    def __call__(self, name: str) -> NoReturn:
         raise DataError(
-            f"{name!r} is a column of {source.name!r}, which is read in batches and never held as "
+            f"{name!r} is a column of {self.source!r}, which is read in batches and never held as "
             "a whole; this needs it in memory: read the data into a data frame."
         )
-
-    return native
 
 
 def _offsets(formula: str) -> list[str]:

@@ -301,7 +301,8 @@ class Scoring:
             )  # fmt: skip
         perfect = self.problem.family.phi is None and self._at_perfection(state)
         beta = state.beta if perfect else state.beta + state.step
-        return Solution(beta, state.factor, state.sums, iterations, float(state.decrement), perfect)
+        decrement = 0.0 if perfect else float(state.decrement)  # beside no dispersion at all
+        return Solution(beta, state.factor, state.sums, iterations, decrement, perfect)
 
     def _unconfirmed(self, state: State, iterations: int, first: State) -> Solution:
         """`_finish` with the objective after the last step, as a parabola has it."""

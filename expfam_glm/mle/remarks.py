@@ -28,8 +28,10 @@ def dropped_rows(problem: Problem) -> list[str]:
         lost = f"{scan.dropped} of {scan.seen} rows had missing values and were dropped."
         return [lost] if scan.dropped else []
     frame = problem.frame
-    if not frame.n_dropped or frame.kept is None:
+    if not frame.n_dropped:
         return []
+    if frame.kept is None:  # of a file, of which the distinct rows are held
+        return [f"{frame.n_dropped} rows had missing values and were dropped."]
     gone = np.flatnonzero(~frame.kept)
     more = f" and {gone.size - 5} more" if gone.size > 5 else ""
     shown = ", ".join(map(str, gone[:5]))

@@ -173,9 +173,10 @@ def separation_message(problem: Problem, gamma: np.ndarray) -> str:
         for label, g, shown in zip(problem.labels, gamma, involved, strict=True)
         if shown
     )
+    first = "read the rows into memory and use" if isinstance(problem, Streamed) else "use"
     return (
         f"the responses are separated: along the direction with {named} the likelihood rises "
-        "without bound and no finite maximum exists. Use penalty='firth' or 'jeffreys', whose "
-        "estimates are finite, leave out or merge the terms named, or give them a prior: sample() "
-        "with the default priors has a proper posterior."
+        f"without bound and no finite maximum exists. {first.capitalize()} penalty='firth' or "
+        "'jeffreys', whose estimates are finite, leave out or merge the terms named, or give them "
+        "a prior: sample() with the default priors has a proper posterior."
     )

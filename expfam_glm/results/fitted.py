@@ -61,8 +61,10 @@ class Rows:
 
     def eta(self, beta: np.ndarray, kept: np.ndarray) -> np.ndarray:
         """Xβ + offset; (m,), or (m, S) for draws (p, S)."""
+        whole = np.zeros((kept.size, *beta.shape[1:]))
+        whole[kept] = beta
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what comes out
-            product = (self.X if kept.all() else self.X[:, kept]) @ beta
+            product = self.X @ whole
             if self.offset is None:
                 return product
             return product + (self.offset if beta.ndim == 1 else self.offset[:, None])

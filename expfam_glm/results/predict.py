@@ -212,10 +212,12 @@ def _table(estimate: np.ndarray, se: np.ndarray, interval: np.ndarray) -> xr.Dat
 
 def _linear(rows: Rows, found: Coefficients, prob: float) -> xr.Dataset:
     """η̂ with its standard error and Wald interval."""
-    X = rows.X[:, found.kept]
     eta = rows.eta(found.beta, found.kept)
-    with np.errstate(over="ignore", invalid="ignore"):
-        se = np.sqrt(np.maximum(np.einsum("ij,ij->i", X @ found.V, X), 0.0))
+    se = np.empty(eta.size)
+    for part in _parts(eta.size, max(1, found.beta.size)):
+        X = rows.part(part).X[:, found.kept]
+        with np.errstate(over="ignore", invalid="ignore"):
+            se[part] = np.sqrt(np.maximum(np.einsum("ij,ij->i", X @ found.V, X), 0.0))
     bad = ~np.isfinite(eta) | (~np.isfinite(se) & np.isfinite(found.V).all())
     if bad.any():
         raise DataError(

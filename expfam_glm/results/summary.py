@@ -301,7 +301,7 @@ def _statistics(tree: xr.DataTree) -> Iterator[str]:
     stats = _fit_stats(tree)
     for name, (title, df) in DEVIANCES.items():
         if name in stats:
-            on = f" on {stats[df]:g} degrees of freedom" if df in stats else ""
+            on = f" on {_count(stats[df])} degrees of freedom" if df in stats else ""
             yield f"{title}: {_statistic(stats[name])}{on}"
     beside = {*DEVIANCES, *(df for _, df in DEVIANCES.values()), *COUNTS, *ITERATION}
     criteria = [name for name in CRITERIA if name in stats]

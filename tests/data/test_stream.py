@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
@@ -15,6 +17,7 @@ from expfam_glm.data import blocks, census, collapse, progress, source, stream
 from expfam_glm.errors import (
     AliasWarning,
     DataError,
+    FitWarning,
     FormulaError,
     ResultError,
     SeparationError,
@@ -284,6 +287,31 @@ def test_a_file_without_weight_says_so(table, file):
     pq.write_table(table.append_column("none", pa.array(np.zeros(N))), file)
     with pytest.raises(DataError, match="left to fit; weights may be zero throughout"):
         eg.GLM("count ~ x", file, family="poisson", weights="none")
+
+
+def test_a_model_of_a_file_can_be_pickled(file):
+    model = eg.GLM("count ~ x + g", file, family="poisson")
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.fit(**TIGHT)["fit"]["beta"], model.fit(**TIGHT)["fit"]["beta"])
+    with pytest.raises(DataError, match="never held as a whole"):
+        again.problem.frame.table.column("x")
+
+
+def test_distinct_rows_of_a_file_remember_the_dropped_ones(table, file):
+    k = np.where(np.arange(N) % 9 == 0, np.nan, table["k"].to_numpy())
+    pq.write_table(table.append_column("holes", pa.array(k, from_pandas=True)), file)
+    model = eg.GLM("count ~ holes", file, family="poisson", missing="drop")
+    tree = model.compress().fit(**TIGHT)
+    assert tree.attrs["rows_dropped"] == 100
+    assert "100 rows had missing values" in tree.attrs["warnings"]
+    assert "100 rows with missing values dropped" in str(eg.summary(tree))
+
+
+def test_a_perfect_fit_of_a_file(table, file):
+    pq.write_table(table.append_column("same", pa.array(np.full(N, 3.0))), file)
+    with pytest.warns(FitWarning, match="perfect"):
+        tree = eg.GLM("same ~ x", file, family="normal").fit(**TIGHT)
+    assert float(tree["fit_stats"]["decrement"]) == 0.0
 
 
 def test_methods_that_need_the_rows_say_so(file):

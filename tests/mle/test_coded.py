@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -358,3 +359,21 @@ def test_serial_scores_are_summed_in_pieces(lags, groups, monkeypatch):
     monkeypatch.setattr(covariance, "_SERIAL_ROWS", 37)
     for model in (dense, levels):
         agree(whole, model.fit(**options))
+
+
+def test_predictions_write_out_some_rows_at_a_time():
+    n, levels = 60_000, 200
+    data = {"g": np.arange(n) % levels, "y": np.arange(n) % 7 * 1.0}
+    tree = eg.GLM("y ~ C(g)", data, family="poisson").fit()
+    eg.predict(tree)
+    tracemalloc.start()
+    try:
+        found = eg.predict(tree)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < n * levels * 8 / 2
+    means = np.bincount(data["g"], data["y"]) / np.bincount(data["g"])
+    np.testing.assert_allclose(found["estimate"], means[data["g"]], rtol=1e-8)
+    rows = np.bincount(data["g"])
+    np.testing.assert_allclose(found["se"], np.sqrt(means / rows)[data["g"]], rtol=1e-7)
