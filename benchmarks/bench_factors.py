@@ -14,9 +14,9 @@ with tabmat 4.2, 2026-11-23, in two runs, one processor kept busy between two ca
 threads of the one before sleep (seconds ours and glum's; ratios): factors alone, poisson 0.08,
 0.8; 8.0 and 7.9, binomial 0.08, 0.7; 9.4 and 8.4 (the fit of the compressed model 0.03; 27 and 26,
 23 and 21); with numbers, poisson 0.23, 1.1; 4.9, binomial 0.21, 1.0; 5.0 and 4.9. Without that wait
-earlier runs gave 6.7 to 11.5 for factors alone, 17 to 30 once compressed. With gradient_tol=1e-8 glum's Poisson fit does
-not end within a minute; at 1e-6 it came 2e-11 to 2e-7 standard errors near. Memory of both together
-at most 0.81 GiB.
+earlier runs gave 6.7 to 11.5 for factors alone, 17 to 30 once compressed. With gradient_tol=1e-8
+glum's Poisson fit does not end within a minute; at 1e-6 it came 2e-11 to 2e-7 standard errors near.
+Memory of both together at most 0.81 GiB.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def open_table(data: Any) -> Table:
         raise DataError(
             "data must be a pandas or polars DataFrame, a pyarrow Table, an xarray Dataset, a dict "
             "of arrays; or, to be read in batches, a path to Parquet files, a pyarrow dataset or a "
-            f"dask DataFrame; not {type(data).__name__}{hint}."
+            f"dask DataFrame, not {type(data).__name__}{hint}."
         )
     names, nameless = _split_names(frame.columns)
     index = data.index if frame.implementation.is_pandas() else None
