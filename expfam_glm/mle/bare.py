@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from expfam_glm.data.blocks import Block, Blocks
-from expfam_glm.kernels.machine.sums import Found, RowSums, Wanted
+from expfam_glm.kernels.machine.block import Wanted
+from expfam_glm.kernels.machine.sums import Found, RowSums
 from expfam_glm.kernels.row import RowKernel, lent
 
 # Doubles of a design from which machine code pays for loading it.

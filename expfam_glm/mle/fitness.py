@@ -11,7 +11,7 @@ import numpy as np
 from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.kernels.coded import dense
-from expfam_glm.kernels.machine.sums import Wanted
+from expfam_glm.kernels.machine.block import Wanted
 from expfam_glm.kernels.row import row_kernel
 from expfam_glm.kernels.sums import over_rows, weighted_gram
 from expfam_glm.mle.bare import Bare, over_block

@@ -13,7 +13,7 @@ from expfam_glm.data.blocks import Block, Blocks
 from expfam_glm.data.response import Problem
 from expfam_glm.data.stream import Streamed
 from expfam_glm.errors import ConvergenceError, DataError
-from expfam_glm.kernels.machine.sums import Wanted
+from expfam_glm.kernels.machine.block import Wanted
 from expfam_glm.kernels.row import RowKernel, row_kernel
 from expfam_glm.kernels.sums import Gram, join, over_rows, triangle, weighted_gram
 from expfam_glm.mle.bare import Bare, over_block

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from expfam_glm.kernels.machine.code import VECTOR, Code, constant
+from expfam_glm.kernels.machine.code import MASK, VECTOR, Code, constant
 
 # ln 2 in two parts, of which the first has zeros at its end: products with exponents are exact.
 _LN2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
@@ -66,7 +66,7 @@ def log1p(code: Code, x: str) -> str:
     off = code.two("fadd", code.two("fsub", x, t), code.two("fsub", one, code.two("fsub", u, t)))
     at_edge = code.compare("ole", u, constant(0.0))
     infinite = code.compare("oeq", u, constant(math.inf))
-    edges = code(f"or <8 x i1> {at_edge}, {infinite}")
+    edges = code(f"or {MASK} {at_edge}, {infinite}")
     further = code.select(edges, constant(0.0), code.two("fdiv", off, u))
     return code.two("fadd", log(code, u), further)
 

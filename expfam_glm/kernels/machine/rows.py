@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from expfam_glm.kernels.machine import elementary
-from expfam_glm.kernels.machine.code import MASK, Code, constant
+from expfam_glm.kernels.machine.code import MASK, VECTOR, Code, constant
 
 Value = tuple[str, bool]  # the name of a vector, and whether it is a mask
 
@@ -27,12 +27,11 @@ _FUNCTIONS: Mapping[str, Callable[[Code, str], str]] = {
     "sqrt": lambda code, x: code.call("sqrt", x),
     "absolute": lambda code, x: code.call("fabs", x),
     "square": lambda code, x: code.two("fmul", x, x),
-    "negative": lambda code, x: code(f"fneg {_VECTOR} {x}"),
+    "negative": lambda code, x: code(f"fneg {VECTOR} {x}"),
     "reciprocal": lambda code, x: code.two("fdiv", constant(1.0), x),
 }  # fmt: skip
 _EXTREMES = {"maximum": "maximum", "minimum": "minimum"}
 _LARGEST_POWER = 8
-_VECTOR = "<8 x double>"
 
 
 # Numbers that stay in the code: others may be parameters, whose values are not to make new code.
