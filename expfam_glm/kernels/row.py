@@ -16,7 +16,7 @@ RowKernel = Any  # what `recalled` returns: (η, y, r, *shapes) → tuple of arr
 
 
 # Rows for which arrays are lent: those of fewer are had at once, those of more are not to be kept.
-_LENT = (1 << 11, 1 << 16)
+_LENT = (1 << 11, 1 << 17)
 
 
 def lent(count: int, rows: int) -> list[np.ndarray] | list[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from expfam_glm.kernels.coded import Coded
@@ -41,18 +43,26 @@ def _tally(X: Coded, rows: slice, W: np.ndarray) -> list[np.ndarray]:
 
 
 def _assembled(X: Coded, tally: list[np.ndarray]) -> np.ndarray:
-    """XᵀWX from its tally."""
+    """XᵀWX from its tally, made in the order intercept, dense columns, terms."""
     margins = _margins(X)
+    parts = [np.arange(0) if X.constant is None else np.array([X.constant])]
+    parts += [X.places, *(term.places for term in X.terms)]
+    ends = np.cumsum([0, *map(len, parts)])
+    one, dense, *own = [slice(*both) for both in pairwise(ends)]
     G = np.zeros((X.width, X.width))
+
+    def put(first: slice, second: slice, block: np.ndarray) -> None:
+        G[first, second], G[second, first] = block, block.T
+
     total, level, inner, *rest = tally
-    G[np.ix_(X.places, X.places)] = inner
+    put(dense, dense, 0.5 * (inner + inner.T))
     if X.constant is not None:
-        G[X.constant, X.constant] = total
-        G[X.constant, X.places] = level
+        G[0, 0] = total
+        put(one, dense, level[None])
     pairs, rest = rest[: len(X.pairs)], rest[len(X.pairs) :]
     for (i, j), counts in zip(X.pairs, pairs, strict=True):
         a, b = X.terms[i], X.terms[j]
-        G[np.ix_(a.places, b.places)] = a.columns(b.columns(counts).T).T
+        put(own[i], own[j], a.columns(b.columns(counts).T).T)
     for number, term in enumerate(X.terms):
         mixed, *rest = rest
         if number in margins:
@@ -60,25 +70,17 @@ def _assembled(X: Coded, tally: list[np.ndarray]) -> np.ndarray:
             linear = square = pairs[pair].sum(axis=axis)
         else:
             linear, square, *rest = rest
-        own = np.ascontiguousarray((square[:, None] * term.table).T)
-        G[np.ix_(term.places, term.places)] = term.columns(own)
+        squares = term.columns(np.ascontiguousarray((square[:, None] * term.table).T))
+        put(own[number], own[number], 0.5 * (squares + squares.T))
         if X.constant is not None:
-            G[X.constant, term.places] = term.columns(linear)
+            put(one, own[number], term.columns(linear)[None])
         if X.places.size:
-            G[np.ix_(X.places, term.places)] = term.columns(mixed)
-    return _symmetric(X, G)
-
-
-def _symmetric(X: Coded, G: np.ndarray) -> np.ndarray:
-    """G from the parts that come first in the order intercept, dense columns, terms."""
-    own = np.empty(X.width, np.intp)
-    parts = [] if X.constant is None else [np.array([X.constant])]
-    parts += [X.places, *(term.places for term in X.terms)]
-    for number, places in enumerate(parts):
-        own[places] = number
-    first = own[:, None] < own
-    both = own[:, None] == own
-    return np.where(first, G, np.where(both, 0.5 * (G + G.T), G.T))
+            put(dense, own[number], term.columns(mixed))
+    order = np.concatenate(parts)
+    if np.array_equal(order, np.arange(X.width)):
+        return G
+    back = np.argsort(order)
+    return G[np.ix_(back, back)]
 
 
 def _margins(X: Coded) -> dict[int, tuple[int, int]]:
