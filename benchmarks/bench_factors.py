@@ -12,9 +12,9 @@ of a coefficient from ours in standard errors.
 Measured at n = 10⁶ on two cores (one thread each) of an AMD EPYC, nothing else running, glum 3.4
 with tabmat 4.2, 2026-11-23, in two runs, one processor kept busy between two calls until the
 threads of the one before sleep (seconds ours and glum's; ratios): factors alone, poisson 0.08,
-0.8; 8.0 and 7.9, binomial 0.08, 0.7; 9.4 and 8.4 (the fit of the compressed model 0.03; 27 and 26,
-23 and 21); with numbers, poisson 0.23, 1.1; 4.9, binomial 0.21, 1.0; 5.0 and 4.9. Without that wait
-earlier runs gave 6.7 to 11.5 for factors alone, 17 to 30 once compressed. With gradient_tol=1e-8
+0.8; 8.0 and 10.1, binomial 0.08, 0.7; 9.7 and 9.2 (the fit of the compressed model 0.03; 30 and 27,
+26 and 22); with numbers, poisson 0.23, 1.1; 4.9 and 4.7, binomial 0.21, 1.0; 4.1 and 5.1. Others
+of the day gave 6.7 to 11.5 for factors alone, 17 to 30 once compressed. With gradient_tol=1e-8
 glum's Poisson fit does not end within a minute; at 1e-6 it came 2e-11 to 2e-7 standard errors near.
 Memory of both together at most 0.81 GiB.
 """
