@@ -55,11 +55,7 @@ def gram_text(by_columns: bool) -> str:
     code = _begun()
     _cleared(code)
     with _some_rows(code, by_columns) as (start, rows, X):
-        roots = code.at("%prior", start)
-        code.do(f"call void @pack(ptr {X}, i64 {rows}, i64 %p, i64 %step, ptr {roots}, "
-                "ptr %panels)")  # fmt: skip
-        code.do(f"call void @triangle(ptr %panels, i64 %count, i64 {rows}, ptr %products, "
-                "i64 %side)")  # fmt: skip
+        _add_products(code, X, rows, code.at("%prior", start))
     code.do("call void @mirror(ptr %products, i64 %side)")
     return "\n".join(
         [products.functions(by_columns), code.text("gram", ["ptr %given"], public=True)]
@@ -147,11 +143,7 @@ def compiled(
         else:
             _add_score(code, X, rows, last)
         if informed:
-            roots = code.at("%work", ROWS)
-            code.do(f"call void @pack(ptr {X}, i64 {rows}, i64 %p, i64 %step, ptr {roots}, "
-                    "ptr %panels)")  # fmt: skip
-            code.do(f"call void @triangle(ptr %panels, i64 %count, i64 {rows}, ptr %products, "
-                    "i64 %side)")  # fmt: skip
+            _add_products(code, X, rows, code.at("%work", ROWS))
     if informed:
         code.do("call void @mirror(ptr %products, i64 %side)")
     own = code.text("sums", ["ptr %given"], public=True)
@@ -283,3 +275,9 @@ def _add_score_by_columns(code: Code, X: str, rows: str) -> None:
             ]
         to = code.at("%score", group.counter)
         code.store(code.two("fadd", code.load(to), code.sums(eight.next)), to)
+
+
+def _add_products(code: Code, X: str, rows: str, roots: str) -> None:
+    """XᵀWX, of the roots of W; its upper triangle."""
+    code.do(f"call void @pack(ptr {X}, i64 {rows}, i64 %p, i64 %step, ptr {roots}, ptr %panels)")
+    code.do(f"call void @triangle(ptr %panels, i64 %count, i64 {rows}, ptr %products, i64 %side)")

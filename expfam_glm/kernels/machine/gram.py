@@ -16,7 +16,7 @@ _PACKING = ["ptr %X", "i64 %rows", "i64 %p", "i64 %step", "ptr %roots", "ptr %pa
 
 
 def functions(by_columns: bool) -> str:
-    """The functions that `sums.py` calls, for an X that lies in memory by rows or by columns."""
+    """The functions that `block.py` calls, for an X that lies in memory by rows or by columns."""
     tiles = [_tile(count) for count in range(1, ACROSS + 1)]
     pack = _pack_columns() if by_columns else _pack()
     return "\n".join([*tiles, pack, _triangle(), _mirror()])

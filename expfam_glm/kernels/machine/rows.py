@@ -30,10 +30,8 @@ _FUNCTIONS: Mapping[str, Callable[[Code, str], str]] = {
     "negative": lambda code, x: code(f"fneg {VECTOR} {x}"),
     "reciprocal": lambda code, x: code.two("fdiv", constant(1.0), x),
 }  # fmt: skip
-_EXTREMES = {"maximum": "maximum", "minimum": "minimum"}
+_EXTREMES = ("maximum", "minimum")
 _LARGEST_POWER = 8
-
-
 # Numbers that stay in the code: others may be parameters, whose values are not to make new code.
 _KEPT = (0.0, 0.5, 1.0, 2.0)
 
@@ -167,7 +165,7 @@ class _Writer:
             case _, [a, b] if name in _BINARY:
                 return self._two(_BINARY[name], a, b)
             case _, [a, b] if name in _EXTREMES:
-                return code.call(_EXTREMES[name], self.vector(a), self.vector(b)), False
+                return code.call(name, self.vector(a), self.vector(b)), False
             case _, [a, b] if name in _COMPARED:
                 return self._compared(_COMPARED[name], a, b)
             case _, [a, b] if name in _MASKS:

@@ -24,7 +24,6 @@ from expfam_glm.kernels.machine.load import function, is_wide
 from expfam_glm.kernels.machine.rows import Unwritten, outputs_of, without_numbers
 from expfam_glm.kernels.scratch import aligned, scratch
 
-_INFINITE = float("inf")
 # Arguments after η, y and r.
 _MOST_FURTHER = 64
 # Columns up to which a thread keeps its memory for the next call.
@@ -82,7 +81,7 @@ class RowSums:
         offset, prior, outer : ndarray, shape (n,), optional
             The offset; r, else 1; what the sums are weighted by.
         """
-        n, p = X.shape
+        p = X.shape[1]
         columns = {"y": y, "offset": offset, "prior": prior, "outer": outer}
         given = {name: v for name, v in columns.items() if v is not None}
         side_by_side = all(v.strides == (8,) and v.dtype == np.float64 for v in given.values())
@@ -104,13 +103,9 @@ class RowSums:
         memory.score[:] = 0.0
         memory.further[: len(further)] = further
         found = memory.found
-        found[:totals], found[totals : totals + ends] = 0.0, _INFINITE
-        found[totals + ends :] = -_INFINITE
-        arguments = memory.arguments
-        arguments["X"], arguments["n"] = _address(X), n
-        arguments["step"] = X.strides[by_columns] // 8
-        for name, values in given.items():
-            arguments[name] = _address(values)
+        found[:totals], found[totals : totals + ends] = 0.0, np.inf
+        found[totals + ends :] = -np.inf
+        memory.read(X, **given)
         run(memory.address)
         G = memory.products
         return Found(
@@ -134,15 +129,11 @@ def gram(X: np.ndarray, W: np.ndarray) -> np.ndarray:
     -------
     ndarray, shape (p, p)
     """
-    n, p = X.shape
+    p = X.shape[1]
     roots = np.sqrt(W, out=scratch("roots", W.shape))
     memory = _memory(p, 0, True)
-    arguments = memory.arguments
-    by_columns = _by_columns(X)
-    arguments["X"], arguments["n"] = _address(X), n
-    arguments["step"] = X.strides[by_columns] // 8
-    arguments["prior"] = _address(roots)
-    function(gram_text(by_columns), "gram")(memory.address)
+    memory.read(X, prior=roots)
+    function(gram_text(_by_columns(X)), "gram")(memory.address)
     assert memory.products is not None
     return memory.products[:p, :p].copy()
 
@@ -166,6 +157,13 @@ class _Memory:
             self.arguments["products"] = _address(self.products)
         for name, value in {"p": p, "count": panels, "side": side}.items():
             self.arguments[name] = value
+
+    def read(self, X: np.ndarray, **columns: np.ndarray) -> None:
+        """Where X and what else has a number for each row are read."""
+        self.arguments["X"], self.arguments["n"] = _address(X), len(X)
+        self.arguments["step"] = X.strides[_by_columns(X)] // 8
+        for name, values in columns.items():
+            self.arguments[name] = _address(values)
 
 
 def _memory(p: int, found: int, informed: bool) -> _Memory:
