@@ -110,7 +110,7 @@ class Scoring:
         return self.blocks.reduce(one, Gram.__add__)
 
     def score(self, beta: np.ndarray) -> np.ndarray | None:
-        """Xᵀu at β, a third of the work of all sums; None where β is not admissible."""
+        """Xᵀu at β, for less work than all sums; None where β is not admissible."""
         kernel = self._bare("score")
         machine = kernel.summed(Wanted(0), self.blocks)
 

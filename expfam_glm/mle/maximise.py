@@ -124,7 +124,7 @@ def _cheap_start(problem: Problem, near: float) -> _Start:
 
     β̂ of a tenth of the rows, led on by quasi-Newton steps with the score of all rows, whose first
     information is that of the tenth, until it is within `near` standard errors: a pass for the
-    score alone costs a third of a full one, or less.
+    score alone costs an eighth to a half of a full one.
     """
     part = problem.sample if isinstance(problem, Streamed) else thinned(problem)
     near_part = _SUBSAMPLE_NEAR * np.sqrt(problem.matrix.shape[1])
